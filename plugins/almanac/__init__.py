@@ -1,0 +1,27 @@
+"""Almanac keeps models fresh: Airflow DAGs that retrain, score and roll back, with Spark jobs and everything on S3.
+
+These are the nouns a user writes. To read the code, follow one thing through its doors:
+
+1. `core/pipeline.py`    what a user describes
+2. `core/receipts.py`    orders, receipts, and what they admit to
+3. `doors/`              stage, audit, publish: one function a thing
+4. `core/promotions.py`  which version is in force, and `core/rollback.py`
+5. `store/`              how it is kept; `spark/` how it is computed
+6. `airflow/dags.py`     the DAGs that chain it
+"""
+
+from almanac.core.gate import Gate
+from almanac.core.pipeline import FeatureGroup, Pipeline, Population
+from almanac.core.sources import EventSource, ReferenceSource
+from almanac.core.window import Label, MovingWindow
+
+__all__ = [
+    "EventSource",
+    "FeatureGroup",
+    "Gate",
+    "Label",
+    "MovingWindow",
+    "Pipeline",
+    "Population",
+    "ReferenceSource",
+]

@@ -1,0 +1,110 @@
+"""One way to write a record down: canonical JSON, its digest, and frozen dataclasses to and from it.
+
+Two records are equal exactly when their canonical bytes are equal, so a digest of the bytes is an identity.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, TypeVar
+
+Record = TypeVar("Record")
+
+
+def dumps(value: object) -> bytes:
+    """Canonical JSON: sorted keys, no spaces, UTF-8, no NaN. Dataclasses, enums and times are encoded first."""
+    return json.dumps(encode(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def digest(value: object) -> str:
+    """SHA-256 of the canonical bytes, 64 hex digits."""
+    return sha256(dumps(value))
+
+
+def sha256(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+def encode(value: Any) -> Any:
+    """Plain JSON values. A dataclass is the object of its fields; a timedelta is seconds; a datetime is ISO 8601."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {str(key): encode(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [encode(item) for item in value]
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value
+
+
+def decode(kind: type[Record], value: Any) -> Record:
+    """The inverse of `encode`, for a dataclass whose fields are annotated. Fields that are absent take their default.
+
+    Raises:
+        ValueError: a field is missing or unknown; a record of a newer schema is not read by guesswork.
+    """
+    return typing.cast(Record, _decode(kind, value))
+
+
+def _decode(kind: Any, value: Any) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return _decode_union(arguments, value)
+    if origin is tuple:
+        return tuple(_decode(arguments[0], item) for item in value)
+    if origin is list:
+        return [_decode(arguments[0], item) for item in value]
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return {key: _decode(arguments[1], item) for key, item in value.items()}
+    if dataclasses.is_dataclass(kind):
+        return _decode_record(kind, value)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return kind(value)
+    if kind is timedelta:
+        return timedelta(seconds=value)
+    if kind is datetime:
+        return datetime.fromisoformat(value)
+    return value
+
+
+def _decode_union(arguments: tuple[Any, ...], value: Any) -> Any:
+    if value is None:
+        return None
+    kinds = [argument for argument in arguments if argument is not types.NoneType]
+    records = [kind for kind in kinds if dataclasses.is_dataclass(kind)]
+    if isinstance(value, Mapping) and records:
+        # Each record of a union carries a `kind` that no other one has.
+        return _decode_record(next(kind for kind in records if _kind_of(kind) == value["kind"]), value)
+    return _decode(kinds[0], value) if len(kinds) == 1 else value
+
+
+def _decode_record(kind: Any, value: Mapping[str, Any]) -> Any:
+    hints = _hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
+    known = {field.name for field in dataclasses.fields(kind)}
+    unknown = sorted(set(value) - known)
+    if unknown:
+        raise ValueError(f"{kind.__name__} has no field {', '.join(unknown)} (it has: {', '.join(sorted(known))})")
+    return kind(**{name: _decode(hints[name], value[name]) for name in fields if name in value})
+
+
+def _kind_of(kind: Any) -> Any:
+    return next(field.default for field in dataclasses.fields(kind) if field.name == "kind")
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)

@@ -1,0 +1,92 @@
+"""Every key and path below the root, computed here and nowhere else.
+
+ROOT is a URI such as `s3://bucket/prefix`, NAME a pipeline's name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where one pipeline keeps its things. Every answer is a URI."""
+
+    root: str
+    pipeline: str
+
+    @property
+    def home(self) -> str:
+        return f"{self.root.rstrip('/')}/{self.pipeline}"
+
+    def description(self, digest: str) -> str:
+        return f"{self.home}/descriptions/{digest}.json"
+
+    def module(self, digest: str) -> str:
+        """The user's module, zipped, as a run used it."""
+        return f"{self.home}/modules/{digest}.zip"
+
+    def order(self, digest: str) -> str:
+        return f"{self.home}/orders/{digest}.json"
+
+    def receipts(self, thing: str, door: str) -> str:
+        return f"{self.home}/receipts/{thing}/{door}/"
+
+    def receipt(self, thing: str, door: str, order: str, attempt: int) -> str:
+        return f"{self.receipts(thing, door)}{order}-{attempt}.json"
+
+    def report(self, order: str, name: str) -> str:
+        return f"{self.home}/reports/{order}/{name}"
+
+    def features(self, definition: str) -> str:
+        """The Delta table of one feature definition."""
+        return f"{self.home}/features/{definition}"
+
+    @property
+    def predictions(self) -> str:
+        """The Delta table of predictions."""
+        return f"{self.home}/predictions"
+
+    def part(self, order: str, unique: str) -> str:
+        """What a feature group hands to combine."""
+        return f"{self.home}/parts/{order}/{unique}"
+
+    @property
+    def models(self) -> str:
+        return f"{self.home}/models/"
+
+    def model(self, version: str, unique: str) -> str:
+        """The folder of one training's files; only the one that the manifest names is the version."""
+        return f"{self.models}{version}/{unique}"
+
+    def manifest(self, version: str) -> str:
+        return f"{self.models}{version}/manifest.json"
+
+    @property
+    def promotions(self) -> str:
+        return f"{self.home}/promotions/"
+
+    def promotion(self, sequence: int) -> str:
+        return f"{self.promotions}{sequence:08d}.json"
+
+    def rollback(self, digest: str) -> str:
+        """The plan of a rollback, kept before anything changes."""
+        return f"{self.home}/rollbacks/{digest}.json"
+
+
+def staged_file(period: str, order: str, unique: str) -> str:
+    """A data file inside a table. Its name begins with the order that made it: so a partition tells where it is from."""
+    return f"period={period}/{order}-{unique}.parquet"
+
+
+def order_of(path: str) -> str:
+    """The order that made a table's data file."""
+    return path.rsplit("/", 1)[-1].split("-", 1)[0]
+
+
+def version_id(period: str, order: str) -> str:
+    return f"{period}-{order[:8]}"
+
+
+def pipelines(root: str) -> str:
+    return f"{root.rstrip('/')}/"

@@ -1,0 +1,186 @@
+"""A pipeline: the description of one model's life. It only composes nouns; each rule lives with its own noun."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any
+
+from almanac.core.canonical import digest, encode
+from almanac.core.gate import Gate
+from almanac.core.period import Every, Period
+from almanac.core.sources import EventSource, ReferenceSource, Source
+from almanac.core.window import Label, MovingWindow
+from almanac.errors import DescriptionError, PeriodError
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+TAKEN = ("as_of",)
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """The function that says which entities a period has: one column, the entity, each once."""
+
+    name: str
+    _: KW_ONLY
+    reads: tuple[str, ...]
+    lookback: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        _check_function("Population", self.name, self.reads, self.lookback)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureGroup:
+    """A function from cut sources to one row an entity: the entity's column and numeric ones.
+
+    Args:
+        name: its function in the user's module.
+        reads: the sources it is given.
+        lookback: how far before as_of it sees events; everything when None.
+    """
+
+    name: str
+    _: KW_ONLY
+    reads: tuple[str, ...]
+    lookback: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        _check_function("FeatureGroup", self.name, self.reads, self.lookback)
+
+
+def _check_function(noun: str, name: str, reads: tuple[str, ...], lookback: timedelta | None) -> None:
+    if not name.isidentifier():
+        raise DescriptionError(f"{noun}.name: found {name!r}, allowed is the name of a function.")
+    if isinstance(reads, str) or not reads:
+        raise DescriptionError(f"{noun}({name!r}).reads: found {reads!r}, allowed is a tuple of source names, at least one.")
+    if lookback is not None and lookback <= timedelta(0):
+        raise DescriptionError(f"{noun}({name!r}).lookback: found {lookback}, allowed is more than zero, or None.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """The description of one model's life. Its functions live in `spark_jobs/NAME.py`.
+
+    Args:
+        name: also the name of the user's module and the beginning of the DAGs' ids.
+        entity: the column that names what is predicted for.
+        every: the length of a period: `day`, `week` or `month`.
+        first_period: the first one whose features can be built.
+        last_period: the last one, when the data has ended; schedules stop there.
+        sources: name to source. The name is the argument under which functions get it.
+        population: which entities a period has.
+        features: the feature groups; each is a Spark job of its own.
+        label: what is predicted.
+        window: which periods train.
+        gate: what a candidate must show to be promoted.
+        parameters: values handed to the functions that ask for them by name.
+        description, tags: shown in the Airflow UI.
+
+    Raises:
+        DescriptionError: a field is not as it must be; the message names it.
+    """
+
+    name: str
+    entity: str
+    first_period: str
+    sources: Mapping[str, Source]
+    population: Population
+    features: tuple[FeatureGroup, ...]
+    label: Label
+    window: MovingWindow
+    every: str = "month"
+    last_period: str | None = None
+    gate: Gate = field(default_factory=Gate)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    description: str = ""
+    tags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise DescriptionError(f"Pipeline.name: found {self.name!r}, allowed are lower-case letters, digits and _.")
+        if not self.entity.isidentifier():
+            raise DescriptionError(f"Pipeline.entity: found {self.entity!r}, allowed is the name of a column.")
+        self._check_periods()
+        self._check_names()
+        object.__setattr__(self, "sources", MappingProxyType(dict(self.sources)))
+        object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
+
+    def _check_periods(self) -> None:
+        for name, key in (("first_period", self.first_period), ("last_period", self.last_period)):
+            try:
+                if key is not None:
+                    Period.parse(key, Every.of(self.every))
+            except PeriodError as error:
+                raise DescriptionError(f"Pipeline.{name}: {error}") from None
+        if self.last_period is not None and self.last_period < self.first_period:
+            raise DescriptionError(
+                f"Pipeline.last_period: found {self.last_period}, allowed is first_period ({self.first_period}) or later."
+            )
+
+    def _check_names(self) -> None:
+        if not self.sources:
+            raise DescriptionError("Pipeline.sources: found none, describe at least one.")
+        for name, source in self.sources.items():
+            if not name.isidentifier() or name in TAKEN:
+                raise DescriptionError(f"Pipeline.sources: found the name {name!r}, allowed is an argument's name, not as_of.")
+            if not isinstance(source, EventSource | ReferenceSource):
+                raise DescriptionError(
+                    f"Pipeline.sources[{name!r}]: found {type(source).__name__}, allowed are EventSource and ReferenceSource."
+                )
+        if not self.features:
+            raise DescriptionError("Pipeline.features: found none, describe at least one FeatureGroup.")
+        names = [part.name for part in self.parts]
+        if doubled := sorted({name for name in names if names.count(name) > 1}):
+            raise DescriptionError(f"Pipeline.features: {', '.join(doubled)} is named twice; each function has its own name.")
+        for part in self.parts:
+            if unknown := [name for name in part.reads if name not in self.sources]:
+                raise DescriptionError(
+                    f"{type(part).__name__}({part.name!r}).reads: found {', '.join(unknown)}, "
+                    f"the pipeline's sources are {', '.join(self.sources)}."
+                )
+        if clash := sorted(set(self.parameters) & {*self.sources, *TAKEN}):
+            raise DescriptionError(f"Pipeline.parameters: {', '.join(clash)} is already the name of a source or of as_of.")
+        if not any(isinstance(self.sources[name], EventSource) for name in self.population.reads):
+            raise DescriptionError(
+                f"Population({self.population.name!r}).reads: found no EventSource. A population without a time would know "
+                "entities that appeared after as_of."
+            )
+
+    @property
+    def parts(self) -> tuple[Population | FeatureGroup | Label, ...]:
+        return (self.population, *self.features, self.label)
+
+    @property
+    def digest(self) -> str:
+        """Of the whole description."""
+        return digest(self)
+
+    def period(self, key: str) -> Period:
+        return Period.parse(key, Every.of(self.every))
+
+    @property
+    def first(self) -> Period:
+        return self.period(self.first_period)
+
+    def group(self, name: str) -> FeatureGroup:
+        return next(group for group in self.features if group.name == name)
+
+    def shape_of_features(self) -> dict[str, Any]:
+        """The part of the description that shapes features: with the user's module it is their definition."""
+        read = sorted({name for part in (self.population, *self.features) for name in part.reads})
+        return {
+            "entity": self.entity,
+            "every": self.every,
+            "sources": {name: encode(self.sources[name]) for name in read},
+            "population": encode(self.population),
+            "features": encode(self.features),
+            "parameters": encode(self.parameters),
+        }
+
+    def definition(self, module: str) -> str:
+        """The identity of the features: the description's part that shapes them, and the user's module (its digest)."""
+        return digest({"shape": self.shape_of_features(), "module": module})[:16]

@@ -1,0 +1,47 @@
+"""What a run will do: resolved once, when it begins, and used by everything after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """What one retrain or score run will do.
+
+    Args:
+        period: retrained or scored.
+        description, module: digests of the description and the user's module that features are built by.
+        definition: of those features.
+        build: the feature periods that are not published yet, oldest first.
+        position: the promotion log's last entry when the run was planned.
+        training, holdout: a retrain's snapshots.
+        version, manifest: what a score run scores with, and its manifest's digest.
+        in_sample: the version was trained on the period, and that was asked for.
+        dry_run: stop after this.
+    """
+
+    pipeline: str
+    period: str
+    description: str
+    module: str
+    definition: str
+    build: tuple[str, ...]
+    position: int
+    training: tuple[str, ...] = ()
+    holdout: str = ""
+    version: str = ""
+    manifest: str = ""
+    in_sample: bool = False
+    dry_run: bool = False
+
+    @property
+    def retrains(self) -> bool:
+        return bool(self.holdout)
+
+    @property
+    def in_words(self) -> str:
+        building = f"features of {', '.join(self.build)} are built" if self.build else "no features need building"
+        if self.retrains:
+            return f"Retrain {self.period}: trained on {', '.join(self.training)}, judged on {self.holdout}; {building}."
+        return f"Score {self.period} with version {self.version}; {building}."

@@ -1,0 +1,208 @@
+"""Sources: tables outside Almanac, how they are cut in time, and the pin of the exact files that a run may read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from almanac.core.canonical import digest
+from almanac.errors import DescriptionError, SourceError, examples
+
+SCHEMES = ("s3://",)
+
+
+@dataclass(frozen=True, slots=True)
+class EventSource:
+    """A table of events in Parquet files below `uri`. It is handed to user code cut by event time, and by knowledge time.
+
+    Args:
+        uri: the folder, `s3://bucket/folder/`.
+        event_time: the column that says when an event happened; a timestamp.
+        timezone: how naive timestamps are to be read, such as `UTC` or `America/New_York`. Needed when they are naive.
+        knowledge_time: the column that says when a row became known, where there is one.
+        lag: how late the source is known to arrive; events newer than as_of - lag are not used.
+        columns: the columns to read; all when empty.
+
+    Raises:
+        DescriptionError: a field is not as it must be.
+    """
+
+    uri: str
+    _: KW_ONLY
+    event_time: str
+    timezone: str | None = None
+    knowledge_time: str | None = None
+    lag: timedelta = timedelta(0)
+    columns: tuple[str, ...] = ()
+    kind: Literal["events"] = "events"
+
+    def __post_init__(self) -> None:
+        _check_uri("EventSource", self.uri)
+        if not self.event_time:
+            raise DescriptionError("EventSource.event_time: found nothing, name the column that says when an event happened.")
+        if self.lag < timedelta(0):
+            raise DescriptionError(f"EventSource.lag: found {self.lag}, allowed is zero or more.")
+        if self.timezone is not None:
+            try:
+                ZoneInfo(self.timezone)
+            except (ZoneInfoNotFoundError, ValueError):
+                raise DescriptionError(
+                    f"EventSource.timezone: found {self.timezone!r}, allowed is a name such as 'UTC' or 'America/New_York'."
+                ) from None
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The columns that the files must have."""
+        own = (self.event_time, *((self.knowledge_time,) if self.knowledge_time else ()))
+        return tuple(dict.fromkeys((*self.columns, *own)))
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceSource:
+    """A table without a time of its own, read as it stands now. It says so: its past is not known.
+
+    Args:
+        uri: the folder, `s3://bucket/folder/`.
+        columns: the columns to read; all when empty.
+    """
+
+    uri: str
+    _: KW_ONLY
+    columns: tuple[str, ...] = ()
+    kind: Literal["reference"] = "reference"
+
+    def __post_init__(self) -> None:
+        _check_uri("ReferenceSource", self.uri)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        return self.columns
+
+
+Source = EventSource | ReferenceSource
+
+
+def _check_uri(noun: str, uri: str) -> None:
+    if uri.startswith(("s3a://", "hdfs://")):
+        raise DescriptionError(
+            f"{noun}.uri: found {uri!r}. Sources are read with pyarrow inside the Spark tasks, without Hadoop's s3a jars: "
+            "write it with s3://."
+        )
+    if not uri.startswith(SCHEMES) or not uri.endswith("/"):
+        raise DescriptionError(f"{noun}.uri: found {uri!r}, allowed is a folder such as 's3://bucket/folder/', with its slash.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """What of a source user code may see: events in `[low, high)`, known at or before `known`. None is no bound."""
+
+    low: datetime | None = None
+    high: datetime | None = None
+    known: datetime | None = None
+
+
+def cut_for_features(source: Source, as_of: datetime, lookback: timedelta | None) -> Cut:
+    """Features of a snapshot see events in `[as_of - lag - lookback, as_of - lag)`, known at or before as_of."""
+    if isinstance(source, ReferenceSource):
+        return Cut()
+    high = as_of - source.lag
+    return Cut(low=None if lookback is None else high - lookback, high=high, known=as_of if source.knowledge_time else None)
+
+
+def cut_for_label(source: Source, as_of: datetime, horizon: timedelta, known: datetime) -> Cut:
+    """The label of a snapshot sees events in `[as_of, as_of + horizon)`, known when the run that asks began."""
+    if isinstance(source, ReferenceSource):
+        return Cut()
+    return Cut(low=as_of, high=as_of + horizon, known=known if source.knowledge_time else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinnedFile:
+    """One source file as it was when it was pinned.
+
+    Args:
+        size: bytes.
+        etag: the store's own digest of the bytes.
+        groups: rows of each row group.
+        low, high: the oldest and newest event time inside, where the file's statistics tell.
+    """
+
+    uri: str
+    size: int
+    etag: str
+    groups: tuple[int, ...] = ()
+    low: datetime | None = None
+    high: datetime | None = None
+
+    @property
+    def rows(self) -> int:
+        return sum(self.groups)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """The exact files of one source that a run may read, and the columns that they have (name to Arrow type)."""
+
+    source: str
+    uri: str
+    files: tuple[PinnedFile, ...]
+    columns: Mapping[str, str]
+
+    @property
+    def content(self) -> str:
+        """What the files hold, whatever they are called."""
+        return content_of(self.files)
+
+    @property
+    def freshness(self) -> datetime | None:
+        """The newest event time that the source holds."""
+        return max((file.high for file in self.files if file.high), default=None)
+
+    def within(self, cut: Cut) -> tuple[PinnedFile, ...]:
+        """The files that can hold a row of the cut. One whose statistics do not tell is kept."""
+        return tuple(
+            file
+            for file in self.files
+            if not (cut.high and file.low and file.low >= cut.high) and not (cut.low and file.high and file.high < cut.low)
+        )
+
+
+def content_of(files: tuple[PinnedFile, ...]) -> str:
+    """A digest of what files hold, whatever they are called: two deliveries of the same bytes are the same."""
+    return digest(sorted([file.etag, file.size] for file in files))
+
+
+def check_columns(name: str, source: Source, columns: Mapping[str, str]) -> None:
+    """A source has the columns that it needs, and event times that can be read.
+
+    Raises:
+        SourceError: a column is missing, a time column is no timestamp, or it is naive and no timezone is declared.
+    """
+    missing = [column for column in source.needed if column not in columns]
+    if missing:
+        raise SourceError(
+            f"Source {name!r} ({source.uri}) has no column {examples(missing)} (it has: {examples(sorted(columns), 30)}). "
+            "Deliver the column, or change the source's description."
+        )
+    if isinstance(source, EventSource):
+        for column in (source.event_time, source.knowledge_time):
+            if column is None:
+                continue
+            found = columns[column]
+            if not found.startswith("timestamp"):
+                raise SourceError(f"Source {name!r}: column {column!r} is {found}, a time column must be a timestamp.")
+            if "tz=" not in found and source.timezone is None:
+                raise SourceError(
+                    f"Source {name!r}: column {column!r} is {found}, a timestamp without a time zone. "
+                    "Declare how it is to be read with EventSource(..., timezone='UTC')."
+                )
+
+
+def as_utc(moment: datetime, timezone: str | None) -> datetime:
+    """A moment in UTC; a naive one is read in `timezone`."""
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=ZoneInfo(timezone or "UTC"))
+    return moment.astimezone(UTC)

@@ -1,0 +1,125 @@
+"""The moving window: which snapshots train a version, and on which one it is judged.
+
+A snapshot is a period's as_of. A label is known when `as_of + horizon + lag` has passed, so with the retrain's own
+as_of given, the holdout is the newest snapshot whose label is known, and a training snapshot is one whose label was
+known when the holdout's features were taken (the embargo): no training label reaches into the holdout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from datetime import datetime, timedelta
+
+from almanac.core.period import Period
+from almanac.errors import DataError, DescriptionError
+
+
+@dataclass(frozen=True, slots=True)
+class MovingWindow:
+    """How many periods train a version.
+
+    Args:
+        periods: as many, the newest that the embargo allows.
+        minimum: with fewer than these the retrain is refused; all of them when not given.
+    """
+
+    periods: int
+    _: KW_ONLY
+    minimum: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.periods < 1:
+            raise DescriptionError(f"MovingWindow.periods: found {self.periods}, allowed is 1 or more.")
+        if self.minimum is not None and not 1 <= self.minimum <= self.periods:
+            raise DescriptionError(f"MovingWindow.minimum: found {self.minimum}, allowed is 1 to periods ({self.periods}).")
+
+    @property
+    def least(self) -> int:
+        return self.periods if self.minimum is None else self.minimum
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What is predicted.
+
+    Args:
+        name: its function, which gives the entity column and `label`.
+        reads: the sources it is given, cut to `[as_of, as_of + horizon)`.
+        horizon: how long after as_of it takes to happen.
+        lag: how much longer it takes to be known.
+        absent: the label of an entity that the function does not name; None when each must be named.
+    """
+
+    name: str
+    _: KW_ONLY
+    reads: tuple[str, ...]
+    horizon: timedelta
+    lag: timedelta = timedelta(0)
+    absent: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise DescriptionError(f"Label.name: found {self.name!r}, allowed is the name of a function.")
+        if not self.reads:
+            raise DescriptionError("Label.reads: found no source, name at least one.")
+        if self.horizon <= timedelta(0):
+            raise DescriptionError(f"Label.horizon: found {self.horizon}, allowed is more than zero.")
+        if self.lag < timedelta(0):
+            raise DescriptionError(f"Label.lag: found {self.lag}, allowed is zero or more.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examples:
+    """The snapshots of one retrain, by period: the training ones, oldest first, and the holdout."""
+
+    training: tuple[str, ...]
+    holdout: str
+
+    @property
+    def periods(self) -> tuple[str, ...]:
+        return (*self.training, self.holdout)
+
+    def overlaps(self, training: tuple[str, ...]) -> bool:
+        """Whether a version with these training periods has seen the holdout."""
+        return self.holdout in training
+
+
+def examples(retrained: Period, window: MovingWindow, label: Label, first: Period) -> Examples:
+    """The snapshots for the retrain of a period: see the module's rule. 2017-07 gives 03, 04, 05 and the holdout 06.
+
+    Raises:
+        DataError: fewer labelled periods than the window's minimum lie between the pipeline's first period and this.
+    """
+    horizon, known = label.horizon, label.horizon + label.lag
+    snapshots = list(first.until(retrained))
+    holdout = next((period for period in reversed(snapshots) if period.as_of + known <= retrained.as_of), None)
+    training = [period for period in snapshots if holdout and period.as_of + horizon <= holdout.as_of][-window.periods :]
+    if holdout is None or len(training) < window.least:
+        raise DataError(
+            f"The retrain for {retrained} finds {len(training)} labelled training periods before its holdout, "
+            f"at least {window.least} are needed. The pipeline begins with {first}; a label takes {known.days} days to be "
+            f"known. Retrain a later period, or lower MovingWindow.minimum."
+        )
+    return Examples(training=tuple(period.key for period in training), holdout=holdout.key)
+
+
+def check_classes(counts: Mapping[str, Mapping[int, int]]) -> None:
+    """Each snapshot has labels of both classes. `counts`: period to label to rows.
+
+    Raises:
+        DataError: one has a single class, from which nothing can be learned or measured.
+    """
+    for period, found in counts.items():
+        present = {label: rows for label, rows in found.items() if rows}
+        if len(present) < 2:
+            listed = ", ".join(f"{label}: {rows} rows" for label, rows in sorted(present.items())) or "no rows"
+            raise DataError(
+                f"The label of {period} has one class ({listed}), two are needed. "
+                "Look at the label's function and at the sources of the days after the period's end."
+            )
+
+
+def label_known(snapshot: datetime, label: Label) -> datetime:
+    """When the label of a snapshot is known."""
+    return snapshot + label.horizon + label.lag

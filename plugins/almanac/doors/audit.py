@@ -1,0 +1,132 @@
+"""The second door: a thing is checked on the very bytes that were staged. Works in a Spark driver; one function a thing."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from almanac.core.canonical import decode, digest, dumps, encode, sha256
+from almanac.core.functions import function_of
+from almanac.core.gate import Comparison, Gate, Verdict, decide
+from almanac.core.receipts import Door, Output, Receipt, Thing, admit
+from almanac.doors.job import Work
+from almanac.errors import IntegrityError
+
+GOLDEN_TOLERANCE = 1e-6
+
+
+def features(work: Work) -> Receipt:
+    """The user's checks of features, and one row an entity, by Great Expectations on the staged files."""
+    import great_expectations.expectations as gxe
+
+    from almanac.spark import checks
+
+    staged = admit(work.linked("staged"), Thing.FEATURES, Door.STAGE, pipeline=work.home.name, period=work.order.period)
+    entity = work.pipeline.entity
+    own = [
+        gxe.ExpectTableRowCountToEqual(value=staged.rows),
+        gxe.ExpectColumnValuesToNotBeNull(column=entity),
+        gxe.ExpectColumnValuesToBeUnique(column=entity),
+    ]
+    return _checked(work, staged, own + checks.section(function_of(work.module, "checks")(), "features"))
+
+
+def predictions(work: Work) -> Receipt:
+    """As many rows as the features have, each entity once, no score that is null, not finite or outside 0 to 1."""
+    import great_expectations.expectations as gxe
+
+    from almanac.spark import checks
+
+    staged = admit(work.linked("staged"), Thing.PREDICTIONS, Door.STAGE, pipeline=work.home.name, period=work.order.period)
+    features = work.home.receipts.read(staged.links["features"])
+    entity = work.pipeline.entity
+    own = [
+        gxe.ExpectTableRowCountToEqual(value=features.rows),
+        gxe.ExpectColumnValuesToNotBeNull(column=entity),
+        gxe.ExpectColumnValuesToBeUnique(column=entity),
+        gxe.ExpectColumnValuesToNotBeNull(column="score"),
+        # NaN and the infinities are outside as well.
+        gxe.ExpectColumnValuesToBeBetween(column="score", min_value=0.0, max_value=1.0),
+        gxe.ExpectColumnDistinctValuesToEqualSet(column="model_version", value_set=[staged.facts["version"]]),
+    ]
+    return _checked(work, staged, own + checks.section(function_of(work.module, "checks")(), "predictions"))
+
+
+def _checked(work: Work, staged: Receipt, expectations: list[Any]) -> Receipt:
+    """Runs a suite on staged files whose bytes still are what was staged, and keeps the result for people and machines."""
+    from almanac.spark import checks
+    from almanac.spark import features as rooms
+
+    for output in staged.outputs:
+        found = sha256(work.home.objects.get(output.uri))
+        if found != output.sha256:
+            raise IntegrityError(f"{output.uri}: the staged file was altered; it is not published. Stage it again.")
+    frame = rooms.of_files(work.bench.spark, staged.outputs)
+    checked = checks.run(frame, expectations, f"{work.home.name}_{work.order.thing.value}_{work.order.period}")
+    reports = {"checks.html": checked.html.encode(), "checks.json": dumps(_finite(checked.result))}
+    outputs = [_report(work, name, body) for name, body in reports.items()]
+    return work.receipt(
+        passed=checked.passed,
+        content=staged.content,
+        outputs=outputs,
+        findings=[*checked.blocking, *(f"warning: {text}" for text in checked.warnings)],
+        facts={"checks": checked.checks, "rows": staged.rows},
+    )
+
+
+def _report(work: Work, name: str, body: bytes) -> Output:
+    uri = work.home.layout.report(work.order.digest, name)
+    work.home.objects.put(uri, body)
+    return Output(name=name, uri=uri, bytes=len(body), sha256=sha256(body))
+
+
+def _finite(value: Any) -> Any:
+    """Plain JSON has no NaN: such figures are kept as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, bool | int | float | str | None) else str(value)
+
+
+def model(work: Work) -> Receipt:
+    """The staged model is loaded from its own bytes and gives the scores of the golden rows again."""
+    from almanac.spark import training
+
+    staged = admit(work.linked("staged"), Thing.MODEL, Door.STAGE, pipeline=work.home.name, period=work.order.period)
+    files = {output.name: output for output in staged.outputs}
+    model = work.home.versions.model(files)
+    golden = pq.read_table(io.BytesIO(work.home.versions.file(files["golden.parquet"]))).to_pandas()
+    again = training.probability(model, golden[list(staged.facts["features"])])
+    worst = float(abs(again - golden["score"]).max())
+    findings = []
+    if not worst <= GOLDEN_TOLERANCE:
+        findings.append(
+            f"golden rows: a score differs by {worst:.3g} after the model was read back, {GOLDEN_TOLERANCE:.0e} is allowed"
+        )
+    findings += [f"metric {name} is {value}" for name, value in staged.facts["metrics"].items() if not math.isfinite(value)]
+    return work.receipt(
+        passed=not findings,
+        content=staged.content,
+        findings=findings,
+        facts={"golden_rows": len(golden), "worst_difference": worst, "metrics": staged.facts["metrics"]},
+    )
+
+
+def champion(work: Work) -> Receipt:
+    """The gate: decides on the comparison by the pipeline's policy. A rejection is an answer, not a failure."""
+    compared = admit(work.linked("staged"), Thing.CHAMPION, Door.STAGE, pipeline=work.home.name, period=work.order.period)
+    comparison = decode(Comparison, compared.facts["comparison"])
+    decision = decide(comparison, decode(Gate, compared.order.parameters["gate"]))
+    return work.receipt(
+        passed=decision.verdict is Verdict.PROMOTE,
+        content=digest(decision),
+        findings=decision.reasons,
+        facts={"decision": encode(decision), "comparison": encode(comparison)},
+    )

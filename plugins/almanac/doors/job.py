@@ -1,0 +1,214 @@
+"""A Spark job: orders' URIs in, a door called for each, receipts out. What `spark_jobs/steps/` start."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import importlib
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from almanac import errors
+from almanac.core.canonical import decode, digest
+from almanac.core.pipeline import Pipeline
+from almanac.core.receipts import Order, Output, Placed, Receipt, Witness
+from almanac.errors import AlmanacError, Conflict, StoreError
+from almanac.settings import Settings
+from almanac.store.home import Home
+from almanac.store.objects import Objects
+from almanac.store.receipts import read_order
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+LIBRARIES = ("pyspark", "scikit-learn", "numpy", "pandas", "pyarrow", "joblib", "great-expectations", "deltalake")
+LONGEST_FINDING = 2000
+
+
+class Bench:
+    """What the orders of one job share: the Spark session, started when first asked for."""
+
+    def __init__(self, name: str, session: SparkSession | None = None) -> None:
+        self.name, self._session = name, session
+
+    @cached_property
+    def spark(self) -> SparkSession:
+        from pyspark.sql import SparkSession
+
+        session = self._session or SparkSession.builder.appName(f"almanac {self.name}").getOrCreate()
+        session.conf.set("spark.sql.session.timeZone", "UTC")
+        return session
+
+    @property
+    def application(self) -> str:
+        return self.spark.sparkContext.applicationId if "spark" in self.__dict__ else ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One order on the bench: what it asks, and everything that a door needs to carry it out."""
+
+    home: Home
+    placed: Placed
+    pipeline: Pipeline
+    module: ModuleType
+    bench: Bench
+    witness: Witness
+
+    @property
+    def order(self) -> Order:
+        return self.placed.order
+
+    def linked(self, name: str) -> Receipt:
+        """The receipt that the order links under a name. Raises: NotFound."""
+        return self.home.receipts.read(self.placed.links[name])
+
+    def receipt(
+        self,
+        *,
+        content: str = "",
+        outputs: Sequence[Output] = (),
+        findings: Sequence[str] = (),
+        facts: Mapping[str, Any] | None = None,
+        passed: bool = True,
+    ) -> Receipt:
+        """What came of the order, signed by its witness."""
+        signed = dataclasses.replace(self.witness, spark_application=self.bench.application, ended=datetime.now(UTC))
+        links = {name: uri for name, uri in self.placed.links.items() if "/receipts/" in uri}
+        return Receipt(
+            order=self.order,
+            passed=passed,
+            witness=signed,
+            content=content,
+            outputs=tuple(outputs),
+            links=links,
+            findings=tuple(findings),
+            facts=dict(facts or {}),
+        )
+
+
+Carry = Callable[[Work], Receipt]
+
+
+def main(carry: Carry, arguments: Sequence[str] | None = None) -> None:
+    """Carries out orders and keeps their receipts. Exits with 1 when one did not pass; the others are still done."""
+    parser = argparse.ArgumentParser(description="Carries out Almanac orders: a step that spark-submit starts.")
+    parser.add_argument("orders", nargs="+", metavar="ORDER_URI", help="s3://.../orders/DIGEST.json")
+    parser.add_argument("--witness", default="{}", help="who asks, as JSON: dag, run, task, attempt, actor")
+    asked = parser.parse_args(arguments)
+    witness = decode(Witness, {**json.loads(asked.witness), "environment": environment_digest(), "commit": commit()})
+    root = Settings.from_environment().root
+    bench = Bench(Path(sys.argv[0]).stem)
+    objects = Objects()
+    failed = False
+    for number, uri in enumerate(asked.orders, start=1):
+        placed = read_order(objects, uri)
+        home = Home.of(root, placed.order.pipeline, objects)
+        print(f"almanac: {number} of {len(asked.orders)}: {placed.order}", flush=True)
+        receipt = carry_out(home, placed, carry, bench, witness)
+        print(f"almanac: {'passed' if receipt.passed else 'did not pass'}: {home.receipts.uri(receipt)}", flush=True)
+        for finding in receipt.findings:
+            print(f"almanac: {finding}", flush=True)
+        failed = failed or not receipt.passed
+    if failed:
+        sys.exit(1)
+
+
+def carry_out(home: Home, placed: Placed, carry: Carry, bench: Bench, witness: Witness) -> Receipt:
+    """Carries out one order, once: an order that passed before gives its receipt. A failure is a receipt too.
+
+    Raises:
+        StoreError, Conflict: these say nothing about the order, so nothing is kept of them.
+    """
+    done = home.receipts.done(placed.order)
+    if done is not None:
+        return done
+    began = dataclasses.replace(witness, began=datetime.now(UTC))
+    try:
+        with work_on(home, placed, bench, began) as work:
+            receipt = carry(work)
+    except (StoreError, Conflict):
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        receipt = Receipt(
+            order=placed.order,
+            passed=False,
+            witness=dataclasses.replace(began, ended=datetime.now(UTC)),
+            findings=(plain(error),),
+            facts={"error": type(error).__name__},
+        )
+    return home.receipts.keep(receipt)
+
+
+@contextlib.contextmanager
+def work_on(home: Home, placed: Placed, bench: Bench, witness: Witness) -> Iterator[Work]:
+    pipeline = home.receipts.description(placed.links["description"])
+    with user_module(home.receipts.module(placed.order.module), pipeline.name) as module:
+        yield Work(home=home, placed=placed, pipeline=pipeline, module=module, bench=bench, witness=witness)
+
+
+@contextlib.contextmanager
+def user_module(packed: bytes, name: str) -> Iterator[ModuleType]:
+    """The user's module as it was zipped with the order, importable under its name for as long as it is needed."""
+    with tempfile.TemporaryDirectory(prefix="almanac-") as folder:
+        path = Path(folder) / f"{name}.zip"
+        path.write_bytes(packed)
+        before = sys.modules.pop(name, None)
+        sys.path.insert(0, str(path))
+        try:
+            importlib.invalidate_caches()
+            yield importlib.import_module(name)
+        finally:
+            sys.path.remove(str(path))
+            sys.modules.pop(name, None)
+            if before is not None:
+                sys.modules[name] = before
+
+
+def plain(error: Exception) -> str:
+    """An error in one plain sentence or two: of an executor's traceback only the last line is told."""
+    if isinstance(error, AlmanacError):
+        return str(error)
+    text = str(error).strip()
+    if "Traceback (most recent call last)" in text:
+        raised = re.findall(r"^(?:[\w.]+\.)?(\w+(?:Error|Exception)): (.+)$", text, re.MULTILINE)
+        name, message = raised[-1] if raised else (type(error).__name__, text.splitlines()[-1])
+        return message if hasattr(errors, name) else f"{name}: {message}"
+    return f"{type(error).__name__}: {text}"[:LONGEST_FINDING]
+
+
+def environment() -> dict[str, str]:
+    """Library to version, of what shapes a model."""
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}}
+
+
+def environment_digest() -> str:
+    return digest(environment())
+
+
+def commit() -> str:
+    """The git commit of the code that runs, where it runs from a checkout; else ALMANAC_COMMIT, else nothing."""
+    if given := os.environ.get("ALMANAC_COMMIT"):
+        return given
+    try:
+        asked = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return asked.stdout.strip() if asked.returncode == 0 else ""

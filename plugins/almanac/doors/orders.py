@@ -1,0 +1,201 @@
+"""Orders: what a run's plan and the receipts so far ask to be made next. Placed by an operator, carried out by a door."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from almanac.core.canonical import digest, encode
+from almanac.core.pipeline import FeatureGroup, Pipeline, Population
+from almanac.core.plan import RunPlan
+from almanac.core.receipts import Door, Order, Placed, Receipt, Thing, admit
+from almanac.core.sources import Pin, content_of, cut_for_features, cut_for_label
+from almanac.doors import pin as pins
+from almanac.errors import NotAdmitted, examples
+from almanac.settings import VERSION
+from almanac.store.home import Home
+
+
+def groups(home: Home, plan: RunPlan, pin: str, name: str) -> list[Placed]:
+    """One feature group, an order for each period that is to be built."""
+    pipeline, found = home.receipts.description(plan.description), pins.pinned(home, home.receipts.read(pin))
+    part = pipeline.group(name)
+    return [
+        Placed(
+            order=_feature_order(plan, period, part=name, inputs=_cut_contents(pipeline, part, period, found)),
+            links={"pin": pin, "description": plan.description},
+        )
+        for period in plan.build
+    ]
+
+
+def combined(home: Home, plan: RunPlan, pin: str, parts: Iterable[Mapping[str, str]]) -> list[Placed]:
+    """The groups' parts combined, an order for each period. `parts`: for each group, period to its receipt's URI."""
+    pipeline, found = home.receipts.description(plan.description), pins.pinned(home, home.receipts.read(pin))
+    table = home.features(plan.definition)
+    visible = table.visible()
+    given = list(parts)
+    placed = []
+    for period in plan.build:
+        links, inputs = {}, _cut_contents(pipeline, pipeline.population, period, found)
+        for uris in given:
+            receipt = admit(home.receipts.read(uris[period]), Thing.FEATURES, Door.STAGE, pipeline=home.name, period=period)
+            links[f"part.{receipt.order.part}"] = uris[period]
+            inputs[f"part.{receipt.order.part}"] = receipt.content
+        order = _feature_order(
+            plan,
+            period,
+            inputs=inputs,
+            replaces=visible[period].order if period in visible else "",
+            fence=table.fence(period),
+        )
+        placed.append(Placed(order=order, links={**links, "pin": pin, "description": plan.description}))
+    return placed
+
+
+def _feature_order(
+    plan: RunPlan, period: str, *, inputs: Mapping[str, str], part: str = "", replaces: str = "", fence: int = 0
+) -> Order:
+    return Order(
+        pipeline=plan.pipeline,
+        thing=Thing.FEATURES,
+        door=Door.STAGE,
+        part=part,
+        period=period,
+        description=plan.definition,
+        module=plan.module,
+        almanac=VERSION,
+        inputs=inputs,
+        replaces=replaces,
+        fence=fence,
+    )
+
+
+def _cut_contents(pipeline: Pipeline, part: FeatureGroup | Population, period: str, found: Mapping[str, Pin]) -> dict[str, str]:
+    """Source to the content of those of its files that can hold a row of the part's cut."""
+    as_of = pipeline.period(period).as_of
+    return {
+        name: content_of(found[name].within(cut_for_features(pipeline.sources[name], as_of, part.lookback)))
+        for name in part.reads
+    }
+
+
+def audits(home: Home, staged: Mapping[str, str]) -> list[Placed]:
+    """The audits of staged things. `staged`: period to the stage receipt's URI."""
+    placed = []
+    for uri in staged.values():
+        receipt = home.receipts.read(uri)
+        admit(receipt, receipt.order.thing, Door.STAGE, pipeline=home.name)
+        order = receipt.order.next(Door.AUDIT, {"staged": receipt.content, "order": receipt.order.digest})
+        links = home.receipts.placed(receipt.order.digest).links
+        placed.append(Placed(order=order, links={**links, "staged": uri}))
+    return placed
+
+
+def model(home: Home, plan: RunPlan, pin: str) -> Placed:
+    """The training of a version: published features of its snapshots, and the sources of its labels.
+
+    Raises:
+        NotAdmitted: features of a snapshot are not published.
+    """
+    pipeline, found = home.receipts.description(plan.description), pins.pinned(home, home.receipts.read(pin))
+    snapshots = [*plan.training, plan.holdout]
+    published = _published(home, plan, snapshots)
+    inputs = {f"features.{period}": published[period].content for period in snapshots}
+    known = pipeline.period(plan.period).as_of
+    for period in snapshots:
+        for name in pipeline.label.reads:
+            cut = cut_for_label(pipeline.sources[name], pipeline.period(period).as_of, pipeline.label.horizon, known)
+            inputs[f"label.{period}.{name}"] = content_of(found[name].within(cut))
+    links = {f"features.{period}": home.receipts.uri(published[period]) for period in snapshots}
+    order = Order(
+        pipeline=home.name,
+        thing=Thing.MODEL,
+        door=Door.STAGE,
+        period=plan.period,
+        description=digest({"features": plan.definition, "label": encode(pipeline.label)}),
+        module=plan.module,
+        almanac=VERSION,
+        inputs=inputs,
+        parameters={"training": list(plan.training), "holdout": plan.holdout},
+    )
+    return Placed(order=order, links={**links, "pin": pin, "description": plan.description, "definition": plan.definition})
+
+
+def _published(home: Home, plan: RunPlan, periods: Iterable[str]) -> dict[str, Receipt]:
+    listed = list(periods)
+    found = home.published(home.features(plan.definition), Thing.FEATURES, listed)
+    if absent := [period for period in listed if period not in found]:
+        raise NotAdmitted(
+            f"Features of {examples(absent, 12)} (definition {plan.definition}) are not published, and nothing else is used. "
+            "Clear the run from its plan on: it builds them."
+        )
+    return {
+        period: admit(receipt, Thing.FEATURES, Door.PUBLISH, pipeline=home.name, period=period)
+        for period, receipt in found.items()
+    }
+
+
+def comparison(home: Home, pipeline: Pipeline, plan: RunPlan, version: str) -> Placed:
+    """Candidate against the version in force for the candidate's first period."""
+    log = home.log()
+    effective = pipeline.period(plan.period).plus(1).key
+    champion = log.in_force(effective) or ""
+    candidate = home.versions.read(version)
+    order = Order(
+        pipeline=home.name,
+        thing=Thing.CHAMPION,
+        door=Door.STAGE,
+        period=plan.period,
+        description=digest(encode(pipeline.gate)),
+        module=plan.module,
+        almanac=VERSION,
+        inputs={
+            "candidate": candidate.digest,
+            "champion": home.versions.read(champion).digest if champion else "",
+        },
+        parameters={
+            "candidate": version,
+            "champion": champion,
+            "effective": effective,
+            "position": log.position,
+            "gate": encode(pipeline.gate),
+        },
+    )
+    return Placed(order=order, links={"description": plan.description})
+
+
+def predictions(home: Home, plan: RunPlan) -> Placed:
+    """The scoring of a period by the plan's version, from published features of the version's own definition.
+
+    Raises:
+        NotAdmitted: the features are not published.
+    """
+    published = _published(home, plan, [plan.period])[plan.period]
+    table = home.predictions
+    visible = table.visible().get(plan.period)
+    order = Order(
+        pipeline=home.name,
+        thing=Thing.PREDICTIONS,
+        door=Door.STAGE,
+        period=plan.period,
+        description=plan.definition,
+        module=plan.module,
+        almanac=VERSION,
+        inputs={"features": published.content, "version": plan.manifest},
+        parameters={"version": plan.version, "in_sample": plan.in_sample},
+        replaces=visible.order if visible else "",
+        fence=table.fence(plan.period),
+    )
+    links = {"features": home.receipts.uri(published), "description": plan.description}
+    return Placed(order=order, links=links)
+
+
+def standing(home: Home, placed: Placed) -> Receipt | None:
+    """The publish receipt of what is visible already, if it is what an order of predictions would make again."""
+    order = placed.order
+    if not order.replaces:
+        return None
+    visible = home.receipts.placed(order.replaces).order
+    if not visible.same_work(order):
+        return None
+    return home.published(home.predictions, Thing.PREDICTIONS, [order.period]).get(order.period)

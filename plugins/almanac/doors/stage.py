@@ -1,0 +1,330 @@
+"""The first door: a thing is made where no reader looks. Works in a Spark driver; one function a thing."""
+
+from __future__ import annotations
+
+import io
+import json
+import uuid
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from almanac.core.canonical import digest, encode, sha256
+from almanac.core.functions import Part, arguments, call, function_of
+from almanac.core.gate import Comparison
+from almanac.core.layout import staged_file, version_id
+from almanac.core.receipts import Door, Output, Receipt, Thing, admit
+from almanac.core.sources import Cut, Pin, cut_for_features, cut_for_label
+from almanac.core.window import check_classes
+from almanac.doors import job
+from almanac.doors.job import Work
+from almanac.doors.pin import pinned
+from almanac.errors import AlmanacError, DataError, DescriptionError
+from almanac.store.sources import check_unchanged
+from almanac.store.versions import Manifest
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pyspark.sql import DataFrame
+
+
+def features(work: Work) -> Receipt:
+    """A feature group's part, or with no part the groups combined, staged in the features table."""
+    return _group(work) if work.order.part else _combine(work)
+
+
+def _group(work: Work) -> Receipt:
+    from almanac.spark import arrow
+    from almanac.spark import features as rooms
+
+    pipeline, order = work.pipeline, work.order
+    part = pipeline.group(order.part)
+    frame = rooms.shaped(_given(work, part, part.lookback), pipeline.entity, part.name)
+    schema = rooms.arrow_schema(frame)
+    written = arrow.write(frame, work.home.layout.part(order.digest, uuid.uuid4().hex), part.name, schema)
+    if written.outputs:
+        rooms.check_unique(
+            rooms.of_files(work.bench.spark, written.outputs, [pipeline.entity]), pipeline.entity, f"Feature group {part.name!r}"
+        )
+    _check_sources(work, part, part.lookback)
+    facts = {"rows": written.rows, "schema": {field.name: str(field.type) for field in schema}}
+    return work.receipt(content=written.sums.digest, outputs=written.outputs, facts=facts)
+
+
+def _combine(work: Work) -> Receipt:
+    from almanac.spark import arrow
+    from almanac.spark import features as rooms
+
+    pipeline, order, home = work.pipeline, work.order, work.home
+    people = pipeline.population
+    spine = rooms.population(_given(work, people, people.lookback), pipeline.entity, people.name, order.period)
+    if not rooms.is_entity_type(spine, pipeline.entity):
+        kind = spine.schema[pipeline.entity].dataType.simpleString()
+        raise DescriptionError(f"Population {people.name!r} gives {pipeline.entity} as {kind}; whole numbers or text are needed.")
+    parts = {group.name: work.linked(f"part.{group.name}") for group in pipeline.features}
+    frames = {
+        name: rooms.of_files(work.bench.spark, receipt.outputs) if receipt.outputs else _empty(work, receipt)
+        for name, receipt in parts.items()
+    }
+    combined = rooms.combine(spine, frames, pipeline.entity).sortWithinPartitions(pipeline.entity)
+    schema = rooms.arrow_schema(combined)
+    table = home.features(order.description)
+    table.create(schema)
+    folder, stem = f"{table.uri}/{staged_file(order.period, order.digest, '')}".removesuffix("-.parquet").rsplit("/", 1)
+    written = _named(arrow.write(combined, folder, stem, schema), order.period)
+    entities = spine.count()
+    if written[1].rows != entities:
+        raise DataError(
+            f"Features of {order.period} have {written[1].rows} rows for {entities} entities: entities in must equal entities "
+            "out. A source gave another answer when it was read again; start the run again."
+        )
+    _check_sources(work, people, people.lookback)
+    facts = {"rows": entities, "features": [name for name in schema.names if name != pipeline.entity]}
+    return work.receipt(content=written[1].digest, outputs=written[0], facts=facts)
+
+
+def _named(written: Any, period: str) -> tuple[list[Output], Any]:
+    """The files of a write under their paths within the table."""
+    return [Output(**{**_fields(output), "name": f"period={period}/{output.name}"}) for output in written.outputs], written.sums
+
+
+def _fields(output: Output) -> dict[str, Any]:
+    return {name: getattr(output, name) for name in Output.__slots__}
+
+
+def _empty(work: Work, receipt: Receipt) -> DataFrame:
+    schema = ", ".join(f"`{name}` {_spark_type(kind)}" for name, kind in receipt.facts["schema"].items())
+    return work.bench.spark.createDataFrame([], schema)
+
+
+def _spark_type(arrow_type: str) -> str:
+    return {"int64": "long", "int32": "int", "string": "string"}.get(arrow_type, "float")
+
+
+def _cuts(work: Work, part: Part, lookback: timedelta | None) -> dict[str, Cut]:
+    as_of = work.pipeline.period(work.order.period).as_of
+    return {name: cut_for_features(work.pipeline.sources[name], as_of, lookback) for name in part.reads}
+
+
+def _given(work: Work, part: Part, lookback: timedelta | None) -> DataFrame:
+    return _ask(work, part, _cuts(work, part, lookback), work.order.period)
+
+
+def _ask(work: Work, part: Part, cuts: Mapping[str, Cut], period: str) -> DataFrame:
+    """What a part's function gives for a period, its sources cut.
+
+    Raises:
+        DescriptionError: the function is missing, its arguments do not fit, or it failed.
+    """
+    from almanac.spark import sources
+
+    function = function_of(work.module, part.name)
+    arguments(function, part, work.pipeline)
+    pins = pinned(work.home, work.linked("pin"))
+    given: dict[str, Any] = dict(sources.read_all(work.bench.spark, work.pipeline.sources, pins, cuts))
+    given["as_of"] = work.pipeline.period(period).as_of
+    try:
+        found: DataFrame = call(function, part, work.pipeline, given)
+    except AlmanacError:
+        raise
+    except Exception as error:
+        raise DescriptionError(
+            f"Function {part.name!r} of {work.pipeline.name!r} failed for {period}: {job.plain(error)}. "
+            "Correct it in the user's module; the next run takes the new one."
+        ) from error
+    return found
+
+
+def _check_sources(work: Work, part: Part, lookback: timedelta | None) -> None:
+    pins = pinned(work.home, work.linked("pin"))
+    for name, cut in _cuts(work, part, lookback).items():
+        check_unchanged(work.home.objects, pins[name], pins[name].within(cut))
+
+
+def model(work: Work) -> Receipt:
+    """A version's files: the fitted model, its report, the frozen holdout, golden rows."""
+    from almanac.spark import digests, training
+
+    order, pipeline = work.order, work.pipeline
+    periods, holdout_period = list(order.parameters["training"]), str(order.parameters["holdout"])
+    published = {period: work.linked(f"features.{period}") for period in (*periods, holdout_period)}
+    snapshots = {period: _labelled(work, period, receipt) for period, receipt in published.items()}
+    counts = {period: rows[training.LABEL].value_counts().to_dict() for period, rows in snapshots.items()}
+    check_classes(counts)
+    names = [
+        name for name in snapshots[holdout_period].columns if name not in (pipeline.entity, training.LABEL, training.SNAPSHOT)
+    ]
+    rows = _stacked([snapshots[period] for period in periods])
+    holdout = snapshots[holdout_period]
+    fitted = training.fit(function_of(work.module, "estimators")(), rows, names)
+    report = training.report(fitted, rows, holdout, names)
+    scored = holdout.assign(score=training.probability(fitted.model, holdout[names]))
+    content = digests.of_batches(
+        pa.Table.from_pandas(rows, preserve_index=False).to_batches(), pa.Schema.from_pandas(rows, preserve_index=False)
+    )
+    version = version_id(order.period, order.digest)
+    files = {
+        "model.joblib": _pickled(fitted.model),
+        "report.json": json.dumps(report, indent=2).encode(),
+        "holdout.parquet": _parquet(scored),
+        "golden.parquet": _parquet(scored.head(training.GOLDEN_ROWS)),
+    }
+    folder = work.home.layout.model(version, uuid.uuid4().hex)
+    facts = {
+        "version": version,
+        "definition": work.placed.links["definition"],
+        "features": names,
+        "training": periods,
+        "holdout": holdout_period,
+        "estimator": fitted.name,
+        "choice": dict(fitted.choice),
+        "metrics": report["holdout"]["metrics"],
+        "verdict": report["verdict"],
+        "environment": job.environment(),
+    }
+    return work.receipt(content=content.digest, outputs=_kept(work, folder, files), findings=[report["verdict"]], facts=facts)
+
+
+def _labelled(work: Work, period: str, published: Receipt) -> pd.DataFrame:
+    """A snapshot's published features with its label, sorted by entity."""
+    from almanac.spark import arrow, training
+
+    pipeline, label = work.pipeline, work.pipeline.label
+    admit(published, Thing.FEATURES, Door.PUBLISH, pipeline=pipeline.name, period=period)
+    entities = arrow.sort(arrow.table(published.outputs), [pipeline.entity]).to_pandas()
+    known = pipeline.period(work.order.period).as_of
+    as_of = pipeline.period(period).as_of
+    cuts = {name: cut_for_label(pipeline.sources[name], as_of, label.horizon, known) for name in label.reads}
+    labels = _ask(work, label, cuts, period).toPandas()
+    pins: Mapping[str, Pin] = pinned(work.home, work.linked("pin"))
+    for name, cut in cuts.items():
+        check_unchanged(work.home.objects, pins[name], pins[name].within(cut))
+    joined = training.label_rows(entities, labels, pipeline.entity, label.absent, label.name)
+    return joined.assign(**{training.SNAPSHOT: period})
+
+
+def _stacked(snapshots: list[pd.DataFrame]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.concat(snapshots, ignore_index=True)
+
+
+def _pickled(model: Any) -> bytes:
+    import joblib
+
+    body = io.BytesIO()
+    joblib.dump(model, body, compress=3)
+    return body.getvalue()
+
+
+def _parquet(rows: pd.DataFrame) -> bytes:
+    body = io.BytesIO()
+    pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), body)
+    return body.getvalue()
+
+
+def _kept(work: Work, folder: str, files: Mapping[str, bytes]) -> list[Output]:
+    outputs = []
+    for name, body in files.items():
+        uri = f"{folder}/{name}"
+        work.home.objects.put(uri, body)
+        outputs.append(Output(name=name, uri=uri, bytes=len(body), sha256=sha256(body)))
+    return outputs
+
+
+def champion(work: Work) -> Receipt:
+    """The comparison: candidate and version in force, measured on the candidate's frozen holdout."""
+    from almanac.spark import training
+
+    asked = work.order.parameters
+    candidate = work.home.versions.read(asked["candidate"])
+    holdout = pq.read_table(io.BytesIO(work.home.versions.file(candidate.files["holdout.parquet"]))).to_pandas()
+    obstacle, measured = "", None
+    if asked["champion"]:
+        champion = work.home.versions.read(asked["champion"])
+        obstacle = _obstacle(champion, candidate)
+        if not obstacle:
+            obstacle, measured = _measure(work, champion, candidate, holdout)
+    comparison = Comparison(
+        holdout=candidate.holdout,
+        rows=len(holdout),
+        candidate_version=candidate.version,
+        candidate=training.metrics(holdout[training.LABEL], holdout["score"]),
+        position=int(asked["position"]),
+        champion_version=str(asked["champion"]),
+        champion=measured,
+        obstacle=obstacle,
+    )
+    return work.receipt(content=digest(comparison), facts={"comparison": encode(comparison)})
+
+
+def _obstacle(champion: Manifest, candidate: Manifest) -> str:
+    if candidate.holdout in champion.training:
+        return (
+            f"{champion.version} in force was trained on the holdout {candidate.holdout} "
+            f"(its window: {', '.join(champion.training)}), so the two are not comparable there"
+        )
+    return ""
+
+
+def _measure(work: Work, champion: Manifest, candidate: Manifest, holdout: pd.DataFrame) -> tuple[str, dict[str, float] | None]:
+    """The champion's metrics on the holdout, on features of its own definition; or why there are none."""
+    from almanac.spark import arrow, training
+
+    home = work.home
+    rows = holdout
+    if champion.definition != candidate.definition:
+        published = home.published(home.features(champion.definition), Thing.FEATURES, [candidate.holdout])
+        if candidate.holdout not in published:
+            return (
+                f"features of {candidate.holdout} by {champion.version}'s definition {champion.definition} are not published, "
+                "so the two are not comparable there",
+                None,
+            )
+        own = arrow.table(published[candidate.holdout].outputs).to_pandas()
+        rows = holdout[[candidate.entity, training.LABEL]].merge(own, on=candidate.entity, how="inner")
+        if len(rows) != len(holdout):
+            return (
+                f"{champion.version}'s features of {candidate.holdout} cover other entities, so the two are not comparable there",
+                None,
+            )
+    with job.user_module(home.receipts.module(champion.module), home.name):
+        model = home.versions.model(champion.files)
+        score = training.probability(model, rows[list(champion.features)])
+    return "", training.metrics(rows[training.LABEL], score)
+
+
+def predictions(work: Work) -> Receipt:
+    """A period scored by a version, staged in the predictions table."""
+    from almanac.spark import scoring
+
+    home, order, pipeline = work.home, work.order, work.pipeline
+    manifest = home.versions.read(str(order.parameters["version"]), order.inputs["version"])
+    published = admit(work.linked("features"), Thing.FEATURES, Door.PUBLISH, pipeline=home.name, period=order.period)
+    if manifest.definition != published.order.description:
+        raise DescriptionError(
+            f"Version {manifest.version} wants features of definition {manifest.definition}, found {published.order.description}. "
+            "Score with features of the version's own definition."
+        )
+    scorer = scoring.Scorer(
+        model=manifest.files["model.joblib"],
+        features=manifest.features,
+        entity=manifest.entity,
+        as_of=pipeline.period(order.period).as_of,
+        version=manifest.version,
+        order=order.digest,
+    )
+    home.versions.file(manifest.files["model.joblib"])
+    spark = work.bench.spark
+    if work.module.__file__:
+        spark.sparkContext.addPyFile(work.module.__file__.rsplit("/", 1)[0])
+    table = home.predictions
+    feature_field = pq.read_schema(io.BytesIO(home.objects.get(published.outputs[0].uri))).field(manifest.entity)
+    table.create(scoring.schema(feature_field))
+    folder, stem = f"{table.uri}/{staged_file(order.period, order.digest, '')}".removesuffix("-.parquet").rsplit("/", 1)
+    outputs, sums = _named(scoring.score(spark, [output.uri for output in published.outputs], scorer, folder, stem), order.period)
+    facts = {"rows": sums.rows, "version": manifest.version, "in_sample": order.parameters["in_sample"]}
+    return work.receipt(content=sums.digest, outputs=outputs, facts=facts)

@@ -1,0 +1,111 @@
+"""What can go wrong, as one tree. Every message says what was found, what is allowed and what to do next.
+
+AlmanacError
+├── DescriptionError      a pipeline's description, or its user module, does not hold together
+├── PeriodError           a run has no period, two of them, or one that cannot be used
+├── SourceError           a source is missing, unreachable, misses a column, or changed while it was read
+├── DataError             rows are not as they must be: empty, duplicated, of one class, too few periods
+├── CheckFailed           an audit found something that blocks; carries the findings
+├── NotAdmitted           a receipt was shown at a door that it does not open
+├── PromotionError        a version is unknown, withdrawn, or nothing older is there to roll back to
+│   └── Overtaken         a version was withdrawn while a run was still scoring with it
+├── StoreError            the object store refused, or cannot be trusted
+│   ├── Unreachable       it does not answer
+│   ├── AccessRefused     it does not know the key, or does not let it in
+│   ├── NotFound          nothing is kept under that name
+│   └── Unfit             it does not hold conditional writes
+├── Conflict              somebody else published first; nothing of ours became visible
+└── IntegrityError        bytes are not those that their digest promises
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+SHOWN_EXAMPLES = 5
+SHOWN_FINDINGS = 10
+
+
+class AlmanacError(Exception):
+    """The root of everything that Almanac raises on purpose."""
+
+
+class DescriptionError(AlmanacError):
+    """A pipeline's description, or its user module, does not hold together."""
+
+
+class PeriodError(AlmanacError):
+    """A run has no period, two of them, or one that cannot be used."""
+
+
+class SourceError(AlmanacError):
+    """A source is missing, unreachable, misses a column, or changed while it was read."""
+
+
+class DataError(AlmanacError):
+    """Rows are not as they must be."""
+
+
+class CheckFailed(AlmanacError):
+    """An audit found something that blocks. `findings` holds all of them; the text is bounded."""
+
+    def __init__(self, what: str, findings: Sequence[str]) -> None:
+        self.findings = tuple(findings)
+        super().__init__(f"{what} did not pass its audit, nothing was published:\n{bounded(findings)}")
+
+
+class NotAdmitted(AlmanacError):
+    """A receipt was shown at a door that it does not open."""
+
+
+class PromotionError(AlmanacError):
+    """A version is unknown, withdrawn, or nothing older is there to roll back to."""
+
+
+class Overtaken(PromotionError):
+    """A version was withdrawn while a run was still scoring with it."""
+
+
+class StoreError(AlmanacError):
+    """The object store refused, or cannot be trusted."""
+
+
+class Unreachable(StoreError):
+    """The object store does not answer."""
+
+
+class AccessRefused(StoreError):
+    """The object store does not know the key, or does not let it in."""
+
+
+class NotFound(StoreError):
+    """Nothing is kept under that name."""
+
+
+class Unfit(StoreError):
+    """The object store does not hold conditional writes."""
+
+
+class Conflict(AlmanacError):
+    """Somebody else published first; nothing of ours became visible."""
+
+
+class IntegrityError(AlmanacError):
+    """Bytes are not those that their digest promises."""
+
+
+def examples(items: Iterable[object], limit: int = SHOWN_EXAMPLES) -> str:
+    """Names the first `limit` items and counts the rest: `a, b, c (and 7 more)`; `none` when there are none."""
+    listed = [str(item) for item in items]
+    if not listed:
+        return "none"
+    rest = len(listed) - limit
+    return ", ".join(listed[:limit]) + (f" (and {rest} more)" if rest > 0 else "")
+
+
+def bounded(findings: Sequence[str], limit: int = SHOWN_FINDINGS) -> str:
+    """The first `limit` findings, a line each, and a count of the rest."""
+    lines = [f"- {finding}" for finding in findings[:limit]]
+    if len(findings) > limit:
+        lines.append(f"- and {len(findings) - limit} more: the full report is kept with the receipt")
+    return "\n".join(lines)

@@ -1,0 +1,52 @@
+"""Settings: one frozen record, from the environment.
+
+ALMANAC_ROOT        where everything is kept: s3://bucket/prefix
+ALMANAC_SPARK_JOBS  the folder of the users' modules and of steps/; beside plugins/ when not set
+ALMANAC_SPARK_CONN  the Airflow connection of Spark; spark_default
+ALMANAC_POOL        the Airflow pool that bounds Spark jobs; spark
+
+Credentials are not here: boto3, deltalake and pyarrow read AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and
+AWS_ENDPOINT_URL themselves, or use the machine's role.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from almanac.errors import StoreError
+
+PACKAGE = Path(__file__).resolve().parent
+VERSION = "0.1.0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Where things are. `spark_jobs` holds `NAME.py` for each pipeline and `steps/`."""
+
+    root: str
+    spark_jobs: Path
+    spark_conn_id: str = "spark_default"
+    pool: str = "spark"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """The settings of this process.
+
+        Raises:
+            StoreError: ALMANAC_ROOT is missing or not an S3 URI.
+        """
+        env = os.environ if environment is None else environment
+        root = env.get("ALMANAC_ROOT", "").rstrip("/")
+        if not root.startswith("s3://") or len(root) < 6:
+            raise StoreError(
+                f"ALMANAC_ROOT: found {root or 'nothing'}, allowed is an S3 URI such as s3://bucket/almanac. Set it."
+            )
+        return cls(
+            root=root,
+            spark_jobs=Path(env.get("ALMANAC_SPARK_JOBS") or PACKAGE.parent.parent / "spark_jobs"),
+            spark_conn_id=env.get("ALMANAC_SPARK_CONN", "spark_default"),
+            pool=env.get("ALMANAC_POOL", "spark"),
+        )

@@ -1,0 +1,100 @@
+"""Checks: Great Expectations on the very bytes that are staged. The only place that knows great_expectations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import DataFrame
+
+from almanac.errors import DescriptionError, examples
+
+SECTIONS = ("features", "predictions")
+# Great Expectations phones home unless it is told not to.
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "False")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What a suite found.
+
+    Args:
+        blocking: a sentence for each failed expectation of critical severity.
+        warnings: the same for the lesser severities.
+        checks: how many expectations were run.
+        html: the whole result, for people.
+        result: the whole result, for machines.
+    """
+
+    blocking: tuple[str, ...]
+    warnings: tuple[str, ...]
+    checks: int
+    html: str
+    result: Mapping[str, Any]
+
+    @property
+    def passed(self) -> bool:
+        return not self.blocking
+
+
+def section(given: Mapping[str, Sequence[Any]], name: str) -> list[Any]:
+    """The expectations of `checks()` for features or predictions.
+
+    Raises:
+        DescriptionError: `checks()` has a section that nobody runs.
+    """
+    if unknown := sorted(set(given) - set(SECTIONS)):
+        raise DescriptionError(f"checks() has {examples(unknown)}, allowed are {', '.join(SECTIONS)}. Rename or remove it.")
+    return list(given.get(name, ()))
+
+
+def run(frame: DataFrame, expectations: Sequence[Any], name: str) -> Checked:
+    """Runs expectations on a frame, in Spark, and keeps the result."""
+    import great_expectations as gx
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    asset = context.data_sources.add_spark(name).add_dataframe_asset(name)
+    batch = asset.add_batch_definition_whole_dataframe(name).get_batch(batch_parameters={"dataframe": frame})
+    suite = gx.ExpectationSuite(name=name, expectations=list(expectations))
+    found = batch.validate(suite)
+    failed = [(result, sentence(result.to_json_dict())) for result in found.results if not result.success]
+    return Checked(
+        blocking=tuple(text for result, text in failed if _severity(result) == "critical"),
+        warnings=tuple(text for result, text in failed if _severity(result) != "critical"),
+        checks=len(found.results),
+        html=_page(found),
+        result=found.to_json_dict(),
+    )
+
+
+def _severity(result: Any) -> str:
+    severity = getattr(result.expectation_config, "severity", None) or "critical"
+    return str(getattr(severity, "value", severity))
+
+
+def sentence(result: Mapping[str, Any]) -> str:
+    """One failed expectation in plain words, with what was expected, what was found and up to five values."""
+    config, found = result["expectation_config"], result.get("result") or {}
+    wanted = ", ".join(f"{key}={value!r}" for key, value in config["kwargs"].items() if key != "batch_id" and value is not None)
+    told = result.get("exception_info") or {}
+    errors = [item.get("exception_message") for item in told.values() if isinstance(item, Mapping)] or [
+        told.get("exception_message")
+    ]
+    if any(errors):
+        return f"{config['type']}({wanted}) could not be run: {str(next(filter(None, errors)))[:200]}"
+    text = f"{config['type']}({wanted}) failed"
+    if found.get("unexpected_count"):
+        share = found.get("unexpected_percent") or 0.0
+        values = examples(found.get("partial_unexpected_list") or ())
+        return f"{text}: {found['unexpected_count']} of {found['element_count']} rows ({share:.2g} %), such as {values}"
+    return f"{text}: observed {found['observed_value']!r}" if found.get("observed_value") is not None else text
+
+
+def _page(found: Any) -> str:
+    from great_expectations.render.renderer import ValidationResultsPageRenderer
+    from great_expectations.render.view import DefaultJinjaPageView
+
+    return str(DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(found)))

@@ -1,0 +1,88 @@
+"""Sources as Spark frames: already cut when user code sees them, read from the pinned files inside the tasks."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from almanac.core.sources import Cut, EventSource, Pin, Source
+from almanac.spark import arrow
+from almanac.spark.arrow import Batches, Chunk
+
+UTC_TIME = pa.timestamp("us", tz="UTC")
+
+
+def read(spark: SparkSession, source: Source, pin: Pin, cut: Cut) -> DataFrame:
+    """The rows of a pinned source inside a cut. Columns as in the files, every timestamp in UTC.
+
+    An event exactly at the cut's low belongs to it, one exactly at its high does not.
+    """
+    files = pin.within(cut)
+    columns = list(source.needed or pin.columns)
+    schema = _schema(files[0].uri if files else pin.files[0].uri, columns)
+    timezone = source.timezone if isinstance(source, EventSource) else None
+
+    def work(hand: Sequence[Chunk]) -> Batches:
+        for batch in arrow.read_chunks(hand, columns):
+            kept = keep(in_utc(batch, schema, timezone), source, cut)
+            if kept.num_rows:
+                yield kept
+
+    chunks = [Chunk(file.uri, group, rows) for file in files for group, rows in enumerate(file.groups)]
+    tasks = spark.sparkContext.defaultParallelism
+    return arrow.frame(spark, arrow.share(chunks, tasks) if chunks else [], work, from_arrow_schema(schema))
+
+
+def read_all(
+    spark: SparkSession, sources: Mapping[str, Source], pins: Mapping[str, Pin], cuts: Mapping[str, Cut]
+) -> dict[str, DataFrame]:
+    return {name: read(spark, sources[name], pins[name], cut) for name, cut in cuts.items()}
+
+
+def _schema(uri: str, columns: Sequence[str]) -> pa.Schema:
+    """What Spark is to see of a file's columns: plain strings for dictionaries, timestamps in UTC."""
+    found = arrow.open_parquet(uri).schema_arrow
+    return pa.schema([pa.field(name, _plain(found.field(name).type)) for name in columns])
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    return UTC_TIME if pa.types.is_timestamp(kind) else kind
+
+
+def in_utc(batch: pa.RecordBatch, schema: pa.Schema, timezone: str | None) -> pa.RecordBatch:
+    """A batch with the schema's types; naive timestamps are read in `timezone`, UTC when none is declared.
+
+    An hour that a clock shows twice is the first of the two; one that it skips is the moment of the jump.
+    """
+    columns = []
+    for field in schema:
+        column = batch.column(field.name)
+        if pa.types.is_timestamp(column.type) and column.type.tz is None:
+            column = pc.assume_timezone(
+                column.cast(pa.timestamp("us"), safe=False), timezone or "UTC", ambiguous="earliest", nonexistent="latest"
+            )
+        columns.append(column.cast(field.type, safe=not pa.types.is_timestamp(field.type)))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def keep(batch: pa.RecordBatch, source: Source, cut: Cut) -> pa.RecordBatch:
+    """The rows of a batch inside a cut."""
+    if not isinstance(source, EventSource):
+        return batch
+    masks = []
+    if cut.low is not None:
+        masks.append(pc.greater_equal(batch.column(source.event_time), pa.scalar(cut.low, UTC_TIME)))
+    if cut.high is not None:
+        masks.append(pc.less(batch.column(source.event_time), pa.scalar(cut.high, UTC_TIME)))
+    if cut.known is not None and source.knowledge_time:
+        masks.append(pc.less_equal(batch.column(source.knowledge_time), pa.scalar(cut.known, UTC_TIME)))
+    return batch.filter(functools.reduce(pc.and_, masks)) if masks else batch

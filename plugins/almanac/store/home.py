@@ -1,0 +1,88 @@
+"""A pipeline's home: everything that is kept of it, opened once a process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from almanac.core import layout
+from almanac.core.layout import Layout
+from almanac.core.promotions import Log
+from almanac.core.receipts import Door, Order, Receipt, Thing
+from almanac.core.rollback import Written
+from almanac.store.objects import Objects
+from almanac.store.promotions import Promotions
+from almanac.store.receipts import Receipts
+from almanac.store.tables import Table
+from almanac.store.versions import Versions
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The receipts, versions, promotion log and tables of one pipeline."""
+
+    objects: Objects
+    layout: Layout
+
+    @classmethod
+    def of(cls, root: str, pipeline: str, objects: Objects | None = None) -> Home:
+        return cls(objects or Objects(), Layout(root, pipeline))
+
+    @property
+    def name(self) -> str:
+        return self.layout.pipeline
+
+    @property
+    def receipts(self) -> Receipts:
+        return Receipts(self.objects, self.layout)
+
+    @property
+    def versions(self) -> Versions:
+        return Versions(self.objects, self.layout)
+
+    @property
+    def promotions(self) -> Promotions:
+        return Promotions(self.objects, self.layout)
+
+    @property
+    def predictions(self) -> Table:
+        return Table(self.layout.predictions)
+
+    def features(self, definition: str) -> Table:
+        return Table(self.layout.features(definition))
+
+    def table_of(self, order: Order) -> Table:
+        """The table that an order of features or predictions writes to."""
+        return self.predictions if order.thing is Thing.PREDICTIONS else self.features(order.description)
+
+    def log(self) -> Log:
+        return self.promotions.read()
+
+    def written(self) -> list[Written]:
+        """The visible prediction periods and the version that wrote each."""
+        return [
+            Written(period=item.period, version=str(item.stats["model_version"]), order=item.order, rows=item.rows)
+            for item in self.predictions.visible().values()
+        ]
+
+    def published(self, table: Table, thing: Thing, periods: Iterable[str]) -> dict[str, Receipt]:
+        """The publish receipts of those of the periods that are visible in a table."""
+        visible = table.visible()
+        found: dict[str, Receipt] = {}
+        for period in periods:
+            if period in visible:
+                staged = self.receipts.placed(visible[period].order).order
+                receipt = self.receipts.done(publish_order(staged))
+                if receipt is not None:
+                    found[period] = receipt
+        return found
+
+
+def publish_order(staged: Order) -> Order:
+    """The order that publishes what a stage order made. It follows from it, so a visible file leads to its receipt."""
+    return staged.next(Door.PUBLISH, {"staged": staged.digest})
+
+
+def pipelines(objects: Objects, root: str) -> list[str]:
+    """The names of the pipelines that something is kept of."""
+    return [name for name in objects.folders(layout.pipelines(root)) if not name.startswith(".")]

@@ -1,0 +1,192 @@
+"""Objects on S3, and the first of the two atomic primitives: `put_if_absent`. The only place that knows boto3."""
+
+from __future__ import annotations
+
+import functools
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+from almanac.errors import AccessRefused, IntegrityError, NotFound, StoreError, Unfit, Unreachable
+
+Answer = TypeVar("Answer")
+
+ATTEMPTS_AFTER_CONFLICT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One object as a listing shows it. `etag` is the store's own digest of its bytes."""
+
+    uri: str
+    size: int
+    etag: str
+
+
+def split(uri: str) -> tuple[str, str]:
+    """Bucket and key of an `s3://` URI."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+class Objects:
+    """The verbs that Almanac needs of an S3 server. Names are URIs.
+
+    Every verb raises `Unreachable` when the server does not answer, `AccessRefused` when it does not let the key in,
+    and `StoreError` for anything else it refuses.
+    """
+
+    def __init__(self, client: Any = None) -> None:
+        self._client = client or boto3.client(
+            "s3",
+            config=Config(
+                retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=60, max_pool_connections=32
+            ),
+        )
+
+    def get(self, uri: str) -> bytes:
+        """The bytes. Raises: NotFound."""
+        bucket, key = split(uri)
+        body: bytes = self._ask(uri, lambda: self._client.get_object(Bucket=bucket, Key=key)["Body"].read())
+        return body
+
+    def find(self, uri: str) -> bytes | None:
+        """The bytes, or None when nothing is kept there."""
+        try:
+            return self.get(uri)
+        except NotFound:
+            return None
+
+    def put(self, uri: str, body: bytes) -> None:
+        """Writes bytes under a name that nobody else uses."""
+        bucket, key = split(uri)
+        self._ask(uri, lambda: self._client.put_object(Bucket=bucket, Key=key, Body=body))
+
+    def put_if_absent(self, uri: str, body: bytes) -> bool:
+        """Writes bytes if nothing is kept under the name. True when ours are kept, False when somebody else's are.
+
+        A lost answer to a successful put looks like a refusal, so a refusal is looked into: equal bytes are our own.
+        409 (AWS, two writers at one moment) means try again.
+        """
+        bucket, key = split(uri)
+        for attempt in range(ATTEMPTS_AFTER_CONFLICT):
+            try:
+                self._ask(uri, lambda: self._client.put_object(Bucket=bucket, Key=key, Body=body, IfNoneMatch="*"))
+                return True
+            except _Refused as refused:
+                if refused.status == 409:
+                    time.sleep(random.uniform(0, 0.05 * 2**attempt))
+                    continue
+                return self.find(uri) == body
+        raise StoreError(f"{uri}: the store answered 409 {ATTEMPTS_AFTER_CONFLICT} times in a row. Try again later.")
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[Listed]:
+        """The objects whose names begin with a prefix, in the order of their names; after a name, when one is given."""
+        bucket, key = split(prefix)
+        start = {"StartAfter": split(after)[1]} if after else {}
+        token: dict[str, str] = {}
+        while True:
+            page = self._ask(prefix, functools.partial(self._client.list_objects_v2, Bucket=bucket, Prefix=key, **start, **token))
+            for item in page.get("Contents", ()):
+                yield Listed(f"s3://{bucket}/{item['Key']}", int(item["Size"]), str(item["ETag"]).strip('"'))
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def folders(self, prefix: str) -> list[str]:
+        """The names of the folders directly below a prefix."""
+        bucket, key = split(prefix)
+        pages = self._ask(
+            prefix,
+            lambda: list(self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key, Delimiter="/")),
+        )
+        found = [item["Prefix"] for page in pages for item in page.get("CommonPrefixes", ())]
+        return sorted(name.removeprefix(key).rstrip("/") for name in found)
+
+    def delete(self, uri: str) -> None:
+        bucket, key = split(uri)
+        self._ask(uri, lambda: self._client.delete_object(Bucket=bucket, Key=key))
+
+    def probe(self, root: str) -> None:
+        """Makes sure that the store holds conditional writes: creates an object twice and expects a refusal.
+
+        Raises:
+            Unfit: the second create was accepted, so two writers could both win.
+        """
+        uri = f"{root.rstrip('/')}/.probe/{uuid.uuid4().hex}"
+        bucket, key = split(uri)
+        self._ask(uri, lambda: self._client.put_object(Bucket=bucket, Key=key, Body=b"1", IfNoneMatch="*"))
+        try:
+            self._ask(uri, lambda: self._client.put_object(Bucket=bucket, Key=key, Body=b"2", IfNoneMatch="*"))
+        except _Refused:
+            return
+        finally:
+            self.delete(uri)
+        raise Unfit(
+            f"The store of {root} accepted a conditional write (If-None-Match: *) over an object that exists, so two writers "
+            "could both win. Almanac needs AWS S3 or a server that answers 412, such as SeaweedFS; point ALMANAC_ROOT to one."
+        )
+
+    def _ask(self, uri: str, call: Callable[[], Answer]) -> Answer:
+        try:
+            return call()
+        except NoCredentialsError:
+            raise AccessRefused(
+                f"{uri}: no S3 credentials were found. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role."
+            ) from None
+        except ClientError as error:
+            raise _refusal(uri, error) from error
+        except BotoCoreError as error:
+            raise Unreachable(
+                f"{uri}: the object store does not answer ({type(error).__name__}). "
+                "Check AWS_ENDPOINT_URL and that the server runs; nothing was changed."
+            ) from error
+
+
+class _Refused(StoreError):
+    """A conditional write was refused: 412, or 409 where two came at one moment."""
+
+    def __init__(self, uri: str, status: int) -> None:
+        self.status = status
+        super().__init__(f"{uri}: the conditional write was refused ({status}).")
+
+
+def _refusal(uri: str, error: ClientError) -> StoreError:
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    code = str(error.response.get("Error", {}).get("Code", status))
+    if status in (409, 412):
+        return _Refused(uri, status)
+    if status in (401, 403):
+        return AccessRefused(
+            f"{uri}: the store refused the access key ({code}). Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+            "and that the key may use this bucket."
+        )
+    if code == "NoSuchBucket":
+        return NotFound(f"{uri}: there is no bucket {split(uri)[0]!r}. Create it, or change the URI.")
+    if status == 404:
+        return NotFound(f"{uri}: nothing is kept there.")
+    return StoreError(f"{uri}: the store answered {status} {code}. Nothing was changed; try again or ask who runs it.")
+
+
+def verified(body: bytes, sha256: str, uri: str) -> bytes:
+    """The bytes, if they are those that the digest promises.
+
+    Raises:
+        IntegrityError: they are not.
+    """
+    from almanac.core.canonical import sha256 as digest
+
+    found = digest(body)
+    if found != sha256:
+        raise IntegrityError(
+            f"{uri}: found bytes with SHA-256 {found[:16]}..., {sha256[:16]}... was written. The file was altered; "
+            "it is not used. Restore it from the bucket's versions, or make it again."
+        )
+    return body

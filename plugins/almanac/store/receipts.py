@@ -1,0 +1,98 @@
+"""Orders and receipts on S3. Of two receipts for one order and attempt, one wins and the other adopts it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+
+from almanac.core.canonical import decode, dumps, sha256
+from almanac.core.layout import Layout
+from almanac.core.pipeline import Pipeline
+from almanac.core.receipts import Order, Placed, Receipt
+from almanac.errors import IntegrityError
+from almanac.store.objects import Objects
+
+
+@dataclass(frozen=True, slots=True)
+class Receipts:
+    """The orders, receipts, descriptions and user modules of one pipeline."""
+
+    objects: Objects
+    layout: Layout
+
+    def place(self, placed: Placed) -> str:
+        """Keeps an order and gives its URI. Placing it twice keeps the first."""
+        uri = self.layout.order(placed.order.digest)
+        self.objects.put_if_absent(uri, dumps(placed))
+        return uri
+
+    def placed(self, digest: str) -> Placed:
+        """The order of a digest. Raises: NotFound, IntegrityError."""
+        return read_order(self.objects, self.layout.order(digest))
+
+    def find(self, order: Order) -> Receipt | None:
+        """The receipt of an order: that of its newest attempt, or None when nothing came of it yet."""
+        return self.find_digest(order.thing.value, order.door.value, order.digest)
+
+    def find_digest(self, thing: str, door: str, digest: str) -> Receipt | None:
+        prefix = f"{self.layout.receipts(thing, door)}{digest}-"
+        attempts = sorted(self.objects.list(prefix), key=lambda item: int(item.uri.removeprefix(prefix).removesuffix(".json")))
+        return self.read(attempts[-1].uri) if attempts else None
+
+    def done(self, order: Order) -> Receipt | None:
+        """The receipt of an order, if it passed."""
+        receipt = self.find(order)
+        return receipt if receipt is not None and receipt.passed else None
+
+    def keep(self, receipt: Receipt) -> Receipt:
+        """Keeps a receipt after those of failed attempts. Gives the one that is kept: ours, or the one that came first."""
+        before = self.find(receipt.order)
+        if before is not None and before.passed:
+            return before
+        ours = replace(receipt, attempt=0 if before is None else before.attempt + 1)
+        uri = self.uri(ours)
+        return ours if self.objects.put_if_absent(uri, dumps(ours)) else self.read(uri)
+
+    def read(self, uri: str) -> Receipt:
+        """The receipt at a URI. Raises: NotFound."""
+        return decode(Receipt, json.loads(self.objects.get(uri)))
+
+    def uri(self, receipt: Receipt) -> str:
+        order = receipt.order
+        return self.layout.receipt(order.thing.value, order.door.value, order.digest, receipt.attempt)
+
+    def describe(self, pipeline: Pipeline, module: bytes) -> tuple[str, str]:
+        """Keeps the description and the zipped user module under their digests, and gives both."""
+        self.objects.put_if_absent(self.layout.description(pipeline.digest), dumps(pipeline))
+        digest = sha256(module)
+        self.objects.put_if_absent(self.layout.module(digest), module)
+        return pipeline.digest, digest
+
+    def description(self, digest: str) -> Pipeline:
+        """The pipeline as it was described when an order was placed. Raises: NotFound, IntegrityError."""
+        uri = self.layout.description(digest)
+        body = self.objects.get(uri)
+        if sha256(body) != digest:
+            raise IntegrityError(f"{uri}: the description was altered. Restore it from the bucket's versions.")
+        return decode(Pipeline, json.loads(body))
+
+    def module(self, digest: str) -> bytes:
+        """The zipped user module of a digest. Raises: NotFound, IntegrityError."""
+        uri = self.layout.module(digest)
+        body = self.objects.get(uri)
+        if sha256(body) != digest:
+            raise IntegrityError(f"{uri}: the module was altered; it is not run. Restore it from the bucket's versions.")
+        return body
+
+
+def read_order(objects: Objects, uri: str) -> Placed:
+    """The order at a URI.
+
+    Raises:
+        NotFound: nothing is kept there.
+        IntegrityError: it is not the order that its name promises.
+    """
+    placed = decode(Placed, json.loads(objects.get(uri)))
+    if not uri.endswith(f"/{placed.order.digest}.json"):
+        raise IntegrityError(f"{uri}: the order was altered. It is not carried out; place it again.")
+    return placed

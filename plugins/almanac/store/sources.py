@@ -1,0 +1,91 @@
+"""Sources as they lie on S3: observed once into a pin, and held against it after they were read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+from almanac.core.sources import EventSource, Pin, PinnedFile, Source, as_utc, check_columns
+from almanac.errors import NotFound, SourceError, examples
+from almanac.store.objects import Listed, Objects
+
+READERS = 16
+
+
+def observe(objects: Objects, name: str, source: Source) -> Pin:
+    """The files of a source as they are now, from a listing and their footers.
+
+    Raises:
+        SourceError: there are no files, they disagree about their columns, or a column is missing or unfit.
+        Unreachable, AccessRefused: the store does not let us look.
+    """
+    try:
+        found = [item for item in objects.list(source.uri) if item.uri.endswith(".parquet") and item.size]
+    except NotFound as error:
+        raise SourceError(f"Source {name!r} is missing: {error}") from error
+    if not found:
+        raise SourceError(
+            f"Source {name!r} is missing: no Parquet file lies below {source.uri}. Deliver it, or correct the source's uri."
+        )
+    system, _ = pyarrow.fs.FileSystem.from_uri(source.uri)
+    with ThreadPoolExecutor(READERS) as pool:
+        looked = list(pool.map(lambda item: _look(system, name, source, item), found))
+    columns = looked[0][1]
+    for file, others in looked:
+        check_columns(name, source, others)
+        if differing := [key for key in (source.needed or columns) if others.get(key) != columns.get(key)]:
+            raise SourceError(
+                f"Source {name!r}: {file.uri} has {examples(f'{key} as {others.get(key)}' for key in differing)}, "
+                f"{looked[0][0].uri} has {examples(f'{key} as {columns.get(key)}' for key in differing)}. "
+                "Files of one source must agree; deliver one of them again."
+            )
+    return Pin(source=name, uri=source.uri, files=tuple(file for file, _ in looked), columns=columns)
+
+
+def _look(system: pyarrow.fs.FileSystem, name: str, source: Source, item: Listed) -> tuple[PinnedFile, dict[str, str]]:
+    try:
+        with system.open_input_file(item.uri.removeprefix("s3://")) as opened:
+            parquet = pq.ParquetFile(opened)
+            schema, footer = parquet.schema_arrow, parquet.metadata
+    except (OSError, pa.ArrowInvalid) as error:
+        raise SourceError(f"Source {name!r}: {item.uri} cannot be read as Parquet ({error}). Deliver it again.") from error
+    columns = {field.name: str(field.type) for field in schema}
+    low, high = _bounds(footer, schema, source) if isinstance(source, EventSource) else (None, None)
+    groups = tuple(footer.row_group(number).num_rows for number in range(footer.num_row_groups))
+    return PinnedFile(uri=item.uri, size=item.size, etag=item.etag, groups=groups, low=low, high=high), columns
+
+
+def _bounds(footer: pq.FileMetaData, schema: pa.Schema, source: EventSource) -> tuple[datetime | None, datetime | None]:
+    """The oldest and newest event time of a file, or None where its statistics do not tell."""
+    if source.event_time not in schema.names:
+        return None, None
+    lows, highs = [], []
+    for number in range(footer.num_row_groups):
+        group = footer.row_group(number)
+        column = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == source.event_time)
+        stats = column.statistics
+        if stats is None or not stats.has_min_max or not isinstance(stats.min, datetime):
+            return None, None
+        lows.append(as_utc(stats.min, source.timezone))
+        highs.append(as_utc(stats.max, source.timezone))
+    return min(lows, default=None), max(highs, default=None)
+
+
+def check_unchanged(objects: Objects, pin: Pin, files: Iterable[PinnedFile]) -> None:
+    """The files that were read are still those that were pinned.
+
+    Raises:
+        SourceError: one was replaced or removed while it was read.
+    """
+    now = {item.uri: item.etag for item in objects.list(pin.uri)}
+    changed = [file.uri for file in files if now.get(file.uri) != file.etag]
+    if changed:
+        raise SourceError(
+            f"Source {pin.source!r} changed while it was read: {examples(changed)} is not what was pinned. "
+            "Nothing was published. Start the run again: it pins the files as they are then."
+        )

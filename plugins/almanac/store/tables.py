@@ -1,0 +1,175 @@
+"""Delta tables without a JVM, and the second atomic primitive: a commit that replaces one period. The only deltalake.
+
+Data files are staged in the table's folder under names that begin with their order, and become visible with a commit
+that carries `Transaction("period/P", fence + 1)`: two publishers of one period conflict even when the period is new.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, create_table_with_add_actions
+
+from almanac.core.layout import order_of
+from almanac.core.receipts import Output
+from almanac.errors import Conflict, StoreError
+
+PARTITION = "period"
+# Staged files must survive a checkpoint's clean-up of the log for as long as a rollback may look back.
+RETENTION = {"delta.logRetentionDuration": "interval 3650 days"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visible:
+    """One visible period of a table: the order that staged its files, and the files (paths within the table)."""
+
+    period: str
+    order: str
+    paths: tuple[str, ...]
+    rows: int
+    bytes: int
+    stats: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """A commit that published: what it carried, and when."""
+
+    version: int
+    metadata: Mapping[str, str]
+    at: datetime
+
+
+class Table:
+    """A Delta table partitioned by `period`. An ordinary one: Spark, DuckDB, Polars and Trino read it as it is."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+
+    def create(self, columns: pa.Schema) -> None:
+        """Creates the table, empty, if it is not there. Before the first stage, so that staged files have a home."""
+        if self._open() is None:
+            schema = Schema.from_arrow(pa.schema([*columns, pa.field(PARTITION, pa.string())]))
+            try:
+                create_table_with_add_actions(
+                    self.uri, schema, [], mode="ignore", partition_by=[PARTITION], configuration=RETENTION
+                )
+            except DeltaError as error:
+                if self._open() is None:
+                    raise StoreError(f"{self.uri}: the table could not be created: {error}") from error
+
+    def fence(self, period: str) -> int:
+        """How often a period has been published."""
+        table = self._open()
+        return 0 if table is None else table.transaction_version(_app(period)) or 0
+
+    def visible(self) -> dict[str, Visible]:
+        """What readers see: period to files, in the order of periods."""
+        table = self._open()
+        if table is None:
+            return {}
+        rows = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+        found: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            found.setdefault(str(row[f"partition.{PARTITION}"]), []).append(row)
+        return {period: _visible(period, found[period]) for period in sorted(found)}
+
+    def publish(self, period: str, files: Sequence[Output], *, fence: int, metadata: Mapping[str, str]) -> None:
+        """Replaces a period with staged files, in one commit. `metadata` holds the `order` of the publish.
+
+        Raises:
+            Conflict: the period was published by somebody else since its fence was read; nothing of ours is visible.
+        """
+        table = self._open()
+        if table is None:
+            raise StoreError(f"{self.uri}: there is no such table. It is made when a period is staged; stage it again.")
+        if self.fence(period) != fence:
+            raise Conflict(_beaten(self.uri, period))
+        try:
+            table.create_write_transaction(
+                [_action(period, output) for output in files],
+                "overwrite",
+                table.schema(),
+                [PARTITION],
+                partition_filters=[(PARTITION, "=", period)],
+                commit_properties=CommitProperties(
+                    custom_metadata=dict(metadata), app_transactions=[Transaction(_app(period), fence + 1)]
+                ),
+                post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),
+            )
+        except CommitFailedError as error:
+            raise Conflict(_beaten(self.uri, period)) from error
+        except DeltaError as error:
+            raise StoreError(f"{self.uri}: the commit of {period} failed: {error}. Nothing became visible; try again.") from error
+
+    def commit_of(self, order: str) -> Commit | None:
+        """The commit that carried a publish order, if there is one."""
+        table = self._open()
+        if table is None:
+            return None
+        return next((commit for commit in _commits(table) if commit.metadata.get("order") == order), None)
+
+    def version(self) -> int:
+        """The table's Delta version; -1 when there is none."""
+        table = self._open()
+        return -1 if table is None else table.version()
+
+    def _open(self) -> DeltaTable | None:
+        try:
+            return DeltaTable(self.uri)
+        except TableNotFoundError:
+            return None
+        except (DeltaError, OSError) as error:
+            raise StoreError(f"{self.uri}: the table cannot be read: {error}. Check the store and its credentials.") from error
+
+
+def _app(period: str) -> str:
+    return f"{PARTITION}/{period}"
+
+
+def _action(period: str, output: Output) -> AddAction:
+    stats = {
+        "numRecords": output.rows,
+        "minValues": {name: bounds[0] for name, bounds in output.stats.items()},
+        "maxValues": {name: bounds[1] for name, bounds in output.stats.items()},
+    }
+    return AddAction(output.name, output.bytes, {PARTITION: period}, int(time.time() * 1000), True, json.dumps(stats))
+
+
+def _visible(period: str, rows: Sequence[Mapping[str, Any]]) -> Visible:
+    stats = {key.removeprefix("min."): value for key, value in rows[0].items() if key.startswith("min.")}
+    paths = tuple(sorted(str(row["path"]) for row in rows))
+    return Visible(
+        period=period,
+        order=order_of(paths[0]),
+        paths=paths,
+        rows=sum(int(row["num_records"] or 0) for row in rows),
+        bytes=sum(int(row["size_bytes"]) for row in rows),
+        stats=stats,
+    )
+
+
+def _commits(table: DeltaTable) -> list[Commit]:
+    return [
+        Commit(
+            version=int(item["version"]),
+            metadata={key: str(value) for key, value in item.items()},
+            at=datetime.fromtimestamp(item["timestamp"] / 1000, tz=UTC),
+        )
+        for item in table.history()
+    ]
+
+
+def _beaten(uri: str, period: str) -> str:
+    return (
+        f"{uri}: {period} was published by somebody else since this run staged it. Nothing of ours became visible. "
+        "Start the run again: it sees what was published and does only what is still missing."
+    )

@@ -1,0 +1,68 @@
+"""What tests share: one S3 server and one Spark session for the whole run, a root of its own for each test."""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from almanac.store.objects import Objects
+from demo import java, seaweed
+from tests.shop import Shop
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[seaweed.Store]:
+    """A real S3 server; the process's environment points to it."""
+    found = seaweed.start(tmp_path_factory.mktemp("store"))
+    os.environ.update(found.environment())
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def root(store: seaweed.Store) -> str:
+    """A place in the bucket that no other test uses."""
+    return f"s3://almanac/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def objects(store: seaweed.Store) -> Objects:
+    return Objects()
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """A local Spark session of two cores."""
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ["JAVA_HOME"] = str(java.java_home(tmp_path_factory.mktemp("java")))
+    from pyspark.sql import SparkSession
+
+    session = (
+        SparkSession.builder.master("local[2]")
+        .appName("almanac tests")
+        .config("spark.ui.enabled", "false")
+        .config("spark.sql.shuffle.partitions", "2")
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.driver.host", "127.0.0.1")
+        .getOrCreate()
+    )
+    session.sparkContext.setLogLevel("ERROR")
+    yield session
+    session.stop()
+
+
+@pytest.fixture
+def shop(store: seaweed.Store, root: str, spark: object) -> Shop:
+    """The small pipeline with its data delivered."""
+    return Shop.open(root, spark)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return Path(__file__).resolve().parent.parent

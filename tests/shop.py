@@ -1,0 +1,213 @@
+"""A small pipeline with its data in the bucket, and its doors called one after the other, as the DAGs call them."""
+
+from __future__ import annotations
+
+import io
+import random
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from almanac import EventSource, FeatureGroup, Gate, Label, MovingWindow, Pipeline, Population, ReferenceSource
+from almanac.core import canonical
+from almanac.core.plan import RunPlan
+from almanac.core.receipts import Placed, Receipt, Witness
+from almanac.doors import audit, orders, pin, plan, publish, stage
+from almanac.doors.job import Bench, Carry, carry_out
+from almanac.errors import CheckFailed, DataError
+from almanac.store.home import Home
+
+MODULE = Path(__file__).parent / "modules" / "shop.py"
+QUARTER = timedelta(days=90)
+MONTHS = [datetime(2017, month, 1) for month in range(1, 13)]
+
+
+def pipeline(landing: str, **changes: Any) -> Pipeline:
+    """The shop's description; its sources lie below `landing`."""
+    described: dict[str, Any] = {
+        "name": "shop",
+        "entity": "customer",
+        "first_period": "2017-03",
+        "sources": {
+            "visits": EventSource(f"{landing}/visits/", event_time="at", timezone="UTC", columns=("customer", "at", "amount")),
+            "people": ReferenceSource(f"{landing}/people/"),
+        },
+        "population": Population("customers", reads=("visits",), lookback=QUARTER),
+        "features": (
+            FeatureGroup("habits", reads=("visits",), lookback=QUARTER),
+            FeatureGroup("traits", reads=("people",)),
+        ),
+        "label": Label("returns", reads=("visits",), horizon=timedelta(days=30), absent=0),
+        "window": MovingWindow(2),
+        "gate": Gate(metric="roc_auc", min_gain=-0.2, floor=0.5),
+    }
+    return Pipeline(**{**described, **changes})
+
+
+def visits(month: datetime, seed: int = 0) -> pa.Table:
+    """A month of visits of 80 customers: those with a high number come often, those with a low one hardly."""
+    dice = random.Random(seed * 100 + month.month)
+    rows = [
+        (customer, month + timedelta(days=dice.randrange(28), hours=dice.randrange(24)), dice.randrange(100, 5000))
+        for customer in range(80)
+        for _ in range(dice.randrange(1 + customer // 16))
+    ]
+    return pa.table({
+        "customer": pa.array([row[0] for row in rows], pa.int64()),
+        "at": pa.array([row[1] for row in rows], pa.timestamp("us")),
+        "amount": pa.array([row[2] for row in rows], pa.int64()),
+    })  # fmt: skip
+
+
+def people() -> pa.Table:
+    return pa.table({"customer": list(range(0, 80, 2)), "band": [number % 5 for number in range(40)]})
+
+
+def parquet(rows: pa.Table) -> bytes:
+    body = io.BytesIO()
+    pq.write_table(rows, body)
+    return body.getvalue()
+
+
+@dataclass
+class Shop:
+    """The pipeline at work: what the DAGs do, called in order in this process, with the real store and the real Spark."""
+
+    home: Home
+    landing: str
+    pipeline: Pipeline
+    bench: Bench
+    module: bytes
+
+    @classmethod
+    def open(cls, root: str, spark: Any) -> Shop:
+        landing = f"{root}/landing"
+        described = pipeline(landing)
+        home = Home.of(root, described.name)
+        shop = cls(home, landing, described, Bench("test", spark), plan.module_zip(MODULE.parent, "shop"))
+        shop.deliver()
+        return shop
+
+    def deliver(self) -> None:
+        for month in MONTHS:
+            self.put("visits", f"{month:%Y-%m}.parquet", visits(month))
+        self.put("people", "all.parquet", people())
+
+    def put(self, source: str, name: str, rows: pa.Table) -> None:
+        self.home.objects.put(f"{self.landing}/{source}/{name}", parquet(rows))
+
+    def describe(self, **changes: Any) -> None:
+        self.pipeline = pipeline(self.landing, **changes)
+
+    def code(self, **replaced: str) -> None:
+        """Another user module: some text replaced by other text."""
+        text = MODULE.read_text()
+        for old, new in replaced.items():
+            text = text.replace(old, new)
+        self.module = zipped(text)
+
+    def carry(self, placed: list[Placed], door: Carry) -> dict[str, str]:
+        """Carries out orders as a Spark job does; period to receipt's URI."""
+        uris = {}
+        for one in placed:
+            self.home.receipts.place(one)
+            receipt = carry_out(self.home, one, door, self.bench, Witness(run="test"))
+            if not receipt.passed:
+                raise (CheckFailed(str(one.order), receipt.findings) if "error" not in receipt.facts else DataError(receipt.findings[0]))
+            uris[one.order.period] = self.home.receipts.uri(receipt)
+        return uris
+
+    def build(self, planned: RunPlan, pinned: str) -> dict[str, Receipt]:
+        """The features that a plan misses, through their three doors."""
+        pipeline = self.home.receipts.description(planned.description)
+        parts = [self.carry(orders.groups(self.home, planned, pinned, group.name), stage.features) for group in pipeline.features]
+        staged = self.carry(orders.combined(self.home, planned, pinned, parts), stage.features)
+        audited = self.carry(orders.audits(self.home, staged), audit.features)
+        read = self.home.receipts.read
+        return {period: publish.features(self.home, read(staged[period]), read(audited[period]), Witness()) for period in staged}
+
+    def train(self, period: str) -> str:
+        """A version, published but not promoted."""
+        planned = plan.retrain(self.home, self.pipeline, self.pipeline.period(period), self.module)
+        pinned = pin.pin(self.home, planned, Witness())
+        self.build(planned, pinned)
+        staged = self.carry([orders.model(self.home, planned, pinned)], stage.model)
+        audited = self.carry(orders.audits(self.home, staged), audit.model)
+        read = self.home.receipts.read
+        return publish.model(self.home, read(staged[period]), read(audited[period]), Witness()).version
+
+    def gate(self, period: str, version: str) -> Receipt:
+        planned = plan.retrain(self.home, self.pipeline, self.pipeline.period(period), self.module)
+        compared = self.carry([orders.comparison(self.home, self.pipeline, planned, version)], stage.champion)
+        placed = orders.audits(self.home, compared)[0]
+        self.home.receipts.place(placed)
+        return carry_out(self.home, placed, audit.champion, self.bench, Witness())
+
+    def retrain(self, period: str) -> str:
+        """A version, promoted if the gate lets it through."""
+        version = self.train(period)
+        decided = self.gate(period, version)
+        if decided.passed:
+            publish.champion(self.home, self.pipeline, decided, Witness())
+        return version
+
+    def promote(self, version: str, reason: str = "by hand") -> None:
+        publish.promote(self.home, self.pipeline, self.home.log(), version, reason=reason, gate=None, witness=Witness(actor="ann"))
+
+    def stage_score(self, period: str, **asked: Any) -> tuple[Receipt, Receipt]:
+        """A scored and audited period, not published."""
+        planned = plan.score(self.home, self.pipeline, self.pipeline.period(period), **asked)
+        if planned.build:
+            self.build(planned, pin.pin(self.home, planned, Witness()))
+        placed = orders.predictions(self.home, planned)
+        staged = self.carry([placed], stage.predictions)
+        audited = self.carry(orders.audits(self.home, staged), audit.predictions)
+        return self.home.receipts.read(staged[period]), self.home.receipts.read(audited[period])
+
+    def score(self, period: str, **asked: Any) -> Receipt:
+        staged, audited = self.stage_score(period, **asked)
+        return publish.predictions(self.home, staged, audited, Witness())
+
+    def roll_back(self, **asked: Any) -> None:
+        planned = plan.rollback(self.home, self.pipeline, reason="bad", keep=True, **asked)
+        publish.rollback(self.home, planned, Witness())
+        for period in planned.periods:
+            self.score(period)
+
+    def state(self) -> dict[str, Any]:
+        """What a reader can see: tables, versions, promotion log."""
+        definitions = [uri.split("/features/")[1].split("/")[0] for uri in self._keys("/features/")]
+        return {
+            "predictions": canonical.encode(self.home.predictions.visible()),
+            "features": {name: canonical.encode(self.home.features(name).visible()) for name in set(definitions)},
+            "versions": self.home.versions.names(),
+            "log": canonical.encode(self.home.log().entries),
+        }
+
+    def _keys(self, part: str) -> list[str]:
+        return [item.uri for item in self.home.objects.list(self.home.layout.home + part)]
+
+    def scores(self) -> list[tuple[Any, ...]]:
+        """Every visible prediction: period, customer, score, version; sorted."""
+        found = []
+        for period, seen in self.home.predictions.visible().items():
+            for path in seen.paths:
+                rows = pq.read_table(io.BytesIO(self.home.objects.get(f"{self.home.predictions.uri}/{path}"))).to_pylist()
+                found += [(period, row["customer"], row["score"], row["model_version"]) for row in rows]
+        return sorted(found)
+
+
+def renamed(receipt: Receipt, **changes: Any) -> Receipt:
+    return replace(receipt, **changes)
+
+
+def zipped(text: str) -> bytes:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "shop.py").write_text(text)
+        return plan.module_zip(Path(folder), "shop")
