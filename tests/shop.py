@@ -117,7 +117,11 @@ class Shop:
             self.home.receipts.place(one)
             receipt = carry_out(self.home, one, door, self.bench, Witness(run="test"))
             if not receipt.passed:
-                raise (CheckFailed(str(one.order), receipt.findings) if "error" not in receipt.facts else DataError(receipt.findings[0]))
+                raise (
+                    CheckFailed(str(one.order), receipt.findings)
+                    if "error" not in receipt.facts
+                    else DataError(receipt.findings[0])
+                )
             uris[one.order.period] = self.home.receipts.uri(receipt)
         return uris
 
@@ -156,7 +160,9 @@ class Shop:
         return version
 
     def promote(self, version: str, reason: str = "by hand") -> None:
-        publish.promote(self.home, self.pipeline, self.home.log(), version, reason=reason, gate=None, witness=Witness(actor="ann"))
+        publish.promote(
+            self.home, self.pipeline, self.home.log(), version, reason=reason, gate=None, witness=Witness(actor="ann")
+        )
 
     def stage_score(self, period: str, **asked: Any) -> tuple[Receipt, Receipt]:
         """A scored and audited period, not published."""
@@ -189,7 +195,7 @@ class Shop:
         }
 
     def _keys(self, part: str) -> list[str]:
-        return [item.uri for item in self.home.objects.list(self.home.layout.home + part)]
+        return [item.uri for item in self.home.objects.walk(self.home.layout.home + part)]
 
     def scores(self) -> list[tuple[Any, ...]]:
         """Every visible prediction: period, customer, score, version; sorted."""

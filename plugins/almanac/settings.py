@@ -28,8 +28,6 @@ class Settings:
 
     root: str
     spark_jobs: Path
-    spark_conn_id: str = "spark_default"
-    pool: str = "spark"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -47,6 +45,14 @@ class Settings:
         return cls(
             root=root,
             spark_jobs=Path(env.get("ALMANAC_SPARK_JOBS") or PACKAGE.parent.parent / "spark_jobs"),
-            spark_conn_id=env.get("ALMANAC_SPARK_CONN", "spark_default"),
-            pool=env.get("ALMANAC_POOL", "spark"),
         )
+
+
+def spark_connection() -> str:
+    """The Airflow connection of Spark."""
+    return os.environ.get("ALMANAC_SPARK_CONN", "spark_default")
+
+
+def pool() -> str:
+    """The Airflow pool that bounds Spark jobs."""
+    return os.environ.get("ALMANAC_POOL", "spark")

@@ -70,7 +70,7 @@ class Pipeline:
         entity: the column that names what is predicted for.
         every: the length of a period: `day`, `week` or `month`.
         first_period: the first one whose features can be built.
-        last_period: the last one, when the data has ended; schedules stop there.
+        last_period: the last one, when the data has ended; runs for later ones have nothing to do.
         sources: name to source. The name is the argument under which functions get it.
         population: which entities a period has.
         features: the feature groups; each is a Spark job of its own.
@@ -133,10 +133,11 @@ class Pipeline:
                 )
         if not self.features:
             raise DescriptionError("Pipeline.features: found none, describe at least one FeatureGroup.")
-        names = [part.name for part in self.parts]
+        parts: tuple[Population | FeatureGroup | Label, ...] = self.parts
+        names = [part.name for part in parts]
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise DescriptionError(f"Pipeline.features: {', '.join(doubled)} is named twice; each function has its own name.")
-        for part in self.parts:
+        for part in parts:
             if unknown := [name for name in part.reads if name not in self.sources]:
                 raise DescriptionError(
                     f"{type(part).__name__}({part.name!r}).reads: found {', '.join(unknown)}, "
@@ -152,7 +153,8 @@ class Pipeline:
 
     @property
     def parts(self) -> tuple[Population | FeatureGroup | Label, ...]:
-        return (self.population, *self.features, self.label)
+        described: tuple[Population | FeatureGroup | Label, ...] = (self.population, *self.features, self.label)
+        return described
 
     @property
     def digest(self) -> str:
@@ -171,7 +173,7 @@ class Pipeline:
 
     def shape_of_features(self) -> dict[str, Any]:
         """The part of the description that shapes features: with the user's module it is their definition."""
-        read = sorted({name for part in (self.population, *self.features) for name in part.reads})
+        read = sorted({*self.population.reads, *(name for group in self.features for name in group.reads)})
         return {
             "entity": self.entity,
             "every": self.every,

@@ -128,12 +128,12 @@ class Log:
     def in_force(self, period: str) -> str | None:
         """The version that scores a period: the one with the newest effective period at or before it."""
         standing = self.assignments()
-        return next((standing[effective] for effective in reversed(standing) if effective <= period), None)
+        return next((standing[effective] for effective in reversed(list(standing)) if effective <= period), None)
 
     @property
     def champion(self) -> str | None:
         """The version in force from now on."""
-        return next(reversed(self.assignments().values()), None)
+        return next(reversed(list(self.assignments().values())), None)
 
     def gate_of(self, version: str) -> Entry | None:
         return next((entry for entry in reversed(self.entries) if entry.version == version), None)

@@ -21,37 +21,35 @@ GOLDEN_TOLERANCE = 1e-6
 
 def features(work: Work) -> Receipt:
     """The user's checks of features, and one row an entity, by Great Expectations on the staged files."""
-    import great_expectations.expectations as gxe
-
     from almanac.spark import checks
+    from almanac.spark.checks import expectation
 
     staged = admit(work.linked("staged"), Thing.FEATURES, Door.STAGE, pipeline=work.home.name, period=work.order.period)
     entity = work.pipeline.entity
     own = [
-        gxe.ExpectTableRowCountToEqual(value=staged.rows),
-        gxe.ExpectColumnValuesToNotBeNull(column=entity),
-        gxe.ExpectColumnValuesToBeUnique(column=entity),
+        expectation("ExpectTableRowCountToEqual", value=staged.rows),
+        expectation("ExpectColumnValuesToNotBeNull", column=entity),
+        expectation("ExpectColumnValuesToBeUnique", column=entity),
     ]
     return _checked(work, staged, own + checks.section(function_of(work.module, "checks")(), "features"))
 
 
 def predictions(work: Work) -> Receipt:
     """As many rows as the features have, each entity once, no score that is null, not finite or outside 0 to 1."""
-    import great_expectations.expectations as gxe
-
     from almanac.spark import checks
+    from almanac.spark.checks import expectation
 
     staged = admit(work.linked("staged"), Thing.PREDICTIONS, Door.STAGE, pipeline=work.home.name, period=work.order.period)
     features = work.home.receipts.read(staged.links["features"])
     entity = work.pipeline.entity
     own = [
-        gxe.ExpectTableRowCountToEqual(value=features.rows),
-        gxe.ExpectColumnValuesToNotBeNull(column=entity),
-        gxe.ExpectColumnValuesToBeUnique(column=entity),
-        gxe.ExpectColumnValuesToNotBeNull(column="score"),
+        expectation("ExpectTableRowCountToEqual", value=features.rows),
+        expectation("ExpectColumnValuesToNotBeNull", column=entity),
+        expectation("ExpectColumnValuesToBeUnique", column=entity),
+        expectation("ExpectColumnValuesToNotBeNull", column="score"),
         # NaN and the infinities are outside as well.
-        gxe.ExpectColumnValuesToBeBetween(column="score", min_value=0.0, max_value=1.0),
-        gxe.ExpectColumnDistinctValuesToEqualSet(column="model_version", value_set=[staged.facts["version"]]),
+        expectation("ExpectColumnValuesToBeBetween", column="score", min_value=0.0, max_value=1.0),
+        expectation("ExpectColumnDistinctValuesToEqualSet", column="model_version", value_set=[staged.facts["version"]]),
     ]
     return _checked(work, staged, own + checks.section(function_of(work.module, "checks")(), "predictions"))
 

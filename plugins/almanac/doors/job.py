@@ -123,13 +123,13 @@ def main(carry: Carry, arguments: Sequence[str] | None = None) -> None:
         print(f"almanac: {'passed' if receipt.passed else 'did not pass'}: {home.receipts.uri(receipt)}", flush=True)
         for finding in receipt.findings:
             print(f"almanac: {finding}", flush=True)
-        failed = failed or not receipt.passed
+        failed = failed or not receipt.answered
     if failed:
         sys.exit(1)
 
 
 def carry_out(home: Home, placed: Placed, carry: Carry, bench: Bench, witness: Witness) -> Receipt:
-    """Carries out one order, once: an order that passed before gives its receipt. A failure is a receipt too.
+    """Carries out one order, once: an order that was answered before gives its receipt. A failure is a receipt too.
 
     Raises:
         StoreError, Conflict: these say nothing about the order, so nothing is kept of them.

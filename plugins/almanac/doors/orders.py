@@ -123,7 +123,7 @@ def model(home: Home, plan: RunPlan, pin: str) -> Placed:
 
 def _published(home: Home, plan: RunPlan, periods: Iterable[str]) -> dict[str, Receipt]:
     listed = list(periods)
-    found = home.published(home.features(plan.definition), Thing.FEATURES, listed)
+    found = home.published(home.features(plan.definition), listed)
     if absent := [period for period in listed if period not in found]:
         raise NotAdmitted(
             f"Features of {examples(absent, 12)} (definition {plan.definition}) are not published, and nothing else is used. "
@@ -167,6 +167,8 @@ def comparison(home: Home, pipeline: Pipeline, plan: RunPlan, version: str) -> P
 def predictions(home: Home, plan: RunPlan) -> Placed:
     """The scoring of a period by the plan's version, from published features of the version's own definition.
 
+    When what is visible came of the same work, that order is given again: its receipts are found, and nothing is done.
+
     Raises:
         NotAdmitted: the features are not published.
     """
@@ -186,16 +188,7 @@ def predictions(home: Home, plan: RunPlan) -> Placed:
         replaces=visible.order if visible else "",
         fence=table.fence(plan.period),
     )
+    if visible and (standing := home.receipts.placed(visible.order)).order.same_work(order):
+        return standing
     links = {"features": home.receipts.uri(published), "description": plan.description}
     return Placed(order=order, links=links)
-
-
-def standing(home: Home, placed: Placed) -> Receipt | None:
-    """The publish receipt of what is visible already, if it is what an order of predictions would make again."""
-    order = placed.order
-    if not order.replaces:
-        return None
-    visible = home.receipts.placed(order.replaces).order
-    if not visible.same_work(order):
-        return None
-    return home.published(home.predictions, Thing.PREDICTIONS, [order.period]).get(order.period)

@@ -13,7 +13,6 @@ from almanac.core.canonical import dumps
 from almanac.core.period import Period
 from almanac.core.pipeline import Pipeline
 from almanac.core.plan import RunPlan
-from almanac.core.receipts import Thing
 from almanac.doors import publish
 from almanac.errors import DataError, DescriptionError, PromotionError
 from almanac.store.home import Home
@@ -125,7 +124,7 @@ def missing(home: Home, definition: str, periods: Iterable[str]) -> tuple[str, .
     listed = list(periods)
     table = home.features(definition)
     publish.settle(home, table, listed)
-    return tuple(sorted(set(listed) - set(home.published(table, Thing.FEATURES, listed))))
+    return tuple(sorted(set(listed) - set(home.published(table, listed))))
 
 
 def rollback(

@@ -6,24 +6,21 @@ import io
 import json
 import uuid
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from almanac.core.canonical import digest, encode, sha256
-from almanac.core.functions import Part, arguments, call, function_of
+from almanac.core.functions import function_of
 from almanac.core.gate import Comparison
 from almanac.core.layout import staged_file, version_id
 from almanac.core.receipts import Door, Output, Receipt, Thing, admit
-from almanac.core.sources import Cut, Pin, cut_for_features, cut_for_label
+from almanac.core.sources import cut_for_label
 from almanac.core.window import check_classes
-from almanac.doors import job
+from almanac.doors import calls, job
 from almanac.doors.job import Work
-from almanac.doors.pin import pinned
-from almanac.errors import AlmanacError, DataError, DescriptionError
-from almanac.store.sources import check_unchanged
+from almanac.errors import DataError, DescriptionError
 from almanac.store.versions import Manifest
 
 if TYPE_CHECKING:
@@ -42,14 +39,14 @@ def _group(work: Work) -> Receipt:
 
     pipeline, order = work.pipeline, work.order
     part = pipeline.group(order.part)
-    frame = rooms.shaped(_given(work, part, part.lookback), pipeline.entity, part.name)
+    frame = rooms.shaped(calls.given(work, part), pipeline.entity, part.name)
     schema = rooms.arrow_schema(frame)
     written = arrow.write(frame, work.home.layout.part(order.digest, uuid.uuid4().hex), part.name, schema)
     if written.outputs:
         rooms.check_unique(
             rooms.of_files(work.bench.spark, written.outputs, [pipeline.entity]), pipeline.entity, f"Feature group {part.name!r}"
         )
-    _check_sources(work, part, part.lookback)
+    calls.check_sources(work, calls.cuts(work, part))
     facts = {"rows": written.rows, "schema": {field.name: str(field.type) for field in schema}}
     return work.receipt(content=written.sums.digest, outputs=written.outputs, facts=facts)
 
@@ -60,7 +57,7 @@ def _combine(work: Work) -> Receipt:
 
     pipeline, order, home = work.pipeline, work.order, work.home
     people = pipeline.population
-    spine = rooms.population(_given(work, people, people.lookback), pipeline.entity, people.name, order.period)
+    spine = rooms.population(calls.given(work, people), pipeline.entity, people.name, order.period)
     if not rooms.is_entity_type(spine, pipeline.entity):
         kind = spine.schema[pipeline.entity].dataType.simpleString()
         raise DescriptionError(f"Population {people.name!r} gives {pipeline.entity} as {kind}; whole numbers or text are needed.")
@@ -81,7 +78,7 @@ def _combine(work: Work) -> Receipt:
             f"Features of {order.period} have {written[1].rows} rows for {entities} entities: entities in must equal entities "
             "out. A source gave another answer when it was read again; start the run again."
         )
-    _check_sources(work, people, people.lookback)
+    calls.check_sources(work, calls.cuts(work, people))
     facts = {"rows": entities, "features": [name for name in schema.names if name != pipeline.entity]}
     return work.receipt(content=written[1].digest, outputs=written[0], facts=facts)
 
@@ -104,46 +101,6 @@ def _spark_type(arrow_type: str) -> str:
     return {"int64": "long", "int32": "int", "string": "string"}.get(arrow_type, "float")
 
 
-def _cuts(work: Work, part: Part, lookback: timedelta | None) -> dict[str, Cut]:
-    as_of = work.pipeline.period(work.order.period).as_of
-    return {name: cut_for_features(work.pipeline.sources[name], as_of, lookback) for name in part.reads}
-
-
-def _given(work: Work, part: Part, lookback: timedelta | None) -> DataFrame:
-    return _ask(work, part, _cuts(work, part, lookback), work.order.period)
-
-
-def _ask(work: Work, part: Part, cuts: Mapping[str, Cut], period: str) -> DataFrame:
-    """What a part's function gives for a period, its sources cut.
-
-    Raises:
-        DescriptionError: the function is missing, its arguments do not fit, or it failed.
-    """
-    from almanac.spark import sources
-
-    function = function_of(work.module, part.name)
-    arguments(function, part, work.pipeline)
-    pins = pinned(work.home, work.linked("pin"))
-    given: dict[str, Any] = dict(sources.read_all(work.bench.spark, work.pipeline.sources, pins, cuts))
-    given["as_of"] = work.pipeline.period(period).as_of
-    try:
-        found: DataFrame = call(function, part, work.pipeline, given)
-    except AlmanacError:
-        raise
-    except Exception as error:
-        raise DescriptionError(
-            f"Function {part.name!r} of {work.pipeline.name!r} failed for {period}: {job.plain(error)}. "
-            "Correct it in the user's module; the next run takes the new one."
-        ) from error
-    return found
-
-
-def _check_sources(work: Work, part: Part, lookback: timedelta | None) -> None:
-    pins = pinned(work.home, work.linked("pin"))
-    for name, cut in _cuts(work, part, lookback).items():
-        check_unchanged(work.home.objects, pins[name], pins[name].within(cut))
-
-
 def model(work: Work) -> Receipt:
     """A version's files: the fitted model, its report, the frozen holdout, golden rows."""
     from almanac.spark import digests, training
@@ -152,7 +109,9 @@ def model(work: Work) -> Receipt:
     periods, holdout_period = list(order.parameters["training"]), str(order.parameters["holdout"])
     published = {period: work.linked(f"features.{period}") for period in (*periods, holdout_period)}
     snapshots = {period: _labelled(work, period, receipt) for period, receipt in published.items()}
-    counts = {period: rows[training.LABEL].value_counts().to_dict() for period, rows in snapshots.items()}
+    counts = {
+        period: {label: int((rows[training.LABEL] == label).sum()) for label in (0, 1)} for period, rows in snapshots.items()
+    }
     check_classes(counts)
     names = [
         name for name in snapshots[holdout_period].columns if name not in (pipeline.entity, training.LABEL, training.SNAPSHOT)
@@ -198,10 +157,8 @@ def _labelled(work: Work, period: str, published: Receipt) -> pd.DataFrame:
     known = pipeline.period(work.order.period).as_of
     as_of = pipeline.period(period).as_of
     cuts = {name: cut_for_label(pipeline.sources[name], as_of, label.horizon, known) for name in label.reads}
-    labels = _ask(work, label, cuts, period).toPandas()
-    pins: Mapping[str, Pin] = pinned(work.home, work.linked("pin"))
-    for name, cut in cuts.items():
-        check_unchanged(work.home.objects, pins[name], pins[name].within(cut))
+    labels = calls.ask(work, label, cuts, period).toPandas()
+    calls.check_sources(work, cuts)
     joined = training.label_rows(entities, labels, pipeline.entity, label.absent, label.name)
     return joined.assign(**{training.SNAPSHOT: period})
 
@@ -277,7 +234,7 @@ def _measure(work: Work, champion: Manifest, candidate: Manifest, holdout: pd.Da
     home = work.home
     rows = holdout
     if champion.definition != candidate.definition:
-        published = home.published(home.features(champion.definition), Thing.FEATURES, [candidate.holdout])
+        published = home.published(home.features(champion.definition), [candidate.holdout])
         if candidate.holdout not in published:
             return (
                 f"features of {candidate.holdout} by {champion.version}'s definition {champion.definition} are not published, "
@@ -306,8 +263,8 @@ def predictions(work: Work) -> Receipt:
     published = admit(work.linked("features"), Thing.FEATURES, Door.PUBLISH, pipeline=home.name, period=order.period)
     if manifest.definition != published.order.description:
         raise DescriptionError(
-            f"Version {manifest.version} wants features of definition {manifest.definition}, found {published.order.description}. "
-            "Score with features of the version's own definition."
+            f"Version {manifest.version} wants features of definition {manifest.definition}, found "
+            f"{published.order.description}. Score with features of the version's own definition."
         )
     scorer = scoring.Scorer(
         model=manifest.files["model.joblib"],

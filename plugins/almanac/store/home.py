@@ -65,7 +65,7 @@ class Home:
             for item in self.predictions.visible().values()
         ]
 
-    def published(self, table: Table, thing: Thing, periods: Iterable[str]) -> dict[str, Receipt]:
+    def published(self, table: Table, periods: Iterable[str]) -> dict[str, Receipt]:
         """The publish receipts of those of the periods that are visible in a table."""
         visible = table.visible()
         found: dict[str, Receipt] = {}

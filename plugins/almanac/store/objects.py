@@ -87,11 +87,11 @@ class Objects:
                 return self.find(uri) == body
         raise StoreError(f"{uri}: the store answered 409 {ATTEMPTS_AFTER_CONFLICT} times in a row. Try again later.")
 
-    def list(self, prefix: str, *, after: str = "") -> Iterator[Listed]:
+    def walk(self, prefix: str, *, after: str = "") -> Iterator[Listed]:
         """The objects whose names begin with a prefix, in the order of their names; after a name, when one is given."""
         bucket, key = split(prefix)
-        start = {"StartAfter": split(after)[1]} if after else {}
-        token: dict[str, str] = {}
+        start: dict[str, Any] = {"StartAfter": split(after)[1]} if after else {}
+        token: dict[str, Any] = {}
         while True:
             page = self._ask(prefix, functools.partial(self._client.list_objects_v2, Bucket=bucket, Prefix=key, **start, **token))
             for item in page.get("Contents", ()):
@@ -109,6 +109,12 @@ class Objects:
         )
         found = [item["Prefix"] for page in pages for item in page.get("CommonPrefixes", ())]
         return sorted(name.removeprefix(key).rstrip("/") for name in found)
+
+    def signed(self, uri: str, seconds: int = 7 * 24 * 3600) -> str:
+        """An address under which a browser can read an object for so long."""
+        bucket, key = split(uri)
+        address: str = self._client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=seconds)
+        return address
 
     def delete(self, uri: str) -> None:
         bucket, key = split(uri)
@@ -139,7 +145,8 @@ class Objects:
             return call()
         except NoCredentialsError:
             raise AccessRefused(
-                f"{uri}: no S3 credentials were found. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role."
+                f"{uri}: no S3 credentials were found. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a "
+                "role that may use the bucket."
             ) from None
         except ClientError as error:
             raise _refusal(uri, error) from error

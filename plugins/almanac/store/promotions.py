@@ -21,7 +21,7 @@ class Promotions:
 
     def read(self) -> Log:
         """The whole log, checked. Raises: IntegrityError."""
-        found = self.objects.list(self.layout.promotions)
+        found = self.objects.walk(self.layout.promotions)
         return Log(tuple(decode(Entry, json.loads(self.objects.get(item.uri))) for item in found))
 
     def append(self, entry: Entry) -> Log:

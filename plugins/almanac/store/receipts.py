@@ -36,18 +36,18 @@ class Receipts:
 
     def find_digest(self, thing: str, door: str, digest: str) -> Receipt | None:
         prefix = f"{self.layout.receipts(thing, door)}{digest}-"
-        attempts = sorted(self.objects.list(prefix), key=lambda item: int(item.uri.removeprefix(prefix).removesuffix(".json")))
+        attempts = sorted(self.objects.walk(prefix), key=lambda item: int(item.uri.removeprefix(prefix).removesuffix(".json")))
         return self.read(attempts[-1].uri) if attempts else None
 
     def done(self, order: Order) -> Receipt | None:
-        """The receipt of an order, if it passed."""
+        """The receipt of an order, if it was answered; None when it is still to be carried out."""
         receipt = self.find(order)
-        return receipt if receipt is not None and receipt.passed else None
+        return receipt if receipt is not None and receipt.answered else None
 
     def keep(self, receipt: Receipt) -> Receipt:
         """Keeps a receipt after those of failed attempts. Gives the one that is kept: ours, or the one that came first."""
         before = self.find(receipt.order)
-        if before is not None and before.passed:
+        if before is not None and before.answered:
             return before
         ours = replace(receipt, attempt=0 if before is None else before.attempt + 1)
         uri = self.uri(ours)

@@ -25,7 +25,7 @@ def observe(objects: Objects, name: str, source: Source) -> Pin:
         Unreachable, AccessRefused: the store does not let us look.
     """
     try:
-        found = [item for item in objects.list(source.uri) if item.uri.endswith(".parquet") and item.size]
+        found = [item for item in objects.walk(source.uri) if item.uri.endswith(".parquet") and item.size]
     except NotFound as error:
         raise SourceError(f"Source {name!r} is missing: {error}") from error
     if not found:
@@ -82,7 +82,7 @@ def check_unchanged(objects: Objects, pin: Pin, files: Iterable[PinnedFile]) -> 
     Raises:
         SourceError: one was replaced or removed while it was read.
     """
-    now = {item.uri: item.etag for item in objects.list(pin.uri)}
+    now = {item.uri: item.etag for item in objects.walk(pin.uri)}
     changed = [file.uri for file in files if now.get(file.uri) != file.etag]
     if changed:
         raise SourceError(

@@ -97,7 +97,7 @@ class Versions:
 
     def names(self) -> list[str]:
         """Every visible version, the oldest first."""
-        found = (item.uri for item in self.objects.list(self.layout.models))
+        found = (item.uri for item in self.objects.walk(self.layout.models))
         return sorted(uri.split("/")[-2] for uri in found if uri.endswith("/manifest.json"))
 
     def file(self, output: Output) -> bytes:

@@ -1,0 +1,160 @@
+"""The DAGs of a pipeline: retrain, score and rollback. Task ids are `thing.door`, display names the verbs people know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TaskGroup, task_group
+
+from almanac.airflow.docs import retrain_doc, rollback_doc, score_doc
+from almanac.airflow.operators import SparkDoor, StoreDoor
+from almanac.core.canonical import dumps
+from almanac.core.period import Every
+from almanac.core.pipeline import Pipeline
+
+
+def build_dags(pipeline: Pipeline) -> dict[str, DAG]:
+    """Gives a pipeline its DAGs. Call it once in a DAG file; the DAGs register themselves.
+
+    `NAME_retrain` and `NAME_score` have a data interval for each period, so that schedules, backfills and `dags test`
+    work as people know them; `NAME_rollback` is started by hand.
+    """
+    built = _Dags(pipeline)
+    return {dag.dag_id: dag for dag in (built.retrain(), built.score(), built.rollback())}
+
+
+class _Dags:
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self.description = dumps(pipeline).decode()
+
+    def retrain(self) -> DAG:
+        params = {
+            "period": self._period_param(),
+            "dry_run": Param(False, type="boolean", description="Plan only; change nothing."),
+        }
+        with self._dag("retrain", retrain_doc(self.pipeline), params, scheduled=True) as dag:
+            plan = self._store("plan", "plan_retrain", "plan")
+            pin = self._store("sources.pin", "pin_sources", "pin sources", plan=plan)
+            published = self._features(plan, pin)
+            with TaskGroup("model"):
+                staged = self._spark("stage", "model_stage", "model_orders", "train", plan=plan, pin=pin)
+                published >> staged
+                audited = self._spark("audit", "model_audit", "audit_orders", "check model", staged=staged.output)
+                model = self._store("publish", "publish_model", "publish model", staged=staged.output, audited=audited.output)
+            with TaskGroup("champion"):
+                compared = self._spark("stage", "champion_stage", "comparison_orders", "compare", plan=plan, version=model)
+                gate = self._spark("audit", "champion_audit", "audit_orders", "gate", staged=compared.output)
+                self._store("publish", "publish_champion", "promote", gate=gate.output)
+        return dag
+
+    def score(self) -> DAG:
+        params = {
+            "period": self._period_param(),
+            "version": Param(None, type=["null", "string"], description="Score with this version instead of the one in force."),
+            "allow_in_sample": Param(
+                False, type="boolean", description="Score a period that the version was trained on; recorded as in-sample."
+            ),
+        }
+        with self._dag("score", score_doc(self.pipeline), params, scheduled=True) as dag:
+            plan = self._store("plan", "plan_score", "plan")
+            pin = self._store("sources.pin", "pin_sources", "pin sources", plan=plan)
+            published = self._features(plan, pin)
+            with TaskGroup("predictions"):
+                published >> self._predictions(plan)
+        return dag
+
+    def rollback(self) -> DAG:
+        params = {
+            "reason": Param(type="string", minLength=1, description="Why; it stays in the promotion log."),
+            "to": Param(
+                None, type=["null", "string"], description="The version to go back to; what was in force before, when empty."
+            ),
+            "withdraw": Param(True, type="boolean", description="Score again what the bad version wrote."),
+            "periods": Param(
+                None,
+                type=["null", "array"],
+                items={"type": "string"},
+                description="Only these of the affected periods; all when empty.",
+            ),
+            "dry_run": Param(False, type="boolean", description="Plan only; change nothing."),
+        }
+        with self._dag("rollback", rollback_doc(self.pipeline), params, scheduled=False) as dag:
+            plan = self._store("plan", "plan_rollback", "plan")
+            back = self._store("champion.publish", "roll_back", "roll back", plan=plan)
+
+            @task_group(group_id="predictions")
+            def score_again(plan: Any) -> None:
+                self._predictions(plan)
+
+            again = score_again.expand(plan=back)
+            verify = self._store("verify", "verify_rollback", "verify", plan=plan, trigger_rule="none_failed")
+            again >> verify.operator
+        return dag
+
+    def _features(self, plan: Any, pin: Any) -> Any:
+        """Feature groups, each a task, then combined, checked and published. Gives the publishing task."""
+        with TaskGroup("features"):
+            with TaskGroup("stage"):
+                groups = [
+                    self._spark(
+                        group.name, "features_stage", "group_orders", f"build {group.name}", part=group.name, plan=plan, pin=pin
+                    )
+                    for group in self.pipeline.features
+                ]
+                parts = [group.output for group in groups]
+                staged = self._spark("combine", "features_stage", "combine_orders", "combine", plan=plan, pin=pin, parts=parts)
+            audited = self._spark("audit", "features_audit", "audit_orders", "check features", staged=staged.output)
+            return self._store(
+                "publish", "publish_features", "publish features", staged=staged.output, audited=audited.output
+            ).operator
+
+    def _predictions(self, plan: Any) -> Any:
+        """A period scored, checked and published. Gives the scoring task."""
+        staged = self._spark("stage", "predictions_stage", "prediction_orders", "score", plan=plan)
+        audited = self._spark("audit", "predictions_audit", "audit_orders", "check predictions", staged=staged.output)
+        self._store("publish", "publish_predictions", "publish predictions", staged=staged.output, audited=audited.output)
+        return staged
+
+    def _store(self, task_id: str, work: str, shown: str, *, trigger_rule: str = "all_success", **given: Any) -> Any:
+        thing = work.removeprefix("publish_").replace("roll_back", "champion")
+        outlets = [self.asset(thing)] if work.startswith("publish_") or work == "roll_back" else []
+        return StoreDoor(
+            task_id=task_id,
+            task_display_name=shown,
+            description=self.description,
+            work=work,
+            given=given,
+            outlets=outlets,
+            trigger_rule=trigger_rule,
+        ).output
+
+    def _spark(self, task_id: str, step: str, work: str, shown: str, *, part: str = "", **given: Any) -> SparkDoor:
+        return SparkDoor(
+            task_id=task_id, task_display_name=shown, description=self.description, step=step, work=work, part=part, given=given
+        )
+
+    def asset(self, thing: str) -> Asset:
+        """What is published under a thing's name, for DAGs of others to wait for."""
+        return Asset(name=f"{self.pipeline.name}.{thing}", uri=f"almanac://{self.pipeline.name}/{thing}")
+
+    def _period_param(self) -> Param:
+        return Param(
+            None,
+            type=["null", "string"],
+            description=f"The {self.pipeline.every} to work for, such as {self.pipeline.first_period}.",
+        )
+
+    def _dag(self, verb: str, doc: str, params: dict[str, Param], *, scheduled: bool) -> DAG:
+        pipeline = self.pipeline
+        return DAG(
+            dag_id=f"{pipeline.name}_{verb}",
+            description=pipeline.description,
+            doc_md=doc,
+            tags=["almanac", pipeline.name, verb, *pipeline.tags],
+            schedule=CronDataIntervalTimetable(Every.of(pipeline.every).cron, timezone="UTC") if scheduled else None,
+            start_date=pipeline.first.start,
+            catchup=False,
+            params=params,
+            default_args={"retries": 2, "retry_delay": 30.0},
+        )

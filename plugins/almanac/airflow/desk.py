@@ -1,0 +1,168 @@
+"""The desk of a running task: its pipeline and period, the orders it places, and why a Spark job failed.
+
+Imported by a running task only, never when DAGs are parsed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from almanac.core.canonical import decode, dumps
+from almanac.core.period import Every, Period, resolve
+from almanac.core.pipeline import Pipeline
+from almanac.core.receipts import Placed, Receipt, Witness
+from almanac.doors import plan
+from almanac.errors import AlmanacError, CheckFailed, NotFound, StoreError, bounded
+from almanac.settings import PACKAGE, VERSION, Settings
+from almanac.store.home import Home
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Desk:
+    """One running task: its pipeline, the pipeline's home, and Airflow's context."""
+
+    pipeline: Pipeline
+    home: Home
+    settings: Settings
+    context: Any
+
+    @classmethod
+    def of(cls, description: str, context: Any) -> Desk:
+        import json
+
+        settings = Settings.from_environment()
+        pipeline = decode(Pipeline, json.loads(description))
+        return cls(pipeline, Home.of(settings.root, pipeline.name), settings, context)
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        return self.context["params"]  # type: ignore[no-any-return]
+
+    @property
+    def period(self) -> Period:
+        """The period that the run works for. Raises: PeriodError."""
+        run = self.context["dag_run"]
+        interval = (run.data_interval_start, run.data_interval_end)
+        kind = str(getattr(run.run_type, "value", run.run_type))
+        return resolve(
+            Every.of(self.pipeline.every),
+            asked=self.params.get("period"),
+            partition=getattr(run, "partition_key", None),
+            interval=interval if all(interval) else None,
+            by_timetable=kind in ("scheduled", "backfill"),
+        )
+
+    @property
+    def module(self) -> bytes:
+        return plan.module_zip(self.settings.spark_jobs, self.pipeline.name)
+
+    @property
+    def witness(self) -> Witness:
+        run, task = self.context["dag_run"], self.context["ti"]
+        actor = getattr(run, "triggering_user_name", None) or ""
+        return Witness(dag=run.dag_id, run=run.run_id, task=task.task_id, attempt=task.try_number, actor=actor)
+
+    def witness_json(self) -> str:
+        return dumps(self.witness).decode()
+
+    def application(self, step: str) -> str:
+        return str(self.settings.spark_jobs / "steps" / f"{step}.py")
+
+    def place(self, placed: list[Placed]) -> list[str]:
+        """Places orders; gives the URIs of those that are not answered yet."""
+        uris = [(self.home.receipts.place(one), one) for one in placed]
+        left = [uri for uri, one in uris if self.home.receipts.done(one.order) is None]
+        log.info("%d orders, %d of them were carried out before", len(placed), len(placed) - len(left))
+        return left
+
+    def receipts_of(self, placed: list[Placed]) -> dict[str, str]:
+        """Period to the URI of its receipt. Raises: CheckFailed, NotFound."""
+        found = {}
+        for one in placed:
+            receipt = self.home.receipts.find(one.order)
+            if receipt is None:
+                raise NotFound(
+                    f"No receipt for {one.order}, although its job ended well. Look at the job's log and clear the task."
+                )
+            if not receipt.answered:
+                raise _failure(receipt)
+            for finding in receipt.findings:
+                log.info("%s: %s", one.order, finding)
+            self._leave_report(receipt)
+            found[one.order.period] = self.home.receipts.uri(receipt)
+        return found
+
+    @contextlib.contextmanager
+    def explaining(self, placed: list[Placed]) -> Iterator[None]:
+        """Where a job fails, its receipts say why: that is raised, instead of spark-submit's exit code."""
+        before = {one.order.digest: self.home.receipts.find(one.order) for one in placed}
+        try:
+            yield
+        except Exception:
+            for one in placed:
+                receipt = self.home.receipts.find(one.order)
+                if receipt is not None and not receipt.answered and receipt != before[one.order.digest]:
+                    self._leave_report(receipt)
+                    raise _failure(receipt) from None
+            raise
+
+    def _leave_report(self, receipt: Receipt) -> None:
+        page = next((output.uri for output in receipt.outputs if output.name.endswith(".html")), "")
+        if page:
+            self.context["task"].left_report = page
+
+    def announce(self, **extra: Any) -> None:
+        """Puts what was published into the events of the task's assets."""
+        for asset in self.context["task"].outlets:
+            self.context["outlet_events"][asset].extra = {"pipeline": self.pipeline.name, **extra}
+
+
+def _failure(receipt: Receipt) -> AlmanacError:
+    if "error" in receipt.facts:
+        return AlmanacError(f"{receipt.order}: {bounded(receipt.findings)}")
+    return CheckFailed(str(receipt.order), receipt.findings)
+
+
+@contextlib.contextmanager
+def failing_clearly() -> Iterator[None]:
+    """An error on purpose fails the task with its text. Only a store that does not answer is worth Airflow's retry."""
+    try:
+        yield
+    except StoreError as error:
+        raise AirflowException(str(error)) from error
+    except AlmanacError as error:
+        raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+
+
+def library_zip() -> str:
+    """The library as a zip, for Spark's drivers and executors: they see nothing of Airflow's path."""
+    path = Path(tempfile.gettempdir()) / f"almanac-{VERSION}-{_stamp()}.zip"
+    if not path.exists():
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as draft, zipfile.ZipFile(draft, "w") as archive:
+            for file in sorted(PACKAGE.rglob("*.py")):
+                archive.write(file, Path("almanac") / file.relative_to(PACKAGE))
+        Path(draft.name).rename(path)
+    return str(path)
+
+
+def _stamp() -> str:
+    newest = max(int(file.stat().st_mtime) for file in PACKAGE.rglob("*.py"))
+    return f"{newest:x}"
+
+
+def report_link(uri: str) -> str:
+    """A signed address of a report; empty when the task left none."""
+    from almanac.store.objects import Objects
+
+    return Objects().signed(uri) if uri else ""

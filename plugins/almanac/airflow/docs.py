@@ -1,0 +1,60 @@
+"""What a DAG says about itself in the UI."""
+
+from __future__ import annotations
+
+from almanac.core.pipeline import Pipeline
+
+
+def retrain_doc(pipeline: Pipeline) -> str:
+    window = pipeline.window.periods
+    return f"""{_head(pipeline)}
+
+**Retrains** on a moving window of {window} {pipeline.every}s and lets a gate decide whether the new version takes over.
+
+1. **plan**: the snapshots of the window and the holdout; only features that are not published yet are built
+2. **sources.pin**: the exact source files that this run may read
+3. **features**: {", ".join(group.name for group in pipeline.features)}, each a Spark job; combined, checked, published
+4. **model**: all estimators are fitted, the best on the newest training snapshot is refitted on the whole window
+5. **champion**: candidate and version in force meet on the same holdout ({pipeline.gate.metric}); *promote* is skipped
+   when the gate says no, and the version stays in the history
+
+| parameter | meaning |
+|---|---|
+| `period` | the {pipeline.every} to retrain for, such as `{pipeline.first_period}`; a schedule or backfill gives its own |
+| `dry_run` | plan only |
+"""
+
+
+def score_doc(pipeline: Pipeline) -> str:
+    return f"""{_head(pipeline)}
+
+**Scores** one {pipeline.every} with the version in force for it. A backfill gives each period its own version, in any order.
+Scoring again with nothing changed publishes nothing.
+
+    airflow backfill create --dag-id {pipeline.name}_score --from-date 2017-08-01 --to-date 2017-10-31
+
+| parameter | meaning |
+|---|---|
+| `period` | the {pipeline.every} to score; a schedule or backfill gives its own |
+| `version` | score with this version instead of the one in force |
+| `allow_in_sample` | score a period that the version was trained on; recorded as such |
+"""
+
+
+def rollback_doc(pipeline: Pipeline) -> str:
+    return f"""{_head(pipeline)}
+
+**Rolls back**: takes the version in force out of it, and scores again exactly the periods that it wrote.
+
+| parameter | meaning |
+|---|---|
+| `reason` | why; it stays in the promotion log |
+| `to` | the version to go back to; what was in force before, when empty |
+| `withdraw` | score again what the bad version wrote; without it only periods to come change |
+| `periods` | only these of the affected periods |
+| `dry_run` | plan only |
+"""
+
+
+def _head(pipeline: Pipeline) -> str:
+    return f"### {pipeline.name}\n\n{pipeline.description}" if pipeline.description else f"### {pipeline.name}"

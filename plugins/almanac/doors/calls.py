@@ -1,0 +1,61 @@
+"""Calling the user's functions: each is given its sources, cut, and its failure is told in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from almanac.core.functions import Part, arguments, call, function_of
+from almanac.core.pipeline import FeatureGroup, Population
+from almanac.core.sources import Cut, cut_for_features
+from almanac.doors import job
+from almanac.doors.job import Work
+from almanac.doors.pin import pinned
+from almanac.errors import AlmanacError, DescriptionError
+from almanac.store.sources import check_unchanged
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+
+def cuts(work: Work, part: FeatureGroup | Population) -> dict[str, Cut]:
+    """What a feature group or the population may see of each source that it reads."""
+    as_of = work.pipeline.period(work.order.period).as_of
+    return {name: cut_for_features(work.pipeline.sources[name], as_of, part.lookback) for name in part.reads}
+
+
+def given(work: Work, part: FeatureGroup | Population) -> DataFrame:
+    """What a feature group or the population gives for the order's period. Raises: as `ask`."""
+    return ask(work, part, cuts(work, part), work.order.period)
+
+
+def ask(work: Work, part: Part, cut: Mapping[str, Cut], period: str) -> DataFrame:
+    """What a part's function gives for a period, its sources cut.
+
+    Raises:
+        DescriptionError: the function is missing, its arguments do not fit, or it failed.
+    """
+    from almanac.spark import sources
+
+    function = function_of(work.module, part.name)
+    arguments(function, part, work.pipeline)
+    pins = pinned(work.home, work.linked("pin"))
+    offered: dict[str, Any] = dict(sources.read_all(work.bench.spark, work.pipeline.sources, pins, cut))
+    offered["as_of"] = work.pipeline.period(period).as_of
+    try:
+        found: DataFrame = call(function, part, work.pipeline, offered)
+    except AlmanacError:
+        raise
+    except Exception as error:
+        raise DescriptionError(
+            f"Function {part.name!r} of {work.pipeline.name!r} failed for {period}: {job.plain(error)}. "
+            "Correct it in the user's module; the next run takes the new one."
+        ) from error
+    return found
+
+
+def check_sources(work: Work, cut: Mapping[str, Cut]) -> None:
+    """The files that were read are still those that were pinned. Raises: SourceError."""
+    pins = pinned(work.home, work.linked("pin"))
+    for name, part in cut.items():
+        check_unchanged(work.home.objects, pins[name], pins[name].within(part))

@@ -1,0 +1,91 @@
+"""What there is to see of a pipeline: versions and how they fared, built for the command line and pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from almanac.core.promotions import Log
+from almanac.core.receipts import Door, Receipt, Thing
+from almanac.store.home import Home
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionRow:
+    """One version.
+
+    Args:
+        metrics: on its holdout.
+        decision: what the gate said last, and by hand if somebody promoted it all the same.
+        in_force: the periods that it is in force for, such as `2017-09 to 2017-10` or `from 2017-11`.
+        withdrawn: whether it was withdrawn.
+    """
+
+    version: str
+    period: str
+    estimator: str
+    training: tuple[str, ...]
+    holdout: str
+    metrics: Mapping[str, float]
+    decision: str
+    reasons: tuple[str, ...]
+    in_force: tuple[str, ...]
+    withdrawn: bool
+
+
+def versions(home: Home) -> list[VersionRow]:
+    """Every version, the oldest first."""
+    log, decided = home.log(), decisions(home)
+    rows = []
+    for name in home.versions.names():
+        manifest = home.versions.read(name)
+        gate = decided.get(name)
+        verdict = str(gate.facts["decision"]["verdict"]) if gate else "none"
+        by_hand = any(entry.version == name and entry.over_a_rejection for entry in log.entries)
+        rows.append(
+            VersionRow(
+                version=name,
+                period=manifest.period,
+                estimator=manifest.estimator,
+                training=manifest.training,
+                holdout=manifest.holdout,
+                metrics=manifest.metrics,
+                decision=f"{verdict}, promoted by hand" if by_hand else verdict,
+                reasons=gate.findings if gate else (),
+                in_force=tuple(spans(log, name)),
+                withdrawn=name in log.withdrawn,
+            )
+        )
+    return rows
+
+
+def decisions(home: Home) -> dict[str, Receipt]:
+    """Version to the receipt of its last gate."""
+    found: dict[str, Receipt] = {}
+    for item in home.objects.walk(home.layout.receipts(Thing.CHAMPION.value, Door.AUDIT.value)):
+        receipt = home.receipts.read(item.uri)
+        if receipt.answered:
+            name = str(receipt.facts["comparison"]["candidate_version"])
+            older = found.get(name)
+            if older is None or _position(older) <= _position(receipt):
+                found[name] = receipt
+    return found
+
+
+def _position(receipt: Receipt) -> int:
+    return int(receipt.facts["decision"]["position"])
+
+
+def spans(log: Log, version: str) -> list[str]:
+    """The periods that a version is in force for, in words."""
+    standing = list(log.assignments().items())
+    found = []
+    for (effective, held), following in zip(standing, [*standing[1:], None], strict=True):
+        if held == version:
+            found.append(f"from {effective}" if following is None else f"{effective} until {following[0]}")
+    return found
+
+
+def last_gate(home: Home, version: str) -> Receipt | None:
+    """The receipt of a version's last gate, if it met one."""
+    return decisions(home).get(version)
