@@ -1,0 +1,51 @@
+# Almanac. `make demo` is the place to begin.
+PYTHON ?= python3
+KEEP ?= yes
+VENV := .venv
+BIN := $(VENV)/bin
+STATE := .almanac
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast check lock clean
+
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+demo: $(VENV)/demo.stamp  ## the main job on real data, and the Airflow UI; KEEP=no ends when it is done
+	@$(BIN)/python -m demo --folder $(STATE) --keep $(KEEP)
+
+test: $(VENV)/dev.stamp  ## all tests
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/dev.stamp  ## the tests that need no Spark and no scheduler
+	$(BIN)/python -m pytest -m "not spark and not airflow and not slow"
+
+check: $(VENV)/dev.stamp  ## ruff, mypy, the rooms' import directions, no file over 350 lines
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@long=$$(git ls-files '*.py' | xargs wc -l | awk '$$2 != "total" && $$1 > 350'); \
+		if [ -n "$$long" ]; then echo "files over 350 lines:"; echo "$$long"; exit 1; fi
+
+lock: $(VENV)/dev.stamp  ## pin requirements*.in anew, for every supported Python
+	$(BIN)/pip install -q uv
+	for name in requirements requirements-demo requirements-dev; do \
+		$(BIN)/uv pip compile --universal --python-version 3.11 --no-header -q $$name.in -o $$name.txt || exit 1; done
+
+clean:  ## stop what a demo left running and remove its state
+	@if [ -d $(STATE) ] && [ -x $(BIN)/python ]; then \
+		$(BIN)/python -c "from pathlib import Path; from demo.processes import stop_leftovers; \
+[stop_leftovers(Path('$(STATE)') / part) for part in ('airflow', 'store')]"; fi
+	rm -rf $(STATE)
+
+$(VENV)/demo.stamp: requirements.txt requirements-demo.txt pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(0 if sys.version_info >= (3, 11) else \
+'Almanac needs Python 3.11 or newer, found ' + sys.version.split()[0] + '. Say which one: make demo PYTHON=python3.12')"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the pinned requirements into $(VENV); the first time takes a few minutes ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt -r requirements-demo.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/demo.stamp requirements-dev.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,79 @@
+"""`python -m demo`: sets everything up below one folder, plays the story, shows the UI's address. See `make demo`."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+
+from demo import java, landing, scheduler, seaweed, spark_conf
+from demo.scheduler import NotUp
+from demo.story import DAGS, PIPELINE, Astray, Story
+
+
+def main() -> int:
+    """Exit code 0 only when every run ended as it should; 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(
+        prog="python -m demo",
+        description="Plays Almanac's main job on real data: retrain, score, a bad version, a rollback.",
+        epilog="Example: make demo KEEP=no",
+    )
+    parser.add_argument("--folder", type=Path, default=Path(".almanac"), help="where all state is kept (default: %(default)s)")
+    parser.add_argument("--keep", choices=("yes", "no"), default="yes", help="stay up until Ctrl-C (default: %(default)s)")
+    asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, _interrupt)
+    console = Console(width=None if sys.stdout.isatty() else 180, highlight=False)
+    try:
+        return _play(asked.folder.resolve(), asked.keep == "yes", console)
+    except KeyboardInterrupt:
+        console.print("\nStopped. `make demo` goes on from here, `make clean` removes everything.")
+        return 130
+    except (NotUp, seaweed.NotStarted, Astray) as error:
+        console.print(f"\n{error}", style="red", markup=False)
+        return 1
+
+
+def _play(folder: Path, keep: bool, console: Console) -> int:
+    began = time.monotonic()
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    with ExitStack() as running:
+        console.print("Java and Spark ...")
+        spark = spark_conf.environment(folder / "spark", java.java_home(folder / "java"))
+        console.print("An S3 server with keys of its own ...")
+        store = seaweed.start(folder / "store")
+        running.callback(store.stop)
+        # The files are put while Airflow starts: the two need each other only later.
+        delivery = threading.Thread(target=landing.deliver, args=(store,), daemon=True)
+        delivery.start()
+        console.print("Airflow: scheduler, DAG processor and API server ...")
+        airflow, environment = scheduler.start(folder / "airflow", store, spark)
+        running.callback(airflow.stop)
+        airflow.wait_for_dags(DAGS)
+        delivery.join()
+        console.print(f"Everything is up after {time.monotonic() - began:.0f} s. The UI: {airflow.address}")
+        story = Story(airflow, store, environment, console, folder / "story.json")
+        story.tell()
+        story.tables()
+        console.print(f"\nDone in {time.monotonic() - began:.0f} s: every run ended as it should.", style="green")
+        if keep:
+            login = f"user {scheduler.USER}, password {airflow.password}"
+            console.print(f"\nThe Airflow UI: [bold]{airflow.address}[/bold]  {login}")
+            console.print(f"Look at the DAGs {PIPELINE}_*. Ctrl-C stops everything.")
+            while True:
+                time.sleep(3600)
+    return 0
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

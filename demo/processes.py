@@ -1,0 +1,126 @@
+"""Processes that end: each is started in a session of its own, and the whole session is stopped with it.
+
+A record of every start lies in a folder, so that a later start finds what a killed one left behind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+SAME_START = 0.5  # seconds; psutil derives a start time from clock ticks, so two readings may differ by rounding
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A running program and everything that it starts. `record` is the file that remembers it."""
+
+    name: str
+    popen: subprocess.Popen[bytes]
+    record: Path
+    log: Path
+
+    @property
+    def alive(self) -> bool:
+        return self.popen.poll() is None
+
+    def stop(self, patience: float = 10.0) -> None:
+        """Asks every process of the session to end, and after `patience` seconds ends it."""
+        _end(self.popen.pid, patience)
+        with suppress(subprocess.TimeoutExpired):
+            self.popen.wait(timeout=5)
+        self.record.unlink(missing_ok=True)
+
+    def last_lines(self, count: int = 15) -> str:
+        """The end of what the program wrote, for an error's text."""
+        try:
+            return "\n".join(self.log.read_text(errors="replace").splitlines()[-count:])
+        except FileNotFoundError:
+            return ""
+
+
+def spawn(name: str, command: Sequence[str], *, environment: Mapping[str, str], folder: Path) -> Session:
+    """Starts a program in a session of its own; output goes to `folder/NAME.log`, the record to `folder/NAME.pid`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log, record = folder / f"{name}.log", folder / f"{name}.pid"
+    with log.open("ab") as output:
+        popen = subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            start_new_session=True,
+        )
+    started = time.time()
+    with suppress(psutil.NoSuchProcess):
+        started = psutil.Process(popen.pid).create_time()
+    record.write_text(json.dumps({"pid": popen.pid, "started": started, "boot": psutil.boot_time()}))
+    return Session(name, popen, record, log)
+
+
+def stop_leftovers(folder: Path, patience: float = 3.0) -> list[str]:
+    """Stops what earlier starts left running in the sessions recorded in a folder. Gives the names of those stopped."""
+    stopped = []
+    for record in sorted(folder.glob("*.pid")):
+        try:
+            seen = json.loads(record.read_text())
+            pid, started, boot = int(seen["pid"]), float(seen["started"]), float(seen["boot"])
+        except (ValueError, KeyError, TypeError):
+            pid, started, boot = 0, 0.0, 0.0
+        if pid and abs(boot - psutil.boot_time()) < 60 and _still_ours(pid, started):
+            _end(pid, patience)
+            stopped.append(record.stem)
+        record.unlink(missing_ok=True)
+    return stopped
+
+
+def members(session: int) -> list[psutil.Process]:
+    """The processes of a session, whichever process groups they made for themselves."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, ProcessLookupError, PermissionError):
+            if os.getsid(process.pid) == session and _running(process):
+                found.append(process)
+    return found
+
+
+def _still_ours(pid: int, started: float) -> bool:
+    """A number names our session as long as its leader is the one we started, or is gone and its children are not.
+
+    The kernel does not give a session's number to a new process while the session has members.
+    """
+    try:
+        return abs(psutil.Process(pid).create_time() - started) < SAME_START
+    except psutil.NoSuchProcess:
+        living = members(pid)
+        return bool(living) and all(process.create_time() >= started - SAME_START for process in living)
+
+
+def _end(session: int, patience: float) -> None:
+    for sent, wait in ((signal.SIGTERM, patience), (signal.SIGKILL, 5.0)):
+        living = members(session)
+        for process in living:
+            with suppress(psutil.Error, ProcessLookupError):
+                process.send_signal(sent)
+        deadline = time.monotonic() + wait
+        while living and time.monotonic() < deadline:
+            time.sleep(0.05)
+            living = [process for process in living if _running(process)]
+        if not members(session):
+            return
+
+
+def _running(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False

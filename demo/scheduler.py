@@ -1,0 +1,206 @@
+"""Airflow of its own: a home, the processes, and a client of the REST API."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from demo.processes import Session, spawn, stop_leftovers
+from demo.seaweed import Store
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+USER = "admin"
+PROCESSES = ("api-server", "scheduler", "dag-processor")
+UP_SECONDS = 180.0
+
+
+class NotUp(RuntimeError):
+    """Airflow did not come up. The text holds the end of its logs."""
+
+
+@dataclass
+class Airflow:
+    """A running Airflow: the address of its UI, the login, and what a person can do with it."""
+
+    address: str
+    password: str
+    sessions: list[Session]
+    _token: str = field(default="", repr=False)
+
+    def stop(self) -> None:
+        for session in reversed(self.sessions):
+            session.stop(patience=8.0)
+
+    def ask(self, verb: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
+        """One call of the REST API; the login is renewed when it has run out."""
+        for attempt in range(3):
+            if not self._token or attempt:
+                self._token = self._login()
+            with suppress(httpx.TransportError):
+                answer = httpx.request(
+                    verb,
+                    f"{self.address}/api/v2/{path}",
+                    json=body,
+                    headers={"Authorization": f"Bearer {self._token}"},
+                    timeout=30,
+                )
+                if answer.status_code != 401:
+                    return answer
+            time.sleep(0.5)
+        raise NotUp(f"Airflow does not answer {verb} {path}. Its logs lie beside its home.")
+
+    def _login(self) -> str:
+        body = {"username": USER, "password": self.password}
+        answer = httpx.post(f"{self.address}/auth/token", json=body, timeout=30)
+        answer.raise_for_status()
+        return str(answer.json()["access_token"])
+
+    def wait_for_dags(self, names: list[str], seconds: float = UP_SECONDS) -> None:
+        """Waits until the DAGs are known, and lets them run."""
+        deadline = time.monotonic() + seconds
+        for name in names:
+            while self.ask("GET", f"dags/{name}").status_code != 200:
+                if time.monotonic() > deadline:
+                    errors = self.ask("GET", "importErrors").text
+                    raise NotUp(f"Airflow does not know the DAG {name}. Import errors: {errors[:2000]}")
+                time.sleep(0.5)
+            self.ask("PATCH", f"dags/{name}", {"is_paused": False}).raise_for_status()
+
+    def trigger(self, dag: str, run: str, conf: Mapping[str, Any]) -> None:
+        """Starts a run under an id of its own; one that is there already is left as it is, a failed one is cleared."""
+        answer = self.ask("POST", f"dags/{dag}/dagRuns", {"dag_run_id": run, "logical_date": None, "conf": dict(conf)})
+        if answer.status_code == 409:
+            if self.state(dag, run) == "failed":
+                self.ask("POST", f"dags/{dag}/dagRuns/{run}/clear", {"dry_run": False, "only_failed": True}).raise_for_status()
+            return
+        if answer.status_code >= 400:
+            raise RuntimeError(f"The DAG {dag} was not started: {answer.text}")
+
+    def state(self, dag: str, run: str) -> str:
+        return str(self.ask("GET", f"dags/{dag}/dagRuns/{run}").json().get("state", "unknown"))
+
+    def tasks(self, dag: str, run: str) -> list[dict[str, Any]]:
+        """The task instances of a run, as the REST API gives them."""
+        answer = self.ask("GET", f"dags/{dag}/dagRuns/{run}/taskInstances?limit=100").json()
+        return list(answer.get("task_instances", []))
+
+    def why(self, dag: str, run: str, task: str, attempt: int) -> str:
+        """The last lines of a failed task's log that say why."""
+        answer = self.ask("GET", f"dags/{dag}/dagRuns/{run}/taskInstances/{task}/logs/{attempt}?full_content=true")
+        return "\n".join(answer.text.splitlines()[-15:])[-3000:]
+
+
+def environment(folder: Path, store: Store, spark: Mapping[str, str], port: int) -> dict[str, str]:
+    """What Airflow's processes and their Spark jobs run with."""
+    cores = os.cpu_count() or 2
+    binaries = Path(sys.executable).parent
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "AWS_", "ALMANAC_", "SPARK_"))}
+    return {
+        **kept,
+        **spark,
+        **store.environment(),
+        "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}",
+        "AIRFLOW_HOME": str(folder),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__PARALLELISM": str(2 * cores),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin,viewer:viewer",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__API__SECRET_KEY": _secret(folder / "api.key"),
+        "AIRFLOW__API_AUTH__JWT_SECRET": _secret(folder / "jwt.key"),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder / 'airflow.db'}",
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+        "AIRFLOW__SCHEDULER__MAX_TIS_PER_QUERY": "16",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps({"conn_type": "spark", "host": f"local[{cores}]"}),
+        "ALMANAC_ROOT": "s3://almanac/almanac",
+        "ALMANAC_LANDING": "s3://almanac/landing",
+        "ALMANAC_SPARK_JOBS": str(REPOSITORY / "spark_jobs"),
+        "OMP_NUM_THREADS": "1",
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
+
+
+def start(folder: Path, store: Store, spark: Mapping[str, str]) -> tuple[Airflow, dict[str, str]]:
+    """Starts Airflow over a home of its own, or again over the one that is there. Gives it when it is healthy.
+
+    Raises:
+        NotUp: it did not come up; the text holds the end of its logs.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    stop_leftovers(folder)
+    port = _free_port()
+    env = environment(folder, store, spark, port)
+    password = _secret(folder / "password")
+    (folder / "simple_auth_manager_passwords.json.generated").write_text(json.dumps({USER: password, "viewer": _secret(folder / "viewer")}))
+    _prepare(folder, env)
+    sessions: list[Session] = []
+    airflow = Airflow(f"http://127.0.0.1:{port}", password, sessions)
+    try:
+        for name in PROCESSES:
+            sessions.append(spawn(name, [str(Path(sys.executable).parent / "airflow"), name], environment=env, folder=folder))
+        _wait(airflow)
+    except BaseException:  # Ctrl-C while waiting must not leave anything running
+        airflow.stop()
+        raise
+    return airflow, env
+
+
+def _prepare(folder: Path, env: Mapping[str, str]) -> None:
+    binary = str(Path(sys.executable).parent / "airflow")
+    pool = str(os.cpu_count() or 2)
+    with (folder / "prepare.log").open("ab") as log:
+        for command in (["db", "migrate"], ["pools", "set", "spark", pool, "Spark jobs that run at once"]):
+            done = subprocess.run([binary, *command], env=dict(env), stdout=log, stderr=subprocess.STDOUT, check=False)
+            if done.returncode:
+                end = "\n".join((folder / "prepare.log").read_text().splitlines()[-15:])
+                raise NotUp(f"`airflow {' '.join(command)}` failed:\n{end}")
+
+
+def _wait(airflow: Airflow) -> None:
+    deadline = time.monotonic() + UP_SECONDS
+    while time.monotonic() < deadline:
+        if dead := [session for session in airflow.sessions if not session.alive]:
+            raise NotUp(f"Airflow's {dead[0].name} ended:\n{dead[0].last_lines()}")
+        with suppress(httpx.TransportError, ValueError):
+            health = httpx.get(f"{airflow.address}/api/v2/monitor/health", timeout=5).json()
+            if all(health[part]["status"] == "healthy" for part in ("metadatabase", "scheduler", "dag_processor")):
+                return
+        time.sleep(0.3)
+    raise NotUp(f"Airflow was not healthy after {UP_SECONDS:.0f} s:\n{airflow.sessions[0].last_lines()}")
+
+
+def _free_port() -> int:
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        return int(asked.getsockname()[1])
+
+
+def _secret(file: Path) -> str:
+    """A secret of this home, made once; only its owner may read it."""
+    if not file.exists():
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as opened:
+            opened.write(secrets.token_urlsafe(24))
+    return file.read_text()

@@ -1,0 +1,119 @@
+"""How Spark is set up for many short jobs on one machine, as environment variables.
+
+Most of a short job's cost is the JVM's start. Two things halve it: an archive of the classes that a job loads, made once
+by running `first_job`, and a compiler that does not spend on code that will not run long.
+
+The properties go by SPARK_SUBMIT_OPTS, not by a spark-defaults.conf: Spark puts SPARK_CONF_DIR on the JVM's class path,
+and a JVM does not make (17) or use (21) a class archive when there is a folder on its class path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyspark
+
+from demo.java import says
+from demo.processes import spawn
+
+HERE = Path(__file__).resolve().parent
+PROPERTIES = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.sql.shuffle.partitions": "4",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",
+}
+SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-Xlog:disable", "-Xlog:all=error:stderr")
+LOG4J = """\
+rootLogger.level = warn
+rootLogger.appenderRef.stderr.ref = stderr
+appender.stderr.type = Console
+appender.stderr.name = stderr
+appender.stderr.target = SYSTEM_ERR
+appender.stderr.layout.type = PatternLayout
+appender.stderr.layout.pattern = %d{HH:mm:ss} %p %c{1}: %m%n%ex
+# Said at every start, and nothing to be done about it.
+logger.native.name = org.apache.hadoop.util.NativeCodeLoader
+logger.native.level = error
+"""
+ARCHIVE_SECONDS = 300
+
+
+def environment(folder: Path, java_home: Path) -> dict[str, str]:
+    """What a process needs so that its `spark-submit` starts fast. Makes the class archive when there is none yet.
+
+    `folder` is where the settings and the archive are kept.
+    """
+    folder = folder.resolve()
+    plain = _plain(folder, java_home)
+    archive = _archive(folder, java_home, plain)
+    if archive is None:
+        return plain
+    return {**plain, "SPARK_SUBMIT_OPTS": f"{plain['SPARK_SUBMIT_OPTS']} -XX:SharedArchiveFile={archive}"}
+
+
+def _plain(folder: Path, java_home: Path) -> dict[str, str]:
+    """The settings without an archive."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log4j = folder / "log4j2.properties"
+    log4j.write_text(LOG4J)
+    properties = [f"-D{name}={value}" for name, value in PROPERTIES.items()]
+    return {
+        "JAVA_HOME": str(java_home),
+        "SPARK_HOME": str(Path(pyspark.__file__).parent),
+        "SPARK_CONF_DIR": str(folder / "none"),  # is never made: see above
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_LAUNCHER_OPTS": " ".join(SHORT_LIVED),
+        "SPARK_SUBMIT_OPTS": " ".join((*SHORT_LIVED, *properties, f"-Dlog4j2.configurationFile={log4j.as_uri()}")),
+        "PYSPARK_PYTHON": sys.executable,
+        "PYSPARK_DRIVER_PYTHON": sys.executable,
+    }
+
+
+def _archive(folder: Path, java_home: Path, plain: Mapping[str, str]) -> str | None:
+    """The value for -XX:SharedArchiveFile: files that belong to this very Java and this very Spark."""
+    if any(character.isspace() for character in f"{folder}{plain['SPARK_HOME']}"):
+        return None  # the options are split at spaces
+    about = f"{says(java_home)}{pyspark.__version__}{plain['SPARK_HOME']}{(HERE / 'first_job.py').read_text()}"
+    kept = folder / f"classes-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
+    base, top = kept / "java.jsa", kept / "spark.jsa"
+    if not top.exists():
+        for old in folder.glob("classes-*"):
+            shutil.rmtree(old, ignore_errors=True)
+        kept.mkdir(parents=True)
+        try:
+            _make(base, top, plain)
+        except (OSError, subprocess.SubprocessError, RuntimeError) as error:
+            warnings.warn(f"Spark jobs start more slowly: no class archive could be made ({error}).", stacklevel=3)
+            return None
+    return f"{base}:{top}"
+
+
+def _make(base: Path, top: Path, plain: Mapping[str, str]) -> None:
+    """Writes the archive of Java's own classes (a small runtime comes without one), then that of Spark's above it."""
+    java = Path(plain["JAVA_HOME"]) / "bin" / "java"
+    dump = [str(java), "-Xshare:dump", "-XX:+UseSerialGC", f"-XX:SharedArchiveFile={base}", "-Xlog:disable"]
+    subprocess.run(dump, check=True, capture_output=True, timeout=ARCHIVE_SECONDS)
+    draft = top.with_suffix(".new")
+    options = f"{plain['SPARK_SUBMIT_OPTS']} -XX:SharedArchiveFile={base} -XX:ArchiveClassesAtExit={draft}"
+    submit = [str(Path(plain["SPARK_HOME"]) / "bin" / "spark-submit"), "--master", "local[2]", str(HERE / "first_job.py")]
+    run = spawn(
+        "first_job", submit, environment={**os.environ, **plain, "SPARK_SUBMIT_OPTS": options}, folder=top.parent
+    )
+    try:
+        code = run.popen.wait(timeout=ARCHIVE_SECONDS)
+    finally:
+        run.stop()
+    if code != 0 or not draft.exists():
+        raise RuntimeError(f"the first job ended with {code}: {run.last_lines(3)}")
+    draft.replace(top)

@@ -1,0 +1,135 @@
+"""The story that the demo plays: two sound months, a bad version that a person promotes, and the rollback of it.
+
+Every step has a fixed run id, so that a demo that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from demo import landing, progress
+from demo.progress import Run
+from demo.scheduler import Airflow
+from demo.seaweed import Store
+
+PIPELINE = "purchase_propensity"
+DAGS = [f"{PIPELINE}_{verb}" for verb in ("retrain", "score", "rollback")]
+FAULT = (date(2017, 6, 1), date(2017, 9, 30))
+PROMISE = "the autumn campaign needs a fresh model"
+REGRET = "trained on a feed with exchanged households"
+
+
+class Astray(RuntimeError):
+    """The story did not go as it should."""
+
+
+@dataclass
+class Story:
+    """What the story is told with: the running Airflow, the store, and a note of the steps that are done."""
+
+    airflow: Airflow
+    store: Store
+    environment: Mapping[str, str]
+    console: Console
+    notes: Path
+
+    def tell(self) -> None:
+        """Plays the story to its end. Raises: Astray."""
+        self.chapter("July: the first version. Nothing is in force, so the gate's floor alone decides.")
+        self.run(retrain("2017-07"))
+        self.expect_promoted("2017-07", True)
+        self.chapter("August is scored; meanwhile a second version is trained and meets the first at the gate.")
+        self.run(score("2017-08"), retrain("2017-08"))
+        self.chapter("September is scored by what is in force for it.")
+        self.run(score("2017-09"))
+        self.chapter("The feed goes wrong: its newest days carry exchanged households, which no range check sees.")
+        self.once("fault", lambda: landing.shuffle_households(self.store, *FAULT))
+        self.run(retrain("2017-09"))
+        self.expect_promoted("2017-09", False)
+        self.chapter("The gate said no. The feed is repaired, but a person promotes the version all the same.")
+        self.once("repair", lambda: landing.repair(self.store, *FAULT))
+        bad = self.version_of("2017-09")
+        self.once("promise", lambda: self.almanac("promote", PIPELINE, bad, "--reason", PROMISE))
+        self.chapter("October is scored by it.")
+        self.run(score("2017-10"))
+        self.once("plan", lambda: self.almanac("rollback", PIPELINE, "--dry-run"))
+        self.chapter("The rollback: the version is withdrawn, and exactly what it wrote is scored again.")
+        self.run(Run(DAGS[2], "demo-rollback", "roll back"), conf={"reason": REGRET, "to": None})
+        self.expect_repaired(bad)
+
+    def chapter(self, text: str) -> None:
+        self.console.print(f"\n[bold]{text}[/bold]")
+
+    def run(self, *runs: Run, conf: Mapping[str, Any] | None = None) -> None:
+        """Starts runs and watches them to their end. Raises: Astray when one failed."""
+        for run in runs:
+            self.airflow.trigger(run.dag, run.run, conf or {"period": run.run[-7:]})
+        ended = progress.watch(self.airflow, list(runs), self.console)
+        for run, state in ended.items():
+            if state != "success":
+                failed = [task for task in self.airflow.tasks(run.dag, run.run) if task["state"] == "failed"]
+                why = "\n".join(self.airflow.why(run.dag, run.run, task["task_id"], task["try_number"]) for task in failed[:1])
+                raise Astray(f"{run.title} ended as {state} ({', '.join(task['task_id'] for task in failed)}):\n{why}")
+
+    def once(self, step: str, work: Any) -> None:
+        """Does a step that no DAG run remembers, and notes that it is done."""
+        done = json.loads(self.notes.read_text()) if self.notes.exists() else []
+        if step not in done:
+            work()
+            self.notes.write_text(json.dumps([*done, step]))
+
+    def almanac(self, *arguments: str) -> str:
+        """Runs the command line as a person would, and shows it."""
+        shown = " ".join(f"'{word}'" if " " in word else word for word in arguments)
+        self.console.print(f"\n$ almanac {shown}", style="cyan")
+        output = self._ask(*arguments)
+        self.console.print(output.rstrip(), highlight=False, markup=False)
+        return output
+
+    def _ask(self, *arguments: str) -> str:
+        command = [str(Path(sys.executable).parent / "almanac"), *arguments]
+        env = {**self.environment, "COLUMNS": str(self.console.width)}
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Astray(f"almanac {' '.join(arguments)} ended with {done.returncode}: {done.stderr}")
+        return done.stdout
+
+    def versions(self) -> list[dict[str, Any]]:
+        return list(json.loads(self._ask("versions", PIPELINE, "--json")))
+
+    def version_of(self, period: str) -> str:
+        return str(next(row["version"] for row in self.versions() if row["period"] == period))
+
+    def expect_promoted(self, period: str, wanted: bool) -> None:
+        version = self.version_of(period)
+        promoted = {entry["version"] for entry in json.loads(self._ask("history", PIPELINE, "--json"))}
+        noted = self.notes.exists() and "promise" in json.loads(self.notes.read_text())
+        if (version in promoted) != wanted and not noted:
+            raise Astray(f"Version {version} was {'not ' if wanted else ''}promoted, which the story did not foresee.")
+
+    def expect_repaired(self, bad: str) -> None:
+        left = [row["period"] for row in json.loads(self._ask("predictions", PIPELINE, "--json")) if row["version"] == bad]
+        if left:
+            raise Astray(f"Periods {', '.join(left)} still show predictions of {bad}.")
+
+    def tables(self) -> None:
+        """What there is to see at the end."""
+        for command in ("versions", "predictions", "history"):
+            self.almanac(command, PIPELINE)
+
+
+def retrain(period: str) -> Run:
+    return Run(DAGS[0], f"demo-retrain-{period}", f"retrain {period}")
+
+
+def score(period: str) -> Run:
+    return Run(DAGS[1], f"demo-score-{period}", f"score {period}")
