@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from functools import cache
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,7 @@ def days() -> dict[str, pa.Table]:
     rows = rows.take(pc.sort_indices(rows, sort_keys=[("transaction_timestamp", "ascending"), ("basket_id", "ascending")]))
     names = pc.strftime(rows["transaction_timestamp"], format="%Y-%m-%d").to_numpy()
     edges = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist(), len(names)]
-    return {str(names[low]): rows.slice(low, high - low) for low, high in zip(edges[:-1], edges[1:], strict=True)}
+    return {str(names[low]): rows.slice(low, high - low) for low, high in pairwise(edges)}
 
 
 def shuffled(rows: pa.Table) -> pa.Table:

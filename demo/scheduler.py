@@ -154,7 +154,8 @@ def start(folder: Path, store: Store, spark: Mapping[str, str]) -> tuple[Airflow
     port = _free_port()
     env = environment(folder, store, spark, port)
     password = _secret(folder / "password")
-    (folder / "simple_auth_manager_passwords.json.generated").write_text(json.dumps({USER: password, "viewer": _secret(folder / "viewer")}))
+    logins = {USER: password, "viewer": _secret(folder / "viewer")}
+    (folder / "simple_auth_manager_passwords.json.generated").write_text(json.dumps(logins))
     _prepare(folder, env)
     sessions: list[Session] = []
     airflow = Airflow(f"http://127.0.0.1:{port}", password, sessions)

@@ -21,7 +21,7 @@ from pathlib import Path
 import pyspark
 
 from demo.java import says
-from demo.processes import spawn
+from demo.processes import spawn, stop_leftovers
 
 HERE = Path(__file__).resolve().parent
 PROPERTIES = {
@@ -32,6 +32,8 @@ PROPERTIES = {
     "spark.sql.shuffle.partitions": "4",
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",
+    # Notes the line of the user's code with every column expression: thousands of calls into the JVM.
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
 }
 SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-Xlog:disable", "-Xlog:all=error:stderr")
 LOG4J = """\
@@ -84,11 +86,15 @@ def _archive(folder: Path, java_home: Path, plain: Mapping[str, str]) -> str | N
     """The value for -XX:SharedArchiveFile: files that belong to this very Java and this very Spark."""
     if any(character.isspace() for character in f"{folder}{plain['SPARK_HOME']}"):
         return None  # the options are split at spaces
-    about = f"{says(java_home)}{pyspark.__version__}{plain['SPARK_HOME']}{(HERE / 'first_job.py').read_text()}"
+    java = (java_home / "bin" / "java").read_bytes()[:4096]
+    newest = max(file.stat().st_mtime_ns for file in Path(plain["SPARK_HOME"]).glob("jars/*.jar"))
+    job = (HERE / "first_job.py").read_text()
+    about = f"{says(java_home)}{java!r}{pyspark.__version__}{plain['SPARK_HOME']}{newest}{job}"
     kept = folder / f"classes-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
     base, top = kept / "java.jsa", kept / "spark.jsa"
     if not top.exists():
         for old in folder.glob("classes-*"):
+            stop_leftovers(old)
             shutil.rmtree(old, ignore_errors=True)
         kept.mkdir(parents=True)
         try:

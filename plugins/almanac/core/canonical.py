@@ -54,9 +54,13 @@ def decode(kind: type[Record], value: Any) -> Record:
     """The inverse of `encode`, for a dataclass whose fields are annotated. Fields that are absent take their default.
 
     Raises:
-        ValueError: a field is missing or unknown; a record of a newer schema is not read by guesswork.
+        ValueError: a field is missing or unknown, or the value is no such record; one of a newer schema is not read by
+            guesswork.
     """
-    return typing.cast(Record, _decode(kind, value))
+    try:
+        return typing.cast(Record, _decode(kind, value))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{kind.__name__} cannot be read: {error!r}") from error
 
 
 def _decode(kind: Any, value: Any) -> Any:
@@ -87,7 +91,10 @@ def _decode_union(arguments: tuple[Any, ...], value: Any) -> Any:
     records = [kind for kind in kinds if dataclasses.is_dataclass(kind)]
     if isinstance(value, Mapping) and records:
         # Each record of a union carries a `kind` that no other one has.
-        return _decode_record(next(kind for kind in records if _kind_of(kind) == value["kind"]), value)
+        named = {_kind_of(kind): kind for kind in records}
+        if value.get("kind") not in named:
+            raise ValueError(f"found a record of kind {value.get('kind')!r} (known are: {', '.join(sorted(named))})")
+        return _decode_record(named[value["kind"]], value)
     return _decode(kinds[0], value) if len(kinds) == 1 else value
 
 
@@ -98,7 +105,13 @@ def _decode_record(kind: Any, value: Mapping[str, Any]) -> Any:
     unknown = sorted(set(value) - known)
     if unknown:
         raise ValueError(f"{kind.__name__} has no field {', '.join(unknown)} (it has: {', '.join(sorted(known))})")
+    if missing := [name for name, field in fields.items() if name not in value and _is_required(field)]:
+        raise ValueError(f"{kind.__name__} misses {', '.join(missing)} (found: {', '.join(sorted(value))})")
     return kind(**{name: _decode(hints[name], value[name]) for name in fields if name in value})
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _kind_of(kind: Any) -> Any:

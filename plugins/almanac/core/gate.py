@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -35,6 +36,9 @@ class Gate:
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
             raise DescriptionError(f"Gate.metric: found {self.metric!r}, allowed are {', '.join(METRICS)}.")
+        for name, value in (("min_gain", self.min_gain), ("floor", self.floor)):
+            if value is not None and not math.isfinite(value):
+                raise DescriptionError(f"Gate.{name}: found {value}, allowed is a finite number.")
 
     @property
     def sign(self) -> int:
@@ -77,19 +81,14 @@ def decide(comparison: Comparison, gate: Gate) -> Decision:
     """Whether the candidate is promoted.
 
     The floor holds in any case. With nothing in force it decides alone. Otherwise the candidate must gain at least
-    `min_gain` in the gate's metric over the version in force.
+    `min_gain` in the gate's metric over the version in force. A metric that is no number reaches and gains nothing.
 
     Raises:
         DescriptionError: the metric was not measured.
     """
-    measured = comparison.candidate
-    if gate.metric not in measured:
-        raise DescriptionError(
-            f"Metric {gate.metric!r} is not in the candidate's report (found: {', '.join(sorted(measured))}). Change Gate.metric."
-        )
-    value = measured[gate.metric]
+    value = _measured(gate.metric, comparison.candidate, "the candidate's report")
     found = f"{gate.metric} {value:.4f} on the holdout {comparison.holdout}"
-    if gate.floor is not None and gate.sign * (value - gate.floor) < 0:
+    if gate.floor is not None and not gate.sign * (value - gate.floor) >= 0:
         side = "above" if gate.metric in LOWER_IS_BETTER else "below"
         return _decision(Verdict.REJECT, f"{found} is {side} the floor {gate.floor:.4f}", comparison)
     if not comparison.champion_version:
@@ -97,11 +96,18 @@ def decide(comparison: Comparison, gate: Gate) -> Decision:
         return _decision(Verdict.PROMOTE, f"{found}; {held} and nothing is in force", comparison)
     if comparison.obstacle or comparison.champion is None:
         return _decision(Verdict.NOT_COMPARABLE, comparison.obstacle, comparison)
-    gain = gate.sign * (value - comparison.champion[gate.metric])
-    against = f"{found}, {comparison.champion_version} in force has {comparison.champion[gate.metric]:.4f}"
-    if gain < gate.min_gain:
+    standing = _measured(gate.metric, comparison.champion, f"the report of {comparison.champion_version} in force")
+    gain = gate.sign * (value - standing)
+    against = f"{found}, {comparison.champion_version} in force has {standing:.4f}"
+    if not gain >= gate.min_gain:
         return _decision(Verdict.REJECT, f"{against}: a gain of {gain:+.4f}, needed is {gate.min_gain:+.4f}", comparison)
     return _decision(Verdict.PROMOTE, f"{against}: a gain of {gain:+.4f}, needed was {gate.min_gain:+.4f}", comparison)
+
+
+def _measured(metric: str, report: Mapping[str, float], where: str) -> float:
+    if metric not in report:
+        raise DescriptionError(f"Metric {metric!r} is not in {where} (found: {', '.join(sorted(report))}). Change Gate.metric.")
+    return report[metric]
 
 
 def _decision(verdict: Verdict, reason: str, comparison: Comparison) -> Decision:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
@@ -105,7 +106,9 @@ class Pipeline:
         if not self.entity.isidentifier():
             raise DescriptionError(f"Pipeline.entity: found {self.entity!r}, allowed is the name of a column.")
         self._check_periods()
+        self._check_nouns()
         self._check_names()
+        self._check_parameters()
         object.__setattr__(self, "sources", MappingProxyType(dict(self.sources)))
         object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
 
@@ -119,6 +122,15 @@ class Pipeline:
         if self.last_period is not None and self.last_period < self.first_period:
             raise DescriptionError(
                 f"Pipeline.last_period: found {self.last_period}, allowed is first_period ({self.first_period}) or later."
+            )
+
+    def _check_nouns(self) -> None:
+        for name, noun in (("population", Population), ("label", Label), ("window", MovingWindow), ("gate", Gate)):
+            if not isinstance(found := getattr(self, name), noun):
+                raise DescriptionError(f"Pipeline.{name}: found {type(found).__name__}, allowed is {noun.__name__}(...).")
+        if not isinstance(self.features, tuple) or any(not isinstance(group, FeatureGroup) for group in self.features):
+            raise DescriptionError(
+                f"Pipeline.features: found {self.features!r}, allowed is a tuple of FeatureGroup: a single one needs its comma."
             )
 
     def _check_names(self) -> None:
@@ -150,6 +162,16 @@ class Pipeline:
                 f"Population({self.population.name!r}).reads: found no EventSource. A population without a time would know "
                 "entities that appeared after as_of."
             )
+
+    def _check_parameters(self) -> None:
+        for name, value in self.parameters.items():
+            if not name.isidentifier():
+                raise DescriptionError(f"Pipeline.parameters: found the name {name!r}, allowed is an argument's name.")
+            if not _is_plain(value):
+                raise DescriptionError(
+                    f"Pipeline.parameters[{name!r}]: found {value!r}, allowed are text, finite numbers, True, False, None, and "
+                    "lists and dicts of these: the description is kept as JSON, and a job reads it from there."
+                )
 
     @property
     def parts(self) -> tuple[Population | FeatureGroup | Label, ...]:
@@ -186,3 +208,13 @@ class Pipeline:
     def definition(self, module: str) -> str:
         """The identity of the features: the description's part that shapes them, and the user's module (its digest)."""
         return digest({"shape": self.shape_of_features(), "module": module})[:16]
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or isinstance(value, str | int)

@@ -114,21 +114,23 @@ class Log:
     def assignments(self) -> Mapping[str, str]:
         """Effective period to version, the newest entry of a period deciding.
 
-        A rollback that withdraws puts its version wherever the withdrawn one stood; without withdrawal only from its
-        effective period on.
+        A rollback puts its version wherever the replaced one stood; without withdrawal only from its effective period on.
         """
         standing: dict[str, str] = {}
         for entry in self.entries:
-            if entry.withdraw:
-                standing = {period: entry.version if held == entry.replaces else held for period, held in standing.items()}
-            else:
+            if entry.action is Action.PROMOTE:
                 standing[entry.effective] = entry.version
+                continue
+            if not entry.withdraw and _holding(standing, entry.effective) == entry.replaces:
+                standing[entry.effective] = entry.version
+            begins = "" if entry.withdraw else entry.effective
+            replaced = {period for period, held in standing.items() if held == entry.replaces and period >= begins}
+            standing.update(dict.fromkeys(replaced, entry.version))
         return dict(sorted(standing.items()))
 
     def in_force(self, period: str) -> str | None:
         """The version that scores a period: the one with the newest effective period at or before it."""
-        standing = self.assignments()
-        return next((standing[effective] for effective in reversed(list(standing)) if effective <= period), None)
+        return _holding(self.assignments(), period)
 
     @property
     def champion(self) -> str | None:
@@ -139,13 +141,13 @@ class Log:
         return next((entry for entry in reversed(self.entries) if entry.version == version), None)
 
     def before(self, version: str) -> str:
-        """What was in force before a version first was, and may be again.
+        """What was in force before a version first was, by promotion or by a rollback to it, and may be again.
 
         Raises:
             PromotionError: there is nothing older that was not withdrawn.
         """
         for entry in self.entries:
-            if entry.version == version and entry.action is Action.PROMOTE:
+            if entry.version == version:
                 older = [name for name in self._held_before(entry) if name not in self.withdrawn and name != version]
                 if older:
                     return older[-1]
@@ -181,3 +183,8 @@ class Log:
             raise PromotionError(f"Version {to} is the one to be rolled back from. Name an older one.")
         if to in self.withdrawn:
             raise PromotionError(f"Version {to} was withdrawn. Name another one: {examples(set(listed) - self.withdrawn, 12)}.")
+
+
+def _holding(standing: Mapping[str, str], period: str) -> str | None:
+    newest = max((effective for effective in standing if effective <= period), default=None)
+    return None if newest is None else standing[newest]

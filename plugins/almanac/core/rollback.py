@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from almanac.core.canonical import digest
@@ -67,7 +67,7 @@ def plan(
 
     Raises:
         PromotionError: nothing is in force, nothing is older, `to` is unknown or withdrawn, the reason is missing, or a
-            period was asked for that the version did not write.
+            period was asked for that the version did not write, or that is not scored again without withdrawal.
     """
     if not reason.strip():
         raise PromotionError("A rollback needs a reason, found none. Give one: it stays in the promotion log.")
@@ -77,14 +77,19 @@ def plan(
     listed = list(known)
     target = to or log.before(bad)
     log.check_rollback(target, bad, listed)
+    asked = None if periods is None else sorted(set(periods))
+    if asked and not withdraw:
+        raise PromotionError(
+            f"Periods {', '.join(asked)} were asked for, but without withdrawal nothing is scored again. "
+            "Leave periods out, or withdraw the version."
+        )
     radius = {item.period: item for item in written if item.version == bad} if withdraw else {}
-    chosen = _chosen(bad, radius, periods)
-    effective = min(period for period, version in log.assignments().items() if version == bad)
+    chosen = _chosen(bad, radius, asked)
     return Plan(
         pipeline=pipeline,
         bad=bad,
         to=target,
-        effective=effective if withdraw else max(next_period, effective),
+        effective=_effective(log, bad, "" if withdraw else next_period),
         reason=reason,
         withdraw=withdraw,
         periods=chosen,
@@ -94,10 +99,16 @@ def plan(
     )
 
 
-def _chosen(bad: str, radius: Mapping[str, Written], periods: Iterable[str] | None) -> tuple[str, ...]:
-    if periods is None:
+def _effective(log: Log, bad: str, begins: str) -> str:
+    """The first period from `begins` on for which the version in force is the bad one. Being the champion, it has one."""
+    if log.in_force(begins) == bad:
+        return begins
+    return min(period for period, version in log.assignments().items() if version == bad and period > begins)
+
+
+def _chosen(bad: str, radius: Mapping[str, Written], asked: Sequence[str] | None) -> tuple[str, ...]:
+    if asked is None:
         return tuple(sorted(radius))
-    asked = sorted(set(periods))
     if strange := [period for period in asked if period not in radius]:
         raise PromotionError(
             f"Version {bad} did not write {', '.join(strange)} (it wrote: {', '.join(sorted(radius)) or 'nothing'}). "

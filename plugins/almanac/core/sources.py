@@ -41,6 +41,7 @@ class EventSource:
 
     def __post_init__(self) -> None:
         _check_uri("EventSource", self.uri)
+        _check_listed("EventSource", self.columns)
         if not self.event_time:
             raise DescriptionError("EventSource.event_time: found nothing, name the column that says when an event happened.")
         if self.lag < timedelta(0):
@@ -48,16 +49,20 @@ class EventSource:
         if self.timezone is not None:
             try:
                 ZoneInfo(self.timezone)
-            except (ZoneInfoNotFoundError, ValueError):
+            except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a folder of names, such as America
                 raise DescriptionError(
                     f"EventSource.timezone: found {self.timezone!r}, allowed is a name such as 'UTC' or 'America/New_York'."
                 ) from None
 
     @property
+    def times(self) -> tuple[str, ...]:
+        """The columns by which the source is cut."""
+        return (self.event_time, *((self.knowledge_time,) if self.knowledge_time else ()))
+
+    @property
     def needed(self) -> tuple[str, ...]:
-        """The columns that the files must have."""
-        own = (self.event_time, *((self.knowledge_time,) if self.knowledge_time else ()))
-        return tuple(dict.fromkeys((*self.columns, *own)))
+        """The columns to read; all when empty."""
+        return tuple(dict.fromkeys((*self.columns, *self.times))) if self.columns else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +81,16 @@ class ReferenceSource:
 
     def __post_init__(self) -> None:
         _check_uri("ReferenceSource", self.uri)
+        _check_listed("ReferenceSource", self.columns)
+
+    @property
+    def times(self) -> tuple[str, ...]:
+        """The columns by which the source is cut: none."""
+        return ()
 
     @property
     def needed(self) -> tuple[str, ...]:
+        """The columns to read; all when empty."""
         return self.columns
 
 
@@ -93,6 +105,11 @@ def _check_uri(noun: str, uri: str) -> None:
         )
     if not uri.startswith(SCHEMES) or not uri.endswith("/"):
         raise DescriptionError(f"{noun}.uri: found {uri!r}, allowed is a folder such as 's3://bucket/folder/', with its slash.")
+
+
+def _check_listed(noun: str, columns: tuple[str, ...]) -> None:
+    if isinstance(columns, str):
+        raise DescriptionError(f"{noun}.columns: found the text {columns!r}, allowed is a tuple: ({columns!r},) with its comma.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,16 +198,14 @@ def check_columns(name: str, source: Source, columns: Mapping[str, str]) -> None
     Raises:
         SourceError: a column is missing, a time column is no timestamp, or it is naive and no timezone is declared.
     """
-    missing = [column for column in source.needed if column not in columns]
+    missing = [column for column in dict.fromkeys((*source.columns, *source.times)) if column not in columns]
     if missing:
         raise SourceError(
             f"Source {name!r} ({source.uri}) has no column {examples(missing)} (it has: {examples(sorted(columns), 30)}). "
             "Deliver the column, or change the source's description."
         )
     if isinstance(source, EventSource):
-        for column in (source.event_time, source.knowledge_time):
-            if column is None:
-                continue
+        for column in source.times:
             found = columns[column]
             if not found.startswith("timestamp"):
                 raise SourceError(f"Source {name!r}: column {column!r} is {found}, a time column must be a timestamp.")

@@ -1,8 +1,8 @@
 """The moving window: which snapshots train a version, and on which one it is judged.
 
 A snapshot is a period's as_of. A label is known when `as_of + horizon + lag` has passed, so with the retrain's own
-as_of given, the holdout is the newest snapshot whose label is known, and a training snapshot is one whose label was
-known when the holdout's features were taken (the embargo): no training label reaches into the holdout.
+as_of given, the holdout is the newest snapshot whose label is known, and a training snapshot is one whose label had
+happened when the holdout's features were taken (the embargo): no training label reaches into the holdout.
 """
 
 from __future__ import annotations
@@ -61,8 +61,10 @@ class Label:
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
             raise DescriptionError(f"Label.name: found {self.name!r}, allowed is the name of a function.")
-        if not self.reads:
-            raise DescriptionError("Label.reads: found no source, name at least one.")
+        if isinstance(self.reads, str) or not self.reads:
+            raise DescriptionError(
+                f"Label({self.name!r}).reads: found {self.reads!r}, allowed is a tuple of source names, at least one."
+            )
         if self.horizon <= timedelta(0):
             raise DescriptionError(f"Label.horizon: found {self.horizon}, allowed is more than zero.")
         if self.lag < timedelta(0):

@@ -136,8 +136,14 @@ def _published(home: Home, plan: RunPlan, periods: Iterable[str]) -> dict[str, R
 
 
 def comparison(home: Home, pipeline: Pipeline, plan: RunPlan, version: str) -> Placed:
-    """Candidate against the version in force for the candidate's first period."""
+    """Candidate against the version in force for the candidate's first period.
+
+    A candidate that its gate let through before is not compared with itself: the order of then is given again.
+    """
     log = home.log()
+    let_through = next((entry.gate for entry in log.entries if entry.version == version and entry.gate), "")
+    if let_through and version not in log.withdrawn:
+        return home.receipts.placed(home.receipts.read(let_through).order.inputs["order"])
     effective = pipeline.period(plan.period).plus(1).key
     champion = log.in_force(effective) or ""
     candidate = home.versions.read(version)

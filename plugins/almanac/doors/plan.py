@@ -141,6 +141,7 @@ def rollback(
 
     Raises:
         PromotionError: see `core.rollback.plan`.
+        DataError: an affected period lies in the older version's own training window.
         DescriptionError: features of an affected period are not published under the older version's definition.
     """
     written = home.written()
@@ -157,6 +158,11 @@ def rollback(
         next_period=following,
     )
     manifest = home.versions.read(plan.to)
+    if in_sample := [period for period in plan.periods if period in manifest.training]:
+        raise DataError(
+            f"Version {plan.to} was trained on {', '.join(in_sample)} (its window: {', '.join(manifest.training)}), which "
+            f"{plan.bad} wrote and which would be scored again. Roll back to an older version, or name other periods."
+        )
     if absent := missing(home, manifest.definition, plan.periods):
         raise DescriptionError(
             f"Version {plan.to} wants features of definition {manifest.definition}, which are not published for "

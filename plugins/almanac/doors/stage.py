@@ -57,7 +57,7 @@ def _combine(work: Work) -> Receipt:
 
     pipeline, order, home = work.pipeline, work.order, work.home
     people = pipeline.population
-    spine = rooms.population(calls.given(work, people), pipeline.entity, people.name, order.period)
+    spine, entities = rooms.population(calls.given(work, people), pipeline.entity, people.name, order.period)
     if not rooms.is_entity_type(spine, pipeline.entity):
         kind = spine.schema[pipeline.entity].dataType.simpleString()
         raise DescriptionError(f"Population {people.name!r} gives {pipeline.entity} as {kind}; whole numbers or text are needed.")
@@ -72,7 +72,7 @@ def _combine(work: Work) -> Receipt:
     table.create(schema)
     folder, stem = f"{table.uri}/{staged_file(order.period, order.digest, '')}".removesuffix("-.parquet").rsplit("/", 1)
     written = _named(arrow.write(combined, folder, stem, schema), order.period)
-    entities = spine.count()
+    spine.unpersist()
     if written[1].rows != entities:
         raise DataError(
             f"Features of {order.period} have {written[1].rows} rows for {entities} entities: entities in must equal entities "

@@ -11,7 +11,7 @@ from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 from pyspark.sql.types import BooleanType, FloatType, NumericType, StringType
 
 from almanac.core.receipts import Output
-from almanac.errors import DataError, DescriptionError, examples
+from almanac.errors import SHOWN_EXAMPLES, DataError, DescriptionError, examples
 from almanac.spark import arrow
 from almanac.spark.arrow import Batches, Chunk
 
@@ -46,24 +46,27 @@ def columns_of(given: object, entity: str, function: str) -> list[str]:
     return list(given.columns)
 
 
-def check_unique(frame: DataFrame, entity: str, what: str) -> None:
-    """An entity stands in at most one row, and is not null.
+def check_unique(frame: DataFrame, entity: str, what: str) -> int:
+    """An entity stands in at most one row, and is not null. Gives the number of rows.
 
     Raises:
         DataError: some stand twice; the message shows five.
     """
-    doubled = frame.groupBy(entity).count().filter((F.col("count") > 1) | F.col(entity).isNull())
-    found = doubled.orderBy(F.col("count").desc(), entity).limit(6).collect()
-    if found:
-        shown = [f"{row[entity]} ({row['count']} rows)" for row in found]
+    counted = frame.groupBy(entity).count()
+    wrong = (F.col("count") > 1) | F.col(entity).isNull()
+    found = counted.agg(F.sum("count").alias("rows"), F.count_if(wrong).alias("wrong")).first()
+    if found is not None and found["wrong"]:
+        worst = counted.filter(wrong).orderBy(F.col("count").desc(), entity).limit(SHOWN_EXAMPLES).collect()
+        shown = ", ".join(f"{row[entity]} ({row['count']} rows)" for row in worst)
         raise DataError(
-            f"{what} has an entity more than once, or null: {entity} {examples(shown)}. One row an entity is needed; "
-            "group or deduplicate in the function."
+            f"{what} has {found['wrong']} entities more than once, or null, such as {entity} {shown}. One row an entity is "
+            "needed; group or deduplicate in the function."
         )
+    return int(found["rows"] or 0) if found is not None else 0
 
 
-def population(given: DataFrame, entity: str, function: str, period: str) -> DataFrame:
-    """The entities of a period, each once.
+def population(given: DataFrame, entity: str, function: str, period: str) -> tuple[DataFrame, int]:
+    """The entities of a period, each once, and how many there are.
 
     Raises:
         DescriptionError: the entity's column is missing.
@@ -71,13 +74,13 @@ def population(given: DataFrame, entity: str, function: str, period: str) -> Dat
     """
     columns_of(given, entity, function)
     spine = given.select(entity).cache()
-    if spine.isEmpty():
+    entities = check_unique(spine, entity, f"Population {function!r} of {period}")
+    if not entities:
         raise DataError(
             f"Population {function!r} has no entity for {period}: its sources hold no event in that time. "
             "Look whether the sources were delivered for the period, or choose another one."
         )
-    check_unique(spine, entity, f"Population {function!r} of {period}")
-    return spine
+    return spine, entities
 
 
 def combine(spine: DataFrame, parts: Mapping[str, DataFrame], entity: str) -> DataFrame:

@@ -33,7 +33,7 @@ def read(spark: SparkSession, source: Source, pin: Pin, cut: Cut) -> DataFrame:
             if kept.num_rows:
                 yield kept
 
-    chunks = [Chunk(file.uri, group, rows) for file in files for group, rows in enumerate(file.groups)]
+    chunks = [Chunk(file.uri, group, rows, file.size) for file in files for group, rows in enumerate(file.groups)]
     tasks = spark.sparkContext.defaultParallelism
     return arrow.frame(spark, arrow.share(chunks, tasks) if chunks else [], work, from_arrow_schema(schema))
 

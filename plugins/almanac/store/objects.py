@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import random
 import time
 import uuid
@@ -12,11 +13,14 @@ from typing import Any, TypeVar
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
+from almanac.core.canonical import decode
+from almanac.core.canonical import sha256 as digest
 from almanac.errors import AccessRefused, IntegrityError, NotFound, StoreError, Unfit, Unreachable
 
 Answer = TypeVar("Answer")
+Record = TypeVar("Record")
 
 ATTEMPTS_AFTER_CONFLICT = 8
 
@@ -44,12 +48,7 @@ class Objects:
     """
 
     def __init__(self, client: Any = None) -> None:
-        self._client = client or boto3.client(
-            "s3",
-            config=Config(
-                retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=60, max_pool_connections=32
-            ),
-        )
+        self._client = client or self._ask("S3", _client)
 
     def get(self, uri: str) -> bytes:
         """The bytes. Raises: NotFound."""
@@ -143,7 +142,7 @@ class Objects:
     def _ask(self, uri: str, call: Callable[[], Answer]) -> Answer:
         try:
             return call()
-        except NoCredentialsError:
+        except (NoCredentialsError, PartialCredentialsError):
             raise AccessRefused(
                 f"{uri}: no S3 credentials were found. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a "
                 "role that may use the bucket."
@@ -155,6 +154,15 @@ class Objects:
                 f"{uri}: the object store does not answer ({type(error).__name__}). "
                 "Check AWS_ENDPOINT_URL and that the server runs; nothing was changed."
             ) from error
+
+
+def _client() -> Any:
+    return boto3.client(
+        "s3",
+        config=Config(
+            retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=60, max_pool_connections=32
+        ),
+    )
 
 
 class _Refused(StoreError):
@@ -188,8 +196,6 @@ def verified(body: bytes, sha256: str, uri: str) -> bytes:
     Raises:
         IntegrityError: they are not.
     """
-    from almanac.core.canonical import sha256 as digest
-
     found = digest(body)
     if found != sha256:
         raise IntegrityError(
@@ -197,3 +203,18 @@ def verified(body: bytes, sha256: str, uri: str) -> bytes:
             "it is not used. Restore it from the bucket's versions, or make it again."
         )
     return body
+
+
+def record(kind: type[Record], body: bytes, uri: str) -> Record:
+    """The record that was kept as these bytes.
+
+    Raises:
+        IntegrityError: they are no such record.
+    """
+    try:
+        return decode(kind, json.loads(body))
+    except ValueError as error:
+        raise IntegrityError(
+            f"{uri}: found bytes that are no {kind.__name__} ({error}). The file was altered, or written by another Almanac; "
+            "it is not used. Restore it from the bucket's versions, or use the Almanac that wrote it."
+        ) from error

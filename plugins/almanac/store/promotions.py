@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
-from almanac.core.canonical import decode, dumps
+from almanac.core.canonical import dumps
 from almanac.core.layout import Layout
 from almanac.core.promotions import Entry, Log
 from almanac.errors import Conflict
-from almanac.store.objects import Objects
+from almanac.store.objects import Objects, record
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,7 @@ class Promotions:
     def read(self) -> Log:
         """The whole log, checked. Raises: IntegrityError."""
         found = self.objects.walk(self.layout.promotions)
-        return Log(tuple(decode(Entry, json.loads(self.objects.get(item.uri))) for item in found))
+        return Log(tuple(record(Entry, self.objects.get(item.uri), item.uri) for item in found))
 
     def append(self, entry: Entry) -> Log:
         """Appends an entry behind the log that its writer has seen, and gives the log with it.
@@ -32,7 +31,7 @@ class Promotions:
         """
         uri = self.layout.promotion(entry.sequence)
         if not self.objects.put_if_absent(uri, dumps(entry)):
-            other = decode(Entry, json.loads(self.objects.get(uri)))
+            other = record(Entry, self.objects.get(uri), uri)
             raise Conflict(
                 f"Entry {entry.sequence} of the promotion log was written by somebody else meanwhile: "
                 f"{other.action.value} {other.version} ({other.reason}). Nothing of ours was kept; look at it and decide again."

@@ -10,7 +10,7 @@ from almanac.core.layout import Layout
 from almanac.core.pipeline import Pipeline
 from almanac.core.receipts import Order, Placed, Receipt
 from almanac.errors import IntegrityError
-from almanac.store.objects import Objects
+from almanac.store.objects import Objects, record
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class Receipts:
         return ours if self.objects.put_if_absent(uri, dumps(ours)) else self.read(uri)
 
     def read(self, uri: str) -> Receipt:
-        """The receipt at a URI. Raises: NotFound."""
-        return decode(Receipt, json.loads(self.objects.get(uri)))
+        """The receipt at a URI. Raises: NotFound, IntegrityError."""
+        return record(Receipt, self.objects.get(uri), uri)
 
     def uri(self, receipt: Receipt) -> str:
         order = receipt.order
@@ -92,7 +92,7 @@ def read_order(objects: Objects, uri: str) -> Placed:
         NotFound: nothing is kept there.
         IntegrityError: it is not the order that its name promises.
     """
-    placed = decode(Placed, json.loads(objects.get(uri)))
+    placed = record(Placed, objects.get(uri), uri)
     if not uri.endswith(f"/{placed.order.digest}.json"):
         raise IntegrityError(f"{uri}: the order was altered. It is not carried out; place it again.")
     return placed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
@@ -38,13 +38,17 @@ def observe(objects: Objects, name: str, source: Source) -> Pin:
     columns = looked[0][1]
     for file, others in looked:
         check_columns(name, source, others)
-        if differing := [key for key in (source.needed or columns) if others.get(key) != columns.get(key)]:
+        if differing := [key for key in (source.needed or sorted({*columns, *others})) if others.get(key) != columns.get(key)]:
             raise SourceError(
-                f"Source {name!r}: {file.uri} has {examples(f'{key} as {others.get(key)}' for key in differing)}, "
-                f"{looked[0][0].uri} has {examples(f'{key} as {columns.get(key)}' for key in differing)}. "
+                f"Source {name!r}: {file.uri} has {_as_found(others, differing)}, "
+                f"{looked[0][0].uri} has {_as_found(columns, differing)}. "
                 "Files of one source must agree; deliver one of them again."
             )
     return Pin(source=name, uri=source.uri, files=tuple(file for file, _ in looked), columns=columns)
+
+
+def _as_found(columns: Mapping[str, str], keys: Iterable[str]) -> str:
+    return examples(f"{key} as {columns[key]}" if key in columns else f"no {key}" for key in keys)
 
 
 def _look(system: pyarrow.fs.FileSystem, name: str, source: Source, item: Listed) -> tuple[PinnedFile, dict[str, str]]:

@@ -6,16 +6,15 @@ joblib is code. Nothing is unpickled whose chain (log entry or receipt, manifest
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from almanac.core.canonical import decode, digest, dumps
+from almanac.core.canonical import digest, dumps
 from almanac.core.layout import Layout
 from almanac.core.receipts import Output
 from almanac.errors import IntegrityError, NotFound, PromotionError, examples
-from almanac.store.objects import Objects, verified
+from almanac.store.objects import Objects, record, verified
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +85,7 @@ class Versions:
         """
         uri = self.layout.manifest(version)
         try:
-            manifest = decode(Manifest, json.loads(self.objects.get(uri)))
+            manifest = record(Manifest, self.objects.get(uri), uri)
         except NotFound:
             raise PromotionError(
                 f"Version {version!r} is unknown (there are: {examples(self.names(), 12)}). Name one of them."

@@ -1,0 +1,5 @@
+"""`python -m almanac`: the same as `almanac`."""
+
+from almanac.cli import main
+
+main()

@@ -1,0 +1,191 @@
+"""The DAGs of a small pipeline, run task by task with real Spark jobs on the real store."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from almanac.doors import plan
+from demo import java, seaweed, spark_conf
+from tests.shop import MODULE, Shop, pipeline
+
+pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.store, pytest.mark.slow, pytest.mark.timeout(900)]
+
+DAG_FILE = '''"""The shop's DAGs, for a test: airflow finds this dag file by these two words."""
+import json
+
+from almanac.airflow import build_dags
+from almanac.core.canonical import decode
+from almanac.core.pipeline import Pipeline
+
+build_dags(decode(Pipeline, json.loads({description!r})))
+'''
+
+Run = Callable[..., dict[str, Any]]
+USER_MODULE = "shop.py"
+
+
+@pytest.fixture(scope="module")
+def spark_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("spark")
+    return spark_conf.environment(folder, java.java_home(folder / "java"))
+
+
+@pytest.fixture(scope="module")
+def jobs(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the steps and the shop's module."""
+    folder = tmp_path_factory.mktemp("spark_jobs")
+    shutil.copytree(repository / "spark_jobs" / "steps", folder / "steps")
+    shutil.copy(MODULE, folder / USER_MODULE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def played(
+    store: seaweed.Store,
+    spark: Any,
+    spark_environment: dict[str, str],
+    repository: Path,
+    jobs: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Shop, Run]:
+    """The shop, its data delivered, and a function that runs one of its DAGs."""
+    folder = tmp_path_factory.mktemp("runs")
+    shop = Shop.open(f"s3://almanac/runs-{uuid.uuid4().hex}", spark)
+    dags = folder / "dags"
+    dags.mkdir()
+    (dags / "shop.py").write_text(DAG_FILE.format(description=_description(shop)))
+    env = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "ALMANAC"))},
+        **spark_environment,
+        **store.environment(),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "AIRFLOW_HOME": str(folder / "airflow"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(repository / "plugins"),
+        "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps({"conn_type": "spark", "host": "local[2]"}),
+        "ALMANAC_ROOT": shop.home.layout.root,
+        "ALMANAC_SPARK_JOBS": str(jobs),
+    }
+    subprocess.run(["airflow", "db", "migrate"], env=env, check=True, capture_output=True, timeout=120)
+    subprocess.run(["airflow", "pools", "set", "spark", "2", "Spark"], env=env, check=True, capture_output=True, timeout=120)
+
+    def run(verb: str, **conf: Any) -> dict[str, Any]:
+        command = [sys.executable, str(Path(__file__).parent / "run_dag.py"), str(dags), f"shop_{verb}", json.dumps(conf)]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=600)
+        assert done.returncode == 0, done.stderr[-4000:]
+        ended = json.loads(done.stdout.strip().splitlines()[-1])
+        ended["log"] = done.stdout + done.stderr
+        return ended
+
+    return shop, run
+
+
+def _description(shop: Shop) -> str:
+    from almanac.core.canonical import dumps
+
+    return dumps(pipeline(shop.landing)).decode()
+
+
+@pytest.fixture(scope="module")
+def retrained(played: tuple[Shop, Run]) -> dict[str, Any]:
+    return played[1]("retrain", period="2017-06")
+
+
+@pytest.fixture(scope="module")
+def scored(played: tuple[Shop, Run], retrained: dict[str, Any]) -> dict[str, Any]:
+    return played[1]("score", period="2017-07")
+
+
+def test_a_retrain_publishes_a_version_and_promotes_it(played, retrained):
+    shop, _ = played
+    assert retrained["state"] == "success", retrained["log"][-4000:]
+    assert set(retrained["tasks"].values()) == {"success"}
+    assert [entry.version for entry in shop.home.log().entries] == shop.home.versions.names()
+    entry = shop.home.log().entries[0]
+    assert (entry.effective, entry.verdict) == ("2017-07", "promote")
+    assert entry.gate.endswith("-0.json")
+    witness = shop.home.receipts.read(entry.gate).witness
+    assert (witness.dag, witness.task) == ("shop_retrain", "champion.audit")
+
+
+def test_a_score_run_writes_every_entity_with_the_version_in_force(played, scored):
+    shop, _ = played
+    assert scored["state"] == "success", scored["log"][-4000:]
+    (written,) = shop.home.written()
+    assert (written.period, written.version) == ("2017-07", shop.home.log().champion)
+    published = shop.home.published(shop.home.predictions, ["2017-07"])["2017-07"]
+    assert published.rows == written.rows == shop.home.receipts.read(published.links["staged"]).rows
+    assert published.witness.task == "predictions.publish"
+
+
+def test_a_run_without_a_period_is_refused_in_words(played, scored):
+    shop, run = played
+    before = shop.state()
+    ended = run("score", period="July")
+    assert ended["state"] == "failed"
+    assert "Period: found 'July', a month is written like 2017-06." in ended["log"]
+    assert shop.state() == before
+
+
+def test_a_dry_run_of_a_retrain_plans_and_changes_nothing(played, scored):
+    shop, run = played
+    before = shop.state()
+    ended = run("retrain", period="2017-08", dry_run=True)
+    assert ended["state"] == "success"
+    assert ended["tasks"]["plan"] == "success"
+    assert ended["tasks"]["sources.pin"] == "skipped"
+    assert shop.state() == before
+
+
+def test_a_failed_check_fails_the_task_with_what_was_found_and_publishes_nothing(played, scored, jobs):
+    shop, run = played
+    before = shop.state()
+    module = jobs / USER_MODULE
+    sound = module.read_text()
+    module.write_text(sound.replace('column="visits", min_value=1', 'column="visits", min_value=3'))
+    try:
+        ended = run("retrain", period="2017-06")
+    finally:
+        module.write_text(sound)
+    assert ended["state"] == "failed"
+    assert ended["tasks"]["features.audit"] == "failed"
+    assert ended["tasks"]["features.publish"] == "upstream_failed"
+    assert "did not pass its audit, nothing was published" in ended["log"]
+    assert "expect_column_values_to_be_between(column='visits', min_value=3" in ended["log"]
+    assert {key: before[key] for key in ("predictions", "versions", "log")} == {
+        key: value for key, value in shop.state().items() if key in ("predictions", "versions", "log")
+    }
+
+
+def test_a_rollback_withdraws_the_version_and_scores_again_what_it_wrote(played, scored):
+    shop, run = played
+    assert shop.module == plan.module_zip(MODULE.parent, "shop")
+    first = shop.home.log().champion
+    bad = shop.train("2017-07")
+    shop.promote(bad, "it looked better")
+    shop.score("2017-08")
+    assert [item.version for item in shop.home.written()] == [first, bad]
+    before = shop.state()
+    dry = run("rollback", reason="trained on a broken feed", dry_run=True)
+    assert dry["state"] == "success"
+    assert shop.state() == before
+    ended = run("rollback", reason="trained on a broken feed")
+    assert ended["state"] == "success", ended["log"][-4000:]
+    assert ended["tasks"]["predictions.publish[0]"] == "success"
+    assert [item.version for item in shop.home.written()] == [first, first]
+    entry = shop.home.log().entries[-1]
+    assert (entry.version, entry.replaces, entry.withdraw, entry.reason) == (first, bad, True, "trained on a broken feed")
+    nothing = run("rollback", reason="again")
+    assert nothing["state"] == "failed"
+    assert "There is no version to roll back to" in nothing["log"]

@@ -1,0 +1,77 @@
+"""What the README shows is true: its two files load and fit each other, its commands and make targets exist."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from almanac.core.canonical import decode
+from almanac.core.functions import check_module
+from almanac.core.pipeline import Pipeline
+
+LOAD = """
+import json
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag({folder!r}, safe_mode=True)
+assert not bag.import_errors, bag.import_errors
+print(json.dumps({{name: dag.tasks[0].description for name, dag in bag.dags.items()}}))
+"""
+
+
+@pytest.fixture(scope="module")
+def text(repository: Path) -> str:
+    return (repository / "README.md").read_text()
+
+
+def block(text: str, name: str) -> str:
+    found = re.search(rf"<!-- test: {name} -->\n```python\n(.*?)```", text, re.DOTALL)
+    assert found is not None, name
+    return found.group(1)
+
+
+@pytest.mark.airflow
+def test_the_two_files_of_a_pipeline_load_and_fit_each_other(text: str, repository: Path, tmp_path: Path):
+    (tmp_path / "returning.py").write_text(block(text, "dag"))
+    env = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "ALMANAC"))},
+        "AIRFLOW_HOME": str(tmp_path / "home"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "PYTHONPATH": str(repository / "plugins"),
+    }
+    script = LOAD.format(folder=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    dags = json.loads(done.stdout.strip().splitlines()[-1])
+    assert sorted(dags) == ["returning_retrain", "returning_rollback", "returning_score"]
+    pipeline = decode(Pipeline, json.loads(dags["returning_retrain"]))
+    module = type(sys)("returning")
+    exec(compile(block(text, "module"), "returning.py", "exec"), vars(module))
+    check_module(module, pipeline)
+    assert list(module.estimators()) == ["logistic"]
+    assert list(module.checks()) == ["features"]
+
+
+def test_every_command_of_the_readme_exists(text: str):
+    used = set(re.findall(r"^    almanac (\w+)", text, re.MULTILINE))
+    assert used == {"versions", "predictions", "history", "show", "promote", "rollback"}
+    for command in sorted(used):
+        done = subprocess.run([sys.executable, "-m", "almanac", command, "--help"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "Example:" in done.stdout
+
+
+def test_every_make_target_of_the_readme_exists(text: str, repository: Path):
+    rules = re.findall(r"^([a-z-]+):", (repository / "Makefile").read_text(), re.MULTILINE)
+    used = set(re.findall(r"(?:`|^    )make ([a-z-]+)", text, re.MULTILINE))
+    assert used and used <= set(rules)
+
+
+def test_every_path_that_the_readme_links_exists(text: str, repository: Path):
+    for path in re.findall(r"\]\((?!http)([^)]+)\)", text):
+        assert (repository / path).exists(), path
