@@ -9,15 +9,21 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-SAME_START = 0.5  # seconds; psutil derives a start time from clock ticks, so two readings may differ by rounding
+SAME_BOOT = 60.0  # seconds; the boot's time is reckoned from a clock that is set now and then
+SAME_START = 5.0  # seconds; a start time is counted from the boot's, so it shifts a little with the clock
+
+
+class InUse(RuntimeError):
+    """What a folder records was started by a process that still lives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +40,15 @@ class Session:
         return self.popen.poll() is None
 
     def stop(self, patience: float = 10.0) -> None:
-        """Asks every process of the session to end, and after `patience` seconds ends it."""
-        _end(self.popen.pid, patience)
-        with suppress(subprocess.TimeoutExpired):
-            self.popen.wait(timeout=5)
-        self.record.unlink(missing_ok=True)
+        """Asks every process of the session to end, and after `patience` seconds ends it.
+
+        A second Ctrl-C has to wait: it would leave the rest running.
+        """
+        with _undisturbed():
+            _end(self.popen.pid, patience)
+            with suppress(subprocess.TimeoutExpired):
+                self.popen.wait(timeout=5)
+            self.record.unlink(missing_ok=True)
 
     def last_lines(self, count: int = 15) -> str:
         """The end of what the program wrote, for an error's text."""
@@ -61,23 +71,32 @@ def spawn(name: str, command: Sequence[str], *, environment: Mapping[str, str], 
             env=dict(environment),
             start_new_session=True,
         )
-    started = time.time()
-    with suppress(psutil.NoSuchProcess):
-        started = psutil.Process(popen.pid).create_time()
-    record.write_text(json.dumps({"pid": popen.pid, "started": started, "boot": psutil.boot_time()}))
+    ours = {"pid": popen.pid, "started": _started(popen.pid) or time.time(), "boot": psutil.boot_time()}
+    by = {"starter": os.getpid(), "starter_started": _started(os.getpid())}
+    draft = record.with_suffix(".new")
+    draft.write_text(json.dumps({**ours, **by}))
+    draft.replace(record)  # whole or not at all
     return Session(name, popen, record, log)
 
 
 def stop_leftovers(folder: Path, patience: float = 3.0) -> list[str]:
-    """Stops what earlier starts left running in the sessions recorded in a folder. Gives the names of those stopped."""
+    """Stops what earlier starts left running in the sessions recorded in a folder. Gives the names of those stopped.
+
+    Raises:
+        InUse: it is not left over, for the process that started it lives.
+    """
     stopped = []
     for record in sorted(folder.glob("*.pid")):
         try:
             seen = json.loads(record.read_text())
-            pid, started, boot = int(seen["pid"]), float(seen["started"]), float(seen["boot"])
-        except (ValueError, KeyError, TypeError):
-            pid, started, boot = 0, 0.0, 0.0
-        if pid and abs(boot - psutil.boot_time()) < 60 and _still_ours(pid, started):
+            pid, started = int(seen["pid"]), float(seen["started"])
+            boot, starter, began = float(seen["boot"]), int(seen.get("starter", 0)), float(seen.get("starter_started", 0))
+        except (ValueError, KeyError, TypeError, AttributeError):  # not a record of ours
+            record.unlink(missing_ok=True)
+            continue
+        if abs(boot - psutil.boot_time()) < SAME_BOOT and _still_ours(pid, started):
+            if starter != os.getpid() and abs((_started(starter) or 0.0) - began) < SAME_START:
+                raise InUse(f"{folder} is in use by process {starter}. End that one first: Ctrl-C, or kill {starter}.")
             _end(pid, patience)
             stopped.append(record.stem)
         record.unlink(missing_ok=True)
@@ -99,11 +118,32 @@ def _still_ours(pid: int, started: float) -> bool:
 
     The kernel does not give a session's number to a new process while the session has members.
     """
+    leader = _started(pid)
+    if leader is not None:
+        return abs(leader - started) < SAME_START
+    living = members(pid)
+    return bool(living) and all((_started(process.pid) or started) >= started - SAME_START for process in living)
+
+
+def _started(pid: int) -> float | None:
+    """When a process started; None when there is none of that number."""
+    with suppress(psutil.Error):
+        return psutil.Process(pid).create_time()
+    return None
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keeps Ctrl-C and SIGTERM away. Python lets only the main thread do so; elsewhere nothing is kept away."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        return abs(psutil.Process(pid).create_time() - started) < SAME_START
-    except psutil.NoSuchProcess:
-        living = members(pid)
-        return bool(living) and all(process.create_time() >= started - SAME_START for process in living)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _end(session: int, patience: float) -> None:

@@ -23,7 +23,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from demo.processes import Session, spawn, stop_leftovers
+from demo.processes import InUse, Session, spawn, stop_leftovers
 
 HOST = "127.0.0.1"
 REGION = "us-east-1"
@@ -70,10 +70,13 @@ def start(folder: Path, *, bucket: str = "almanac") -> Store:
     Gives the store once it answers to its key and the bucket exists.
 
     Raises:
-        NotStarted: it did not come up, tried on several sets of ports.
+        NotStarted: it did not come up, tried on several sets of ports; or another process that lives has it running.
     """
     _private(folder)
-    stop_leftovers(folder)
+    try:
+        stop_leftovers(folder)
+    except InUse as error:
+        raise NotStarted(str(error)) from None
     _private(folder / "data")
     access_key, secret_key = _keys(folder / "keys.json")
     last = ""
@@ -86,7 +89,9 @@ def start(folder: Path, *, bucket: str = "almanac") -> Store:
                 **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "WEED_"))},
                 "AWS_ACCESS_KEY_ID": access_key,
                 "AWS_SECRET_ACCESS_KEY": secret_key,
-                "GOMEMLIMIT": "256MiB",
+                # Its caches alone come near 256 MiB: with less to spend it collects garbage all the time, and a read
+                # costs nine times the CPU.
+                "GOMEMLIMIT": "512MiB",
             },
             folder=folder,
         )

@@ -23,6 +23,7 @@ from almanac.store.home import Home
 
 MODULE = Path(__file__).parent / "modules" / "shop.py"
 QUARTER = timedelta(days=90)
+Memory = dict[str, tuple[str, bytes]]
 MONTHS = [datetime(2017, month, 1) for month in range(1, 13)]
 
 
@@ -125,6 +126,11 @@ class Shop:
             uris[one.order.period] = self.home.receipts.uri(receipt)
         return uris
 
+    def attempt(self, placed: Placed, door: Carry) -> Receipt:
+        """What comes of one order, placed and carried out; a failure's receipt as well."""
+        self.home.receipts.place(placed)
+        return carry_out(self.home, placed, door, self.bench, Witness(run="test"))
+
     def build(self, planned: RunPlan, pinned: str) -> dict[str, Receipt]:
         """The features that a plan misses, through their three doors."""
         pipeline = self.home.receipts.description(planned.description)
@@ -185,17 +191,33 @@ class Shop:
             self.score(period)
 
     def state(self) -> dict[str, Any]:
-        """What a reader can see: tables, versions, promotion log."""
-        definitions = [uri.split("/features/")[1].split("/")[0] for uri in self._keys("/features/")]
+        """What a reader can see: tables, versions, promotion log. An empty table shows nothing."""
+        definitions = {uri.split("/features/")[1].split("/")[0] for uri in self._keys("/features/")}
+        visible = {name: canonical.encode(self.home.features(name).visible()) for name in definitions}
         return {
             "predictions": canonical.encode(self.home.predictions.visible()),
-            "features": {name: canonical.encode(self.home.features(name).visible()) for name in set(definitions)},
+            "features": {name: periods for name, periods in visible.items() if periods},
             "versions": self.home.versions.names(),
             "log": canonical.encode(self.home.log().entries),
         }
 
     def _keys(self, part: str) -> list[str]:
         return [item.uri for item in self.home.objects.walk(self.home.layout.home + part)]
+
+    def remember(self) -> Memory:
+        """Every object below the shop's root, for `restore`."""
+        objects = self.home.objects
+        return {item.uri: (item.etag, objects.get(item.uri)) for item in objects.walk(self.home.layout.root + "/")}
+
+    def restore(self, memory: Memory) -> None:
+        """Makes the bucket what it was: so that tests can share a world and still each do as they like with it."""
+        objects = self.home.objects
+        now = {item.uri: item.etag for item in objects.walk(self.home.layout.root + "/")}
+        for uri in now.keys() - memory.keys():
+            objects.delete(uri)
+        for uri, (etag, body) in memory.items():
+            if now.get(uri) != etag:
+                objects.put(uri, body)
 
     def scores(self) -> list[tuple[Any, ...]]:
         """Every visible prediction: period, customer, score, version; sorted."""

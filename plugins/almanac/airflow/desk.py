@@ -14,14 +14,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
 
 from almanac.core.canonical import decode, dumps
 from almanac.core.period import Every, Period, resolve
 from almanac.core.pipeline import Pipeline
 from almanac.core.receipts import Placed, Receipt, Witness
 from almanac.doors import plan
-from almanac.errors import AlmanacError, CheckFailed, NotFound, StoreError, bounded
+from almanac.errors import AlmanacError, CheckFailed, DescriptionError, NotFound, StoreError, bounded
 from almanac.settings import PACKAGE, VERSION, Settings
 from almanac.store.home import Home
 
@@ -143,6 +144,21 @@ def failing_clearly() -> Iterator[None]:
         raise AirflowException(str(error)) from error
     except AlmanacError as error:
         raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+
+
+def check_connection(name: str) -> None:
+    """Airflow knows the Spark connection: one that it does not know would silently mean YARN.
+
+    Raises:
+        DescriptionError: it does not.
+    """
+    try:
+        BaseHook.get_connection(name)
+    except AirflowNotFoundException:
+        raise DescriptionError(
+            f"Airflow has no connection {name!r}, and a Spark job without one would go to YARN. Add it, for example with "
+            f"AIRFLOW_CONN_{name.upper()}='{{\"conn_type\": \"spark\", \"host\": \"local[2]\"}}'."
+        ) from None
 
 
 def library_zip() -> str:

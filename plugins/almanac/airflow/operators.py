@@ -73,6 +73,7 @@ class SparkDoor(SparkSubmitOperator):
             placed = work.ORDERS[self.work](found, self.given, self.part)
             left = found.place(placed)
             if left:
+                desk.check_connection(self._conn_id)
                 self.name = f"almanac {self.step} {self.part}".strip()
                 self.application = found.application(self.step)
                 self.py_files = desk.library_zip()

@@ -62,7 +62,10 @@ def _checked(work: Work, staged: Receipt, expectations: list[Any]) -> Receipt:
     for output in staged.outputs:
         found = sha256(work.home.objects.get(output.uri))
         if found != output.sha256:
-            raise IntegrityError(f"{output.uri}: the staged file was altered; it is not published. Stage it again.")
+            raise IntegrityError(
+                f"{output.uri}: the staged file was altered; it is not published. Restore it from the bucket's versions, or "
+                f"delete its receipt {work.placed.links['staged']} and start the run again: it is then staged anew."
+            )
     frame = rooms.of_files(work.bench.spark, staged.outputs)
     checked = checks.run(frame, expectations, f"{work.home.name}_{work.order.thing.value}_{work.order.period}")
     reports = {"checks.html": checked.html.encode(), "checks.json": dumps(_finite(checked.result))}

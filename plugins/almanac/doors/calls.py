@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from almanac.core.functions import Part, arguments, call, function_of
 from almanac.core.pipeline import FeatureGroup, Population
-from almanac.core.sources import Cut, cut_for_features
+from almanac.core.sources import Cut, Pin, cut_for_features
 from almanac.doors import job
 from almanac.doors.job import Work
 from almanac.doors.pin import pinned
 from almanac.errors import AlmanacError, DescriptionError
+from almanac.store.objects import Objects
 from almanac.store.sources import check_unchanged
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def ask(work: Work, part: Part, cut: Mapping[str, Cut], period: str) -> DataFram
 
     function = function_of(work.module, part.name)
     arguments(function, part, work.pipeline)
-    pins = pinned(work.home, work.linked("pin"))
+    pins = _pins(work, cut)
     offered: dict[str, Any] = dict(sources.read_all(work.bench.spark, work.pipeline.sources, pins, cut))
     offered["as_of"] = work.pipeline.period(period).as_of
     try:
@@ -56,6 +58,22 @@ def ask(work: Work, part: Part, cut: Mapping[str, Cut], period: str) -> DataFram
 
 def check_sources(work: Work, cut: Mapping[str, Cut]) -> None:
     """The files that were read are still those that were pinned. Raises: SourceError."""
-    pins = pinned(work.home, work.linked("pin"))
+    pins = _pins(work, cut)
     for name, part in cut.items():
         check_unchanged(work.home.objects, pins[name], pins[name].within(part))
+
+
+def _pins(work: Work, names: Iterable[str]) -> dict[str, Pin]:
+    """The order's pins of some sources. A file that is gone is looked for under another name: orders tell files by what
+    they hold, so the pin of an earlier run may know one by a name of before.
+    """
+    pins = pinned(work.home, work.linked("pin"))
+    return {name: _as_named_now(work.home.objects, pins[name]) for name in names}
+
+
+def _as_named_now(objects: Objects, pin: Pin) -> Pin:
+    listed = list(objects.walk(pin.uri))
+    there = {item.uri for item in listed}
+    named = {(item.etag, item.size): item.uri for item in listed}
+    files = (f if f.uri in there else replace(f, uri=named.get((f.etag, f.size), f.uri)) for f in pin.files)
+    return replace(pin, files=tuple(files))

@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from almanac import errors
-from almanac.core.canonical import decode, digest
+from almanac.core.canonical import decode, digest, sha256
 from almanac.core.pipeline import Pipeline
 from almanac.core.receipts import Order, Output, Placed, Receipt, Witness
 from almanac.errors import AlmanacError, Conflict, StoreError
@@ -52,6 +52,18 @@ class Bench:
         session = self._session or SparkSession.builder.appName(f"almanac {self.name}").getOrCreate()
         session.conf.set("spark.sql.session.timeZone", "UTC")
         return session
+
+    def ship(self, name: str, packed: bytes) -> None:
+        """Makes a user's module importable inside the tasks: a model may hold its classes. Once, for the whole job."""
+        path = Path(self._shipped.name) / f"{name}-{sha256(packed)[:16]}.zip"
+        if not path.exists():
+            path.write_bytes(packed)
+            self.spark.sparkContext.addPyFile(str(path))
+
+    @cached_property
+    def _shipped(self) -> tempfile.TemporaryDirectory[str]:
+        # Kept until the job ends: a task that starts late fetches the file then.
+        return tempfile.TemporaryDirectory(prefix="almanac-")
 
     @property
     def application(self) -> str:
@@ -145,6 +157,8 @@ def carry_out(home: Home, placed: Placed, carry: Carry, bench: Bench, witness: W
         raise
     except Exception as error:
         traceback.print_exc()
+        if lost := _lost_store(error):
+            raise lost from error
         receipt = Receipt(
             order=placed.order,
             passed=False,
@@ -158,8 +172,20 @@ def carry_out(home: Home, placed: Placed, carry: Carry, bench: Bench, witness: W
 @contextlib.contextmanager
 def work_on(home: Home, placed: Placed, bench: Bench, witness: Witness) -> Iterator[Work]:
     pipeline = home.receipts.description(placed.links["description"])
-    with user_module(home.receipts.module(placed.order.module), pipeline.name) as module:
+    with user_module(home.receipts.module(placed.order.module), pipeline.name) as module, _pickled_by_value(module):
         yield Work(home=home, placed=placed, pipeline=pipeline, module=module, bench=bench, witness=witness)
+
+
+@contextlib.contextmanager
+def _pickled_by_value(module: ModuleType) -> Iterator[None]:
+    """Its functions go to the Spark tasks whole: they cannot import the module that they come from."""
+    from pyspark import cloudpickle
+
+    cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager
@@ -184,12 +210,25 @@ def plain(error: Exception) -> str:
     """An error in one plain sentence or two: of an executor's traceback only the last line is told."""
     if isinstance(error, AlmanacError):
         return str(error)
+    name, message = _raised_in_a_task(error) or (type(error).__name__, str(error).strip())
+    return (message if hasattr(errors, name) else f"{name}: {message}")[:LONGEST_FINDING]
+
+
+def _raised_in_a_task(error: Exception) -> tuple[str, str] | None:
+    """The name and text of the error in a Spark task that this one tells of."""
     text = str(error).strip()
-    if "Traceback (most recent call last)" in text:
-        raised = re.findall(r"^(?:[\w.]+\.)?(\w+(?:Error|Exception)): (.+)$", text, re.MULTILINE)
-        name, message = raised[-1] if raised else (type(error).__name__, text.splitlines()[-1])
-        return message if hasattr(errors, name) else f"{name}: {message}"
-    return f"{type(error).__name__}: {text}"[:LONGEST_FINDING]
+    if "Traceback (most recent call last)" not in text:
+        return None
+    lines = re.findall(r"^(?:[\w.]+\.)?(\w+): (.+)$", text, re.MULTILINE)
+    raised = [(name, told) for name, told in lines if name.endswith(("Error", "Exception")) or hasattr(errors, name)]
+    return raised[-1] if raised else (type(error).__name__, text.splitlines()[-1])
+
+
+def _lost_store(error: Exception) -> StoreError | None:
+    """What a Spark task raised, where it was the store that failed it."""
+    name, message = _raised_in_a_task(error) or ("", "")
+    kind = getattr(errors, name, None)
+    return kind(message) if isinstance(kind, type) and issubclass(kind, StoreError) else None
 
 
 def environment() -> dict[str, str]:

@@ -276,8 +276,7 @@ def predictions(work: Work) -> Receipt:
     )
     home.versions.file(manifest.files["model.joblib"])
     spark = work.bench.spark
-    if work.module.__file__:
-        spark.sparkContext.addPyFile(work.module.__file__.rsplit("/", 1)[0])
+    work.bench.ship(pipeline.name, home.receipts.module(order.module))
     table = home.predictions
     feature_field = pq.read_schema(io.BytesIO(home.objects.get(published.outputs[0].uri))).field(manifest.entity)
     table.create(scoring.schema(feature_field))

@@ -9,9 +9,10 @@ from typing import Any
 
 from pyspark.sql import DataFrame
 
-from almanac.errors import DescriptionError, examples
+from almanac.errors import SHOWN_EXAMPLES, DescriptionError, examples
 
 SECTIONS = ("features", "predictions")
+LONGEST = 200  # characters of what was found
 # Great Expectations phones home unless it is told not to.
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "False")
 
@@ -72,7 +73,10 @@ def run(frame: DataFrame, expectations: Sequence[Any], name: str) -> Checked:
     found = batch.validate(gx.ExpectationSuite(name=name, expectations=list(expectations)), result_format="BOOLEAN_ONLY")
     for number, result in enumerate(found.results):
         if not result.success:
-            found.results[number] = batch.validate(expectations[number], result_format="SUMMARY")
+            # By its own configuration: the results do not come in the order of the expectations.
+            own = result.expectation_config.to_domain_obj()  # type: ignore[union-attr]
+            told = batch.validate(own, result_format="SUMMARY")
+            found.results[number] = result if told.success else told
     failed = [(result, sentence(result.to_json_dict())) for result in found.results if not result.success]
     whole: Mapping[str, Any] = found.to_json_dict()  # type: ignore[no-untyped-call]
     return Checked(
@@ -98,13 +102,20 @@ def sentence(result: Mapping[str, Any]) -> str:
         told.get("exception_message")
     ]
     if any(errors):
-        return f"{config['type']}({wanted}) could not be run: {str(next(filter(None, errors)))[:200]}"
+        return f"{config['type']}({wanted}) could not be run: {str(next(filter(None, errors)))[:LONGEST]}"
     text = f"{config['type']}({wanted}) failed"
     if found.get("unexpected_count"):
         share = found.get("unexpected_percent") or 0.0
-        values = examples(found.get("partial_unexpected_list") or ())
-        return f"{text}: {found['unexpected_count']} of {found['element_count']} rows ({share:.2g} %), such as {values}"
-    return f"{text}: observed {found['observed_value']!r}" if found.get("observed_value") is not None else text
+        rows = f" of {found['element_count']} rows ({share:.3g} %)" if "element_count" in found else " values"
+        return f"{text}: {found['unexpected_count']}{rows}, such as {_shown(found.get('partial_unexpected_list'))}"
+    if found.get("missing_count") and found.get("partial_missing_list"):
+        return f"{text}: missing are {_shown(found['partial_missing_list'])}"
+    observed = found.get("observed_value")
+    return text if observed is None else f"{text}: observed {repr(observed)[:LONGEST]}"
+
+
+def _shown(values: Sequence[Any] | None) -> str:
+    return examples((values or ())[:SHOWN_EXAMPLES])[:LONGEST]
 
 
 def _page(found: Any) -> str:

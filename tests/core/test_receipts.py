@@ -1,0 +1,173 @@
+"""Orders and receipts: what identifies an order, and what a receipt admits to."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from almanac.core.canonical import decode, dumps
+from almanac.core.receipts import Door, Order, Placed, Receipt, Thing, Witness, admit
+from almanac.errors import NotAdmitted
+from tests.records import order, output, receipt
+
+OTHERS: dict[str, Any] = {
+    "pipeline": "mall",
+    "thing": Thing.PREDICTIONS,
+    "door": Door.AUDIT,
+    "part": "habits",
+    "period": "2017-07",
+    "description": "d2",
+    "module": "m2",
+    "almanac": "0.2.0",
+    "inputs": {"visits": "c2"},
+    "parameters": {"version": "2017-05-aaaaaaaa"},
+    "replaces": "an older order",
+    "fence": 1,
+    "schema": 2,
+}
+
+
+def test_the_digest_of_an_order_is_the_same_for_ever() -> None:
+    """Receipts are found by it: were it to change, everything would be made again. A new field is a new SCHEMA."""
+    body = (
+        b'{"almanac":"0.1.0","description":"d1","door":"stage","fence":0,"inputs":{"visits":"c1"},"module":"m1",'
+        b'"parameters":{},"part":"","period":"2017-06","pipeline":"shop","replaces":"","schema":1,"thing":"features"}'
+    )
+
+    assert dumps(order()) == body
+    assert order().digest == hashlib.sha256(body).hexdigest()
+    assert order().digest == "ea02faee50c919f5eb06f3fc449f6e6e7915b2368ade4b9cab48bf2b5ee4aaea"
+
+
+def test_the_digest_does_not_depend_on_the_order_of_names() -> None:
+    there, back = {"visits": "c1", "people": "c2"}, {"people": "c2", "visits": "c1"}
+
+    assert order(inputs=there, parameters=there).digest == order(inputs=back, parameters=back).digest
+
+
+def test_every_field_of_an_order_is_identity() -> None:
+    digests = {name: dataclasses.replace(order(), **{name: value}).digest for name, value in OTHERS.items()}
+
+    assert set(digests) == {field.name for field in dataclasses.fields(Order)}
+    assert len({order().digest, *digests.values()}) == 1 + len(digests)
+
+
+def test_an_order_is_the_same_work_whatever_it_replaces() -> None:
+    assert order().same_work(order(replaces="an older order", fence=3))
+    assert order(replaces="an older order", fence=3).same_work(order())
+
+
+@pytest.mark.parametrize("name", sorted(set(OTHERS) - {"replaces", "fence"}))
+def test_an_order_that_differs_in_anything_else_is_other_work(name: str) -> None:
+    assert not order().same_work(dataclasses.replace(order(), **{name: OTHERS[name]}))
+
+
+def test_the_order_for_the_next_door_is_of_the_same_thing_with_new_inputs() -> None:
+    staged = order(part="habits", parameters={"old": 1}, replaces="an older order", fence=3)
+
+    assert staged.next(Door.AUDIT, {"staged": "c2"}, strict=True) == order(
+        door=Door.AUDIT, inputs={"staged": "c2"}, parameters={"strict": True}, replaces="an older order", fence=3
+    )
+
+
+def test_an_order_is_named_by_pipeline_thing_door_part_and_period() -> None:
+    assert str(order()) == "shop features.stage 2017-06"
+    assert str(order(part="habits")) == "shop features.stage.habits 2017-06"
+
+
+def test_orders_and_receipts_are_read_as_they_were_written() -> None:
+    full = receipt(
+        order(**OTHERS),
+        attempt=2,
+        passed=False,
+        outputs=(output("a.parquet", rows=3, stats={"score": [0.1, 0.9]}),),
+        links={"pin": "s3://almanac/receipt"},
+        findings=("too few rows",),
+        facts={"metrics": {"roc_auc": 0.7}, "error": "DataError"},
+        witness=Witness(dag="shop_retrain", attempt=1, began=datetime(2017, 9, 1, 12, 0, 0, 5, tzinfo=UTC)),
+    )
+    placed = Placed(order=order(), links={"pin": "s3://almanac/receipt"})
+
+    assert decode(Receipt, json.loads(dumps(full))) == full
+    assert decode(Receipt, json.loads(dumps(full))).order.digest == full.order.digest
+    assert decode(Placed, json.loads(dumps(placed))) == placed
+
+
+# --- what a receipt admits to ---
+
+
+def test_a_passed_receipt_opens_the_door_it_was_asked_for() -> None:
+    shown = receipt()
+
+    assert admit(shown, Thing.FEATURES, Door.STAGE, pipeline="shop") is shown
+    assert admit(shown, Thing.FEATURES, Door.STAGE, pipeline="shop", period="2017-06") is shown
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"thing": Thing.PREDICTIONS}, "shop predictions.stage 2017-06"),
+        ({"door": Door.AUDIT}, "shop features.audit 2017-06"),
+        ({"period": "2017-07"}, "shop features.stage 2017-07"),
+        ({"pipeline": "mall"}, "mall features.stage 2017-06"),
+    ],
+)
+def test_a_receipt_for_something_else_is_refused_and_both_are_named(changes: dict[str, Any], named: str) -> None:
+    with pytest.raises(NotAdmitted) as refused:
+        admit(receipt(order(**changes)), Thing.FEATURES, Door.STAGE, pipeline="shop", period="2017-06")
+
+    assert str(refused.value) == f"A receipt for {named} was shown where one for shop features.stage 2017-06 is needed."
+
+
+def test_a_receipt_of_any_period_is_admitted_where_none_is_asked_for() -> None:
+    assert admit(receipt(order(period="2019-01")), Thing.FEATURES, Door.STAGE, pipeline="shop")
+
+
+def test_a_receipt_that_did_not_pass_is_refused_with_its_findings_bounded() -> None:
+    findings = tuple(f"finding {number}" for number in range(14))
+    with pytest.raises(NotAdmitted) as refused:
+        admit(receipt(passed=False, findings=findings), Thing.FEATURES, Door.STAGE, pipeline="shop")
+
+    lines = str(refused.value).splitlines()
+    assert lines[0] == "The receipt for shop features.stage 2017-06 did not pass, so nothing is built on it:"
+    assert lines[1:11] == [f"- finding {number}" for number in range(10)]
+    assert lines[11:] == ["- and 4 more: the full report is kept with the receipt"]
+
+
+def test_no_receipt_is_refused_with_the_task_that_makes_one() -> None:
+    with pytest.raises(NotAdmitted) as refused:
+        admit(None, Thing.MODEL, Door.PUBLISH, pipeline="shop", period="2017-06")
+
+    assert str(refused.value) == "No receipt for shop model.publish 2017-06. Run the task model.publish first."
+
+
+# --- which receipts are final ---
+
+
+@pytest.mark.parametrize(
+    ("thing", "door", "passed", "facts", "answered"),
+    [
+        (Thing.FEATURES, Door.STAGE, True, {}, True),
+        (Thing.FEATURES, Door.STAGE, False, {}, False),
+        (Thing.FEATURES, Door.AUDIT, False, {}, False),
+        (Thing.CHAMPION, Door.STAGE, False, {}, False),
+        (Thing.CHAMPION, Door.AUDIT, False, {"decision": {"verdict": "reject"}}, True),
+        (Thing.CHAMPION, Door.AUDIT, False, {"error": "DataError"}, False),
+    ],
+)
+def test_an_order_is_answered_when_it_passed_or_the_gate_said_no(
+    thing: Thing, door: Door, passed: bool, facts: dict[str, Any], answered: bool
+) -> None:
+    assert receipt(order(thing=thing, door=door), passed=passed, facts=facts).answered is answered
+
+
+def test_the_rows_of_a_receipt_are_those_of_its_outputs() -> None:
+    shown = receipt(outputs=(output("a", rows=3), output("report.json"), output("b", rows=4)))
+
+    assert shown.rows == 7
+    assert shown.output("b").rows == 4

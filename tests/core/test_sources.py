@@ -1,0 +1,280 @@
+"""Sources: how they are described, how they are cut in time, and what a pin says of their files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from almanac.core.canonical import decode, encode
+from almanac.core.sources import (
+    Cut,
+    EventSource,
+    Pin,
+    PinnedFile,
+    ReferenceSource,
+    as_utc,
+    check_columns,
+    content_of,
+    cut_for_features,
+    cut_for_label,
+)
+from almanac.errors import DescriptionError, SourceError
+
+VISITS = EventSource("s3://shop/visits/", event_time="at")
+PEOPLE = ReferenceSource("s3://shop/people/")
+AS_OF = datetime(2017, 7, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def day(number: int) -> datetime:
+    return datetime(2017, 6, number, tzinfo=UTC)
+
+
+def file(name: str, low: datetime | None = None, high: datetime | None = None, **changes: Any) -> PinnedFile:
+    described: dict[str, Any] = {"uri": f"s3://shop/visits/{name}", "size": 10, "etag": f"etag {name}", "groups": (3, 2)}
+    return PinnedFile(low=low, high=high, **{**described, **changes})
+
+
+def pin(*files: PinnedFile) -> Pin:
+    return Pin(source="visits", uri=VISITS.uri, files=files, columns={"at": "timestamp[us]"})
+
+
+# --- descriptions ---
+
+
+@pytest.mark.parametrize("noun", [lambda uri: EventSource(uri, event_time="at"), ReferenceSource])
+@pytest.mark.parametrize("uri", ["s3a://shop/visits/", "hdfs://shop/visits/"])
+def test_a_hadoop_uri_is_refused_and_told_why(noun: Any, uri: str) -> None:
+    with pytest.raises(DescriptionError) as refused:
+        noun(uri)
+
+    assert f".uri: found {uri!r}. Sources are read with pyarrow" in str(refused.value)
+    assert str(refused.value).endswith("without Hadoop's s3a jars: write it with s3://.")
+
+
+@pytest.mark.parametrize("uri", ["s3://shop/visits", "shop/visits/", "file:///data/visits/", "https://shop/visits/", ""])
+def test_a_uri_that_is_no_folder_on_s3_is_refused(uri: str) -> None:
+    with pytest.raises(DescriptionError) as refused:
+        ReferenceSource(uri)
+
+    assert str(refused.value) == (
+        f"ReferenceSource.uri: found {uri!r}, allowed is a folder such as 's3://bucket/folder/', with its slash."
+    )
+
+
+@pytest.mark.parametrize("timezone", ["Mars/Olympus", "EST5PDT6", "", "../UTC", "/etc", "America", "utc"])
+def test_a_time_zone_that_does_not_exist_is_refused(timezone: str) -> None:
+    with pytest.raises(DescriptionError) as refused:
+        EventSource("s3://shop/visits/", event_time="at", timezone=timezone)
+
+    assert str(refused.value) == (
+        f"EventSource.timezone: found {timezone!r}, allowed is a name such as 'UTC' or 'America/New_York'."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"event_time": ""}, "EventSource.event_time: found nothing, name the column that says when an event happened."),
+        ({"lag": -DAY}, "EventSource.lag: found -1 day, 0:00:00, allowed is zero or more."),
+        ({"columns": "at"}, "EventSource.columns: found the text 'at', allowed is a tuple: ('at',) with its comma."),
+    ],
+)
+def test_an_event_source_that_cannot_be_is_refused(changes: dict[str, Any], text: str) -> None:
+    with pytest.raises(DescriptionError) as refused:
+        EventSource(**{"uri": "s3://shop/visits/", "event_time": "at", **changes})
+
+    assert str(refused.value) == text
+
+
+def test_columns_of_a_reference_source_that_are_one_text_are_refused() -> None:
+    with pytest.raises(DescriptionError, match=r"ReferenceSource\.columns: found the text 'band'"):
+        ReferenceSource("s3://shop/people/", columns="band")  # type: ignore[arg-type]
+
+
+def test_the_time_columns_are_read_besides_those_named_each_once() -> None:
+    source = replace(VISITS, columns=("customer", "at"), knowledge_time="loaded")
+
+    assert source.needed == ("customer", "at", "loaded")
+
+
+def test_all_columns_are_read_when_none_is_named() -> None:
+    """Nothing named is not only the time: a user's function would find an event source with one column."""
+    assert VISITS.needed == ()
+    assert PEOPLE.needed == ()
+
+
+# --- cuts ---
+
+
+def test_features_see_events_of_the_lookback_before_as_of() -> None:
+    assert cut_for_features(VISITS, AS_OF, 90 * DAY) == Cut(low=datetime(2017, 4, 2, tzinfo=UTC), high=AS_OF)
+
+
+def test_a_sources_lag_moves_the_whole_cut_back() -> None:
+    late = replace(VISITS, lag=2 * DAY)
+
+    assert cut_for_features(late, AS_OF, 30 * DAY) == Cut(low=day(29) - 30 * DAY, high=day(29))
+
+
+def test_without_a_lookback_features_see_everything_before_as_of() -> None:
+    assert cut_for_features(VISITS, AS_OF, None) == Cut(low=None, high=AS_OF)
+
+
+def test_what_became_known_after_as_of_is_cut_off_whatever_the_lag() -> None:
+    known = replace(VISITS, knowledge_time="loaded", lag=2 * DAY)
+
+    assert cut_for_features(known, AS_OF, None) == Cut(high=day(29), known=AS_OF)
+
+
+def test_a_label_sees_the_horizon_after_as_of_known_when_the_run_began() -> None:
+    run = datetime(2017, 9, 1, tzinfo=UTC)
+
+    assert cut_for_label(VISITS, AS_OF, 30 * DAY, run) == Cut(low=AS_OF, high=datetime(2017, 7, 31, tzinfo=UTC))
+    assert cut_for_label(replace(VISITS, knowledge_time="loaded", lag=2 * DAY), AS_OF, 30 * DAY, run) == Cut(
+        low=AS_OF, high=datetime(2017, 7, 31, tzinfo=UTC), known=run
+    )
+
+
+def test_a_reference_source_is_not_cut() -> None:
+    assert cut_for_features(PEOPLE, AS_OF, 90 * DAY) == Cut()
+    assert cut_for_label(PEOPLE, AS_OF, 30 * DAY, AS_OF) == Cut()
+
+
+@given(lookback=st.integers(1, 400), lag=st.integers(0, 60), horizon=st.integers(1, 120))
+def test_features_and_label_of_one_snapshot_never_share_an_event(lookback: int, lag: int, horizon: int) -> None:
+    source = replace(VISITS, lag=lag * DAY)
+    seen, predicted = (
+        cut_for_features(source, AS_OF, lookback * DAY),
+        cut_for_label(source, AS_OF, horizon * DAY, AS_OF + horizon * DAY),
+    )
+
+    assert seen.high is not None and predicted.low is not None
+    assert seen.high <= predicted.low
+
+
+# --- pins ---
+
+
+def test_files_that_can_hold_a_row_of_the_cut_are_kept_at_its_boundaries() -> None:
+    cut = Cut(low=day(10), high=day(20))
+    files = {
+        "ends before": file("a", day(1), day(9)),
+        "ends at low": file("b", day(1), day(10)),
+        "inside": file("c", day(12), day(13)),
+        "around": file("d", day(1), day(30)),
+        "begins before high": file("e", day(19), day(30)),
+        "begins at high": file("f", day(20), day(30)),
+    }
+    kept = pin(*files.values()).within(cut)
+
+    assert [name for name, one in files.items() if one in kept] == ["ends at low", "inside", "around", "begins before high"]
+
+
+def test_a_file_whose_statistics_do_not_tell_is_kept() -> None:
+    silent, half = file("a"), file("b", low=day(1))
+
+    assert pin(silent, half).within(Cut(low=day(10), high=day(20))) == (silent, half)
+
+
+def test_a_cut_without_bounds_keeps_every_file() -> None:
+    files = (file("a", day(1), day(2)), file("b"))
+
+    assert pin(*files).within(Cut()) == files
+
+
+@given(order=st.permutations(range(4)), names=st.permutations(["w", "x", "y", "z"]))
+def test_content_is_what_the_files_hold_whatever_they_are_called_and_however_listed(order: list[int], names: list[str]) -> None:
+    files = [file(str(number), etag=f"etag {number}", size=number) for number in range(4)]
+    delivered_again = tuple(
+        replace(files[number], uri=f"s3://shop/visits/{name}") for number, name in zip(order, names, strict=True)
+    )
+
+    assert content_of(delivered_again) == content_of(tuple(files))
+
+
+def test_content_differs_when_a_file_does_or_is_there_twice() -> None:
+    one, other = file("a"), file("b")
+    contents = [content_of(files) for files in ((), (one,), (one, other), (one, one), (replace(one, size=11),))]
+
+    assert len(set(contents)) == 5
+
+
+def test_freshness_is_the_newest_event_that_any_file_holds() -> None:
+    assert pin(file("a", day(1), day(9)), file("b"), file("c", day(2), day(7))).freshness == day(9)
+    assert pin(file("b")).freshness is None
+
+
+def test_a_pin_is_read_as_it_was_written() -> None:
+    pinned = pin(file("a", day(1), day(9)), file("b"))
+
+    assert decode(Pin, encode(pinned)) == pinned
+    assert pinned.files[0].rows == 5
+
+
+# --- columns ---
+
+
+def test_a_missing_column_is_refused_and_the_message_lists_what_there_is() -> None:
+    with pytest.raises(SourceError) as refused:
+        check_columns("visits", replace(VISITS, columns=("customer", "amount")), {"at": "timestamp[us, tz=UTC]", "who": "int64"})
+
+    assert str(refused.value) == (
+        "Source 'visits' (s3://shop/visits/) has no column customer, amount (it has: at, who). "
+        "Deliver the column, or change the source's description."
+    )
+
+
+@pytest.mark.parametrize("source", [VISITS, replace(VISITS, columns=("who",))])
+def test_a_missing_time_column_is_refused_whether_columns_are_named_or_not(source: EventSource) -> None:
+    with pytest.raises(SourceError, match=r"has no column at \(it has: who\)"):
+        check_columns("visits", source, {"who": "int64"})
+
+
+def test_a_naive_timestamp_without_a_time_zone_is_refused_and_told_how_to_declare_it() -> None:
+    with pytest.raises(SourceError) as refused:
+        check_columns("visits", VISITS, {"at": "timestamp[us]"})
+
+    assert str(refused.value) == (
+        "Source 'visits': column 'at' is timestamp[us], a timestamp without a time zone. "
+        "Declare how it is to be read with EventSource(..., timezone='UTC')."
+    )
+
+
+def test_a_naive_knowledge_time_is_refused_as_well() -> None:
+    source = replace(VISITS, knowledge_time="loaded")
+    with pytest.raises(SourceError, match="column 'loaded' is timestamp"):
+        check_columns("visits", source, {"at": "timestamp[us, tz=UTC]", "loaded": "timestamp[us]"})
+
+
+@pytest.mark.parametrize("found", ["date32[day]", "string", "int64"])
+def test_a_time_column_that_is_no_timestamp_is_refused(found: str) -> None:
+    with pytest.raises(SourceError, match="a time column must be a timestamp") as refused:
+        check_columns("visits", replace(VISITS, timezone="UTC"), {"at": found})
+
+    assert str(refused.value) == f"Source 'visits': column 'at' is {found}, a time column must be a timestamp."
+
+
+@pytest.mark.parametrize("source", [VISITS, replace(VISITS, timezone="UTC")])
+def test_timestamps_that_carry_a_zone_need_no_declaration(source: EventSource) -> None:
+    check_columns("visits", source, {"at": "timestamp[us, tz=America/New_York]"})
+
+
+def test_naive_timestamps_are_read_in_the_declared_time_zone() -> None:
+    check_columns("visits", replace(VISITS, timezone="America/New_York"), {"at": "timestamp[us]"})
+
+    assert as_utc(datetime(2017, 7, 1), "America/New_York") == datetime(2017, 7, 1, 4, tzinfo=UTC)
+    assert as_utc(datetime(2017, 1, 1), "America/New_York") == datetime(2017, 1, 1, 5, tzinfo=UTC)
+    assert as_utc(datetime(2017, 7, 1), None) == AS_OF
+    assert as_utc(AS_OF, "America/New_York") == AS_OF
+
+
+def test_a_reference_source_needs_only_its_named_columns() -> None:
+    check_columns("people", PEOPLE, {"anything": "string"})
+    with pytest.raises(SourceError, match=r"has no column band \(it has: customer\)"):
+        check_columns("people", replace(PEOPLE, columns=("band",)), {"customer": "int64"})

@@ -1,0 +1,199 @@
+"""The moving window: the examples of each retrain, and that no training label reaches into the holdout."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from almanac.core.period import Every, Period
+from almanac.core.window import Examples, Label, MovingWindow, check_classes, examples, label_known
+from almanac.errors import DataError, DescriptionError
+
+LONG_AGO = Period.parse("2010-01", Every.MONTH)
+
+
+def month(key: str) -> Period:
+    return Period.parse(key, Every.MONTH)
+
+
+def label(days: int = 30, lag: int = 0) -> Label:
+    return Label("returns", reads=("visits",), horizon=timedelta(days=days), lag=timedelta(days=lag))
+
+
+def windows(year: int, wanted: Label) -> list[tuple[str, str, str]]:
+    """Retrain, its training periods, its holdout; for each month of a year."""
+    found = []
+    for number in range(1, 13):
+        retrained = month(f"{year}-{number:02d}")
+        given = examples(retrained, MovingWindow(3), wanted, LONG_AGO)
+        found.append((retrained.key, " ".join(given.training), given.holdout))
+    return found
+
+
+def test_the_retrain_of_2017_07_trains_on_03_to_05_and_is_judged_on_06() -> None:
+    found = examples(month("2017-07"), MovingWindow(3), label(), month("2017-03"))
+
+    assert found == Examples(training=("2017-03", "2017-04", "2017-05"), holdout="2017-06")
+    assert found.periods == ("2017-03", "2017-04", "2017-05", "2017-06")
+
+
+def test_the_windows_of_two_years_are_these() -> None:
+    """A label of 30 days is not known after February's 28: 2017-02 has the holdout of 2017-01, and 2017-03 steps over it."""
+    assert [*windows(2017, label()), *windows(2018, label())] == [
+        ("2017-01", "2016-09 2016-10 2016-11", "2016-12"),
+        ("2017-02", "2016-09 2016-10 2016-11", "2016-12"),
+        ("2017-03", "2016-10 2016-11 2016-12", "2017-02"),
+        ("2017-04", "2016-12 2017-01 2017-02", "2017-03"),
+        ("2017-05", "2017-01 2017-02 2017-03", "2017-04"),
+        ("2017-06", "2017-02 2017-03 2017-04", "2017-05"),
+        ("2017-07", "2017-03 2017-04 2017-05", "2017-06"),
+        ("2017-08", "2017-04 2017-05 2017-06", "2017-07"),
+        ("2017-09", "2017-05 2017-06 2017-07", "2017-08"),
+        ("2017-10", "2017-06 2017-07 2017-08", "2017-09"),
+        ("2017-11", "2017-07 2017-08 2017-09", "2017-10"),
+        ("2017-12", "2017-08 2017-09 2017-10", "2017-11"),
+        ("2018-01", "2017-09 2017-10 2017-11", "2017-12"),
+        ("2018-02", "2017-09 2017-10 2017-11", "2017-12"),
+        ("2018-03", "2017-10 2017-11 2017-12", "2018-02"),
+        ("2018-04", "2017-12 2018-01 2018-02", "2018-03"),
+        ("2018-05", "2018-01 2018-02 2018-03", "2018-04"),
+        ("2018-06", "2018-02 2018-03 2018-04", "2018-05"),
+        ("2018-07", "2018-03 2018-04 2018-05", "2018-06"),
+        ("2018-08", "2018-04 2018-05 2018-06", "2018-07"),
+        ("2018-09", "2018-05 2018-06 2018-07", "2018-08"),
+        ("2018-10", "2018-06 2018-07 2018-08", "2018-09"),
+        ("2018-11", "2018-07 2018-08 2018-09", "2018-10"),
+        ("2018-12", "2018-08 2018-09 2018-10", "2018-11"),
+    ]
+
+
+def test_with_a_label_lag_of_one_day_months_of_30_days_step_back_as_well() -> None:
+    assert windows(2017, label(lag=1)) == [
+        ("2017-01", "2016-09 2016-10 2016-11", "2016-12"),
+        ("2017-02", "2016-09 2016-10 2016-11", "2016-12"),
+        ("2017-03", "2016-10 2016-11 2016-12", "2017-02"),
+        ("2017-04", "2016-10 2016-11 2016-12", "2017-02"),
+        ("2017-05", "2017-01 2017-02 2017-03", "2017-04"),
+        ("2017-06", "2017-01 2017-02 2017-03", "2017-04"),
+        ("2017-07", "2017-03 2017-04 2017-05", "2017-06"),
+        ("2017-08", "2017-04 2017-05 2017-06", "2017-07"),
+        ("2017-09", "2017-04 2017-05 2017-06", "2017-07"),
+        ("2017-10", "2017-06 2017-07 2017-08", "2017-09"),
+        ("2017-11", "2017-06 2017-07 2017-08", "2017-09"),
+        ("2017-12", "2017-08 2017-09 2017-10", "2017-11"),
+    ]
+
+
+def test_a_leap_years_february_is_long_enough_for_29_days_and_a_common_ones_is_not() -> None:
+    assert examples(month("2016-02"), MovingWindow(1), label(29), LONG_AGO).holdout == "2016-01"
+    assert examples(month("2017-02"), MovingWindow(1), label(29), LONG_AGO).holdout == "2016-12"
+
+
+@given(
+    moment=st.datetimes(min_value=datetime(2012, 1, 1), max_value=datetime(2030, 1, 1), timezones=st.just(UTC)),
+    every=st.sampled_from(Every),
+    horizon=st.integers(1, 120),
+    lag=st.integers(0, 40),
+    periods=st.integers(1, 12),
+)
+def test_no_training_label_reaches_into_the_holdout(moment: datetime, every: Every, horizon: int, lag: int, periods: int) -> None:
+    retrained = Period.holding(moment, every)
+    # Far enough back for the label, the embargo and the window, at the longest.
+    first = Period.holding(moment - timedelta(days=2 * (horizon + lag) + 32 * (periods + 3)), every)
+    wanted = label(horizon, lag)
+    found = examples(retrained, MovingWindow(periods), wanted, first)
+    holdout = Period.parse(found.holdout, every)
+    training = [Period.parse(key, every) for key in found.training]
+
+    assert all(period.as_of + wanted.horizon <= holdout.as_of for period in training)
+    assert label_known(holdout.as_of, wanted) <= retrained.as_of < label_known(holdout.plus(1).as_of, wanted)
+    assert len(training) == periods
+    assert training == list(training[0].until(training[-1])), "no period is left out within the window"
+    assert training[-1].plus(1).as_of + wanted.horizon > holdout.as_of, "the newest that the embargo allows"
+
+
+def test_too_few_labelled_periods_are_refused_with_what_there_is_and_what_to_do() -> None:
+    with pytest.raises(DataError) as refused:
+        examples(month("2017-06"), MovingWindow(3), label(), month("2017-03"))
+
+    assert str(refused.value) == (
+        "The retrain for 2017-06 finds 2 labelled training periods before its holdout, at least 3 are needed. "
+        "The pipeline begins with 2017-03; a label takes 30 days to be known. "
+        "Retrain a later period, or lower MovingWindow.minimum."
+    )
+
+
+def test_a_retrain_before_any_label_is_known_is_refused() -> None:
+    with pytest.raises(DataError, match=r"finds 0 labelled training periods .* a label takes 31 days to be known"):
+        examples(month("2017-03"), MovingWindow(1), label(lag=1), month("2017-03"))
+
+
+def test_a_minimum_lets_a_young_pipeline_train_on_what_there_is() -> None:
+    found = examples(month("2017-06"), MovingWindow(3, minimum=2), label(), month("2017-03"))
+
+    assert found == Examples(training=("2017-03", "2017-04"), holdout="2017-05")
+
+
+def test_the_holdout_overlaps_a_version_that_was_trained_on_it() -> None:
+    found = Examples(training=("2017-04",), holdout="2017-05")
+
+    assert found.overlaps(("2017-05", "2017-06"))
+    assert not found.overlaps(("2017-04", "2017-06"))
+
+
+@pytest.mark.parametrize(
+    ("counts", "listed"),
+    [
+        ({"2017-04": {0: 8, 1: 2}, "2017-05": {0: 10}}, "The label of 2017-05 has one class (0: 10 rows)"),
+        ({"2017-04": {0: 0, 1: 7}}, "The label of 2017-04 has one class (1: 7 rows)"),
+        ({"2017-04": {0: 0, 1: 0}}, "The label of 2017-04 has one class (no rows)"),
+        ({"2017-04": {}}, "The label of 2017-04 has one class (no rows)"),
+    ],
+)
+def test_a_snapshot_of_a_single_class_is_refused_by_name(counts: dict[str, dict[int, int]], listed: str) -> None:
+    with pytest.raises(DataError) as refused:
+        check_classes(counts)
+
+    assert str(refused.value) == (
+        f"{listed}, two are needed. Look at the label's function and at the sources of the days after the period's end."
+    )
+
+
+def test_snapshots_of_two_classes_are_let_through() -> None:
+    check_classes({"2017-04": {0: 8, 1: 2}, "2017-05": {0: 1, 1: 1}})
+
+
+@pytest.mark.parametrize(
+    ("periods", "minimum", "text"),
+    [
+        (0, None, "MovingWindow.periods: found 0, allowed is 1 or more."),
+        (3, 0, "MovingWindow.minimum: found 0, allowed is 1 to periods (3)."),
+        (3, 4, "MovingWindow.minimum: found 4, allowed is 1 to periods (3)."),
+    ],
+)
+def test_a_window_that_cannot_be_is_refused(periods: int, minimum: int | None, text: str) -> None:
+    with pytest.raises(DescriptionError) as refused:
+        MovingWindow(periods, minimum=minimum)
+
+    assert str(refused.value) == text
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"name": "my label"}, "Label.name: found 'my label', allowed is the name of a function."),
+        ({"reads": ()}, "Label('returns').reads: found (), allowed is a tuple of source names, at least one."),
+        ({"reads": "visits"}, "Label('returns').reads: found 'visits', allowed is a tuple of source names, at least one."),
+        ({"horizon": timedelta(0)}, "Label.horizon: found 0:00:00, allowed is more than zero."),
+        ({"lag": timedelta(days=-1)}, "Label.lag: found -1 day, 0:00:00, allowed is zero or more."),
+    ],
+)
+def test_a_label_that_cannot_be_is_refused(changes: dict[str, object], text: str) -> None:
+    described: dict[str, object] = {"name": "returns", "reads": ("visits",), "horizon": timedelta(days=30)}
+    with pytest.raises(DescriptionError) as refused:
+        Label(**{**described, **changes})  # type: ignore[arg-type]
+
+    assert str(refused.value) == text
