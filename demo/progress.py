@@ -35,7 +35,7 @@ class Run:
     title: str
 
 
-def watch(airflow: Airflow, runs: list[Run], console: Console, poll: float = 1.0) -> dict[Run, str]:
+def watch(airflow: Airflow, runs: list[Run], console: Console, poll: float = 1.5) -> dict[Run, str]:
     """Shows runs until all have ended; gives the state in which each did."""
     began = time.monotonic()
     if console.is_terminal:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from almanac.core.plan import RunPlan
 from almanac.core.receipts import Placed, Receipt, Witness
-from almanac.doors import orders, pin, plan, stage
+from almanac.doors import orders, pin, plan
 from tests.shop import Memory, Shop
 
 
@@ -63,11 +63,18 @@ class World:
         planned = self.planned(period)
         return orders.groups(self.shop.home, planned, self.pin(planned), name)[0]
 
-    def combined(self, period: str = "2017-05") -> Placed:
-        """The order that combines a period's groups, which are made for it."""
-        planned, shop = self.planned(period), self.shop
-        pinned = self.pin(planned)
-        parts = [
-            shop.carry(orders.groups(shop.home, planned, pinned, group.name), stage.features) for group in shop.pipeline.features
-        ]
-        return orders.combined(shop.home, planned, pinned, parts)[0]
+    def standing(self, period: str = "2017-05") -> Placed:
+        """The order that staged a period's visible features."""
+        table = self.shop.home.features(self.shop.home.versions.read(self.old).definition)
+        return self.shop.home.receipts.placed(table.visible()[period].order)
+
+    def standing_receipt(self, period: str = "2017-05") -> str:
+        """The URI of the receipt of that."""
+        receipt = self.shop.home.receipts.done(self.standing(period).order)
+        assert receipt is not None
+        return self.shop.home.receipts.uri(receipt)
+
+    def coded(self, placed: Placed) -> Placed:
+        """An order with the shop's code instead of its own: the next door alone is tried, with what the ones before it made."""
+        _, module = self.shop.home.receipts.describe(self.shop.pipeline, self.shop.module)
+        return replace(placed, order=replace(placed.order, module=module))

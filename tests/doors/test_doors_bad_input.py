@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 import pyarrow as pa
@@ -166,7 +167,7 @@ def test_a_retry_after_the_file_was_put_back_writes_attempt_1_and_passes(world: 
 def test_a_source_that_changes_while_the_population_is_read_leaves_nothing_visible(world: World) -> None:
     shop = world.shop
     shop.code(**{"days_since_visit": "days_since_last_visit"})
-    placed = world.combined("2017-06")
+    placed = world.coded(world.standing("2017-06"))
     replaced_by_other_rows(shop)
 
     text = told(refusal(world, placed, stage.features), "SourceError")
@@ -272,11 +273,14 @@ def test_a_feature_that_is_text_is_refused_by_name_and_type(world: World) -> Non
 
 
 def test_two_groups_that_give_a_column_of_one_name_are_refused(world: World) -> None:
-    world.shop.code(**{'people.select("customer", "band")': 'people.select("customer", F.col("band").alias("visits"))'})
+    world.shop.code(**{"days_since_visit": "days_since_last_visit"})
+    placed = world.coded(world.standing())
+    doubled = replace(placed, links={**placed.links, "part.traits": placed.links["part.habits"]})
 
-    text = told(refusal(world, world.combined(), stage.features), "DescriptionError")
+    text = told(refusal(world, doubled, stage.features), "DescriptionError")
 
-    assert "Feature group 'traits' gave columns that another one gives: visits (also of habits). Rename them." in text
+    assert "Feature group 'traits' gave columns that another one gives: visits (also of habits), amount (also of habits), " in text
+    assert text.endswith("Rename them.")
 
 
 # Entities
@@ -296,7 +300,7 @@ def test_a_population_with_an_entity_twice_is_refused_with_examples(world: World
     world.shop.code(**{"def customers(visits: DataFrame) -> DataFrame:\n    return visits.select(\"customer\").distinct()":
                        "def customers(visits: DataFrame) -> DataFrame:\n    return visits.select(\"customer\")"})  # fmt: skip
 
-    text = told(refusal(world, world.combined(), stage.features), "DataError")
+    text = told(refusal(world, world.coded(world.standing()), stage.features), "DataError")
 
     assert text.startswith("Population 'customers' of 2017-05 has ")
     assert "entities more than once, or null, such as customer " in text
@@ -307,7 +311,7 @@ def test_a_population_of_fractions_is_refused(world: World) -> None:
     world.shop.code(**{"def customers(visits: DataFrame) -> DataFrame:\n    return visits.select(\"customer\")":
                        "def customers(visits: DataFrame) -> DataFrame:\n    return visits.selectExpr(\"customer / 2 AS customer\")"})  # fmt: skip
 
-    text = told(refusal(world, world.combined(), stage.features), "DescriptionError")
+    text = told(refusal(world, world.coded(world.standing()), stage.features), "DescriptionError")
 
     assert "Population 'customers' gives customer as double; whole numbers or text are needed." in text
 
@@ -374,11 +378,11 @@ def test_features_that_are_not_published_train_nothing(world: World) -> None:
 
 
 def checked(world: World, checks: str) -> tuple[Receipt, Receipt]:
-    """The features of a period staged and audited with other checks: the two receipts."""
+    """The published features of 2017-05, audited once more with other checks: the receipts of stage and audit."""
     world.shop.code(**{"[gxe.ExpectColumnValuesToBeBetween(column=\"visits\", min_value=1)]": checks})
-    staged = world.shop.attempt(world.combined(), stage.features)
-    (placed,) = orders.audits(world.shop.home, {"2017-05": world.shop.home.receipts.uri(staged)})
-    return staged, world.shop.attempt(placed, audit.features)
+    uri = world.standing_receipt()
+    (placed,) = orders.audits(world.shop.home, {"2017-05": uri})
+    return world.shop.home.receipts.read(uri), world.shop.attempt(world.coded(placed), audit.features)
 
 
 def test_a_failed_check_blocks_the_publish_and_keeps_its_whole_report(world: World) -> None:
@@ -393,7 +397,7 @@ def test_a_failed_check_blocks_the_publish_and_keeps_its_whole_report(world: Wor
     text = str(failed)
     assert not audited.passed and "error" not in audited.facts
     assert text.startswith("shop features.audit 2017-05 did not pass its audit, nothing was published:\n")
-    assert "expect_column_values_to_be_between(column='visits', min_value=1000.0) failed: 61 of 61 rows (1e+02 %)" in text
+    assert "expect_column_values_to_be_between(column='visits', min_value=1000.0) failed: 61 of 61 rows (100 %)" in text
     assert text.count("\n- ") == 11 and text.endswith("- and 2 more: the full report is kept with the receipt")
     assert len(text) < 4000
     assert len(audited.findings) == 12
@@ -429,12 +433,20 @@ def test_a_check_of_a_column_that_is_not_there_says_that_it_could_not_be_run(wor
     assert "vists" in audited.findings[0].split("could not be run")[1]
 
 
+def test_a_failed_check_blocks_wherever_it_stands_among_the_others(world: World) -> None:
+    holds = "gxe.ExpectColumnValuesToBeBetween(column='visits', min_value=1)"
+    _, audited = checked(world, f"[gxe.ExpectColumnValuesToNotBeNull(column='band'), {holds}, {holds.replace('visits', 'amount')}]")
+
+    assert not audited.passed
+    (finding,) = audited.findings
+    assert finding.startswith("expect_column_values_to_not_be_null(column='band') failed: ")
+
+
 def test_a_section_of_checks_that_nobody_runs_is_refused(world: World) -> None:
     world.shop.code(**{'return {"features"': 'return {"feature"'})
-    staged = world.shop.attempt(world.combined(), stage.features)
-    (placed,) = orders.audits(world.shop.home, {"2017-05": world.shop.home.receipts.uri(staged)})
+    (placed,) = orders.audits(world.shop.home, {"2017-05": world.standing_receipt()})
 
-    text = told(refusal(world, placed, audit.features), "DescriptionError")
+    text = told(refusal(world, world.coded(placed), audit.features), "DescriptionError")
 
     assert "checks() has feature, allowed are features, predictions. Rename or remove it." in text
 

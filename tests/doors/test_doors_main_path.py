@@ -104,9 +104,22 @@ def test_scores_are_the_promoted_models_probabilities_of_the_published_features(
     assert set(found["order"]) == {world.shop.home.predictions.visible()["2017-07"].order}
 
 
-def test_the_second_start_of_a_retrain_writes_nothing_at_all(world: World) -> None:
+def test_the_second_start_of_a_retrain_looks_at_the_sources_and_makes_nothing(world: World) -> None:
+    before = world.shop.state()
+
     assert world.shop.retrain("2017-06") == world.old
-    assert world.changed() == []
+    assert world.shop.state() == before
+    assert {uri.split("/receipts/")[1].split("/")[0] for uri in world.changed() if "/receipts/" in uri} <= {"sources"}
+    assert not [uri for uri in world.changed() if "/models/" in uri or "/features/" in uri or "/promotions/" in uri]
+
+
+def test_the_second_start_of_a_retrain_keeps_the_gates_verdict_although_nothing_gains_on_itself(world: World) -> None:
+    world.shop.describe(gate=Gate(metric="roc_auc", min_gain=0.01))
+
+    decided = world.shop.gate("2017-06", world.old)
+
+    assert decided.passed
+    assert world.shop.home.receipts.uri(decided) == world.shop.home.log().entries[0].gate
 
 
 def test_the_second_start_of_a_score_gives_the_same_receipt_and_writes_nothing_at_all(world: World) -> None:

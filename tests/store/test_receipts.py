@@ -148,7 +148,7 @@ def test_a_receipt_that_came_between_our_look_and_our_write_is_adopted(receipts:
     winner = receipt(content="theirs")
 
     class Late(Receipts):
-        def find(self, order: object) -> None:  # type: ignore[override]
+        def find(self, order: object) -> None:  # type: ignore[override]  # noqa: ARG002
             receipts.keep(winner)
 
     assert Late(receipts.objects, receipts.layout).keep(receipt(content="ours")) == winner

@@ -96,7 +96,8 @@ def _severity(result: Any) -> str:
 def sentence(result: Mapping[str, Any]) -> str:
     """One failed expectation in plain words, with what was expected, what was found and up to five values."""
     config, found = result["expectation_config"], result.get("result") or {}
-    wanted = ", ".join(f"{key}={value!r}" for key, value in config["kwargs"].items() if key != "batch_id" and value is not None)
+    asked = {key: value for key, value in config["kwargs"].items() if key != "batch_id" and value is not None}
+    wanted = ", ".join(f"{key}={repr(value)[:LONGEST]}" for key, value in asked.items())
     told = result.get("exception_info") or {}
     errors = [item.get("exception_message") for item in told.values() if isinstance(item, Mapping)] or [
         told.get("exception_message")

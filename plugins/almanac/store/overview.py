@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
+from almanac.core.pipeline import Pipeline
 from almanac.core.promotions import Log
 from almanac.core.receipts import Door, Receipt, Thing
 from almanac.store.home import Home
@@ -52,7 +54,7 @@ def versions(home: Home) -> list[VersionRow]:
                 metrics=manifest.metrics,
                 decision=f"{verdict}, promoted by hand" if by_hand else verdict,
                 reasons=gate.findings if gate else (),
-                in_force=tuple(spans(log, name)),
+                in_force=tuple(spans(log, name, home.receipts.description(manifest.description))),
                 withdrawn=name in log.withdrawn,
             )
         )
@@ -76,13 +78,16 @@ def _position(receipt: Receipt) -> int:
     return int(receipt.facts["decision"]["position"])
 
 
-def spans(log: Log, version: str) -> list[str]:
-    """The periods that a version is in force for, in words."""
-    standing = list(log.assignments().items())
+def spans(log: Log, version: str, pipeline: Pipeline) -> list[str]:
+    """The periods that a version is in force for, in words: `2017-08`, `2017-09 to 2017-11`, `from 2017-12`."""
+    changes = [(effective, held) for effective, held in log.assignments().items()]
+    kept = [change for before, change in pairwise([("", None), *changes]) if before[1] != change[1]]
     found = []
-    for (effective, held), following in zip(standing, [*standing[1:], None], strict=True):
-        if held == version:
-            found.append(f"from {effective}" if following is None else f"{effective} until {following[0]}")
+    for (effective, held), following in zip(kept, [*kept[1:], None], strict=True):
+        if held != version:
+            continue
+        last = pipeline.period(following[0]).plus(-1).key if following else None
+        found.append(f"from {effective}" if last is None else effective if last == effective else f"{effective} to {last}")
     return found
 
 
