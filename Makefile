@@ -8,7 +8,7 @@ STATE := .almanac
 .PHONY: help demo test test-fast check lock clean
 
 help:  ## what can be made
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/demo.stamp  ## the main job on real data, and the Airflow UI; KEEP=no ends when it is done
 	@$(BIN)/python -m demo --folder $(STATE) --keep $(KEEP)
@@ -34,7 +34,8 @@ lock: $(VENV)/dev.stamp  ## pin requirements*.in anew, for every supported Pytho
 clean:  ## stop what a demo left running and remove its state
 	@if [ -d $(STATE) ] && [ -x $(BIN)/python ]; then \
 		$(BIN)/python -c "from pathlib import Path; from demo.processes import stop_leftovers; \
-[stop_leftovers(Path('$(STATE)') / part) for part in ('airflow', 'store')]"; fi
+[stop_leftovers(Path('$(STATE)') / part) for part in ('airflow', 'store')]" || \
+		{ echo "A demo is running in $(STATE). End it with Ctrl-C, then make clean."; exit 1; }; fi
 	rm -rf $(STATE)
 
 $(VENV)/demo.stamp: requirements.txt requirements-demo.txt pyproject.toml

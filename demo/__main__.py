@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
 
 from demo import java, landing, scheduler, seaweed, spark_conf
+from demo.processes import InUse
 from demo.scheduler import NotUp
 from demo.story import DAGS, PIPELINE, Astray, Story
 
@@ -27,14 +28,15 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path(".almanac"), help="where all state is kept (default: %(default)s)")
     parser.add_argument("--keep", choices=("yes", "no"), default="yes", help="stay up until Ctrl-C (default: %(default)s)")
     asked = parser.parse_args()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     console = Console(width=None if sys.stdout.isatty() else 180, highlight=False)
     try:
         return _play(asked.folder.resolve(), asked.keep == "yes", console)
     except KeyboardInterrupt:
         console.print("\nStopped. `make demo` goes on from here, `make clean` removes everything.")
         return 130
-    except (NotUp, seaweed.NotStarted, Astray) as error:
+    except (NotUp, seaweed.NotStarted, java.NoJava, InUse, Astray) as error:
         console.print(f"\n{error}", style="red", markup=False)
         return 1
 
@@ -44,19 +46,18 @@ def _play(folder: Path, keep: bool, console: Console) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     with ExitStack() as running:
-        console.print("Java and Spark ...")
-        spark = spark_conf.environment(folder / "spark", java.java_home(folder / "java"))
         console.print("An S3 server with keys of its own ...")
         store = seaweed.start(folder / "store")
         running.callback(store.stop)
-        # The files are put while Airflow starts: the two need each other only later.
-        delivery = threading.Thread(target=landing.deliver, args=(store,), daemon=True)
-        delivery.start()
-        console.print("Airflow: scheduler, DAG processor and API server ...")
-        airflow, environment = scheduler.start(folder / "airflow", store, spark)
+        # The data are delivered and Spark is prepared while Airflow makes its database.
+        pool = running.enter_context(ThreadPoolExecutor())
+        delivered = pool.submit(landing.deliver, store)
+        spark = pool.submit(_spark, folder)
+        console.print("Data, Java and Spark; Airflow's database, scheduler, DAG processor and API server ...")
+        airflow, environment = scheduler.start(folder / "airflow", store, spark.result)
         running.callback(airflow.stop)
         airflow.wait_for_dags(DAGS)
-        delivery.join()
+        delivered.result()
         console.print(f"Everything is up after {time.monotonic() - began:.0f} s. The UI: {airflow.address}")
         story = Story(airflow, store, environment, console, folder / "story.json")
         story.tell()
@@ -69,6 +70,10 @@ def _play(folder: Path, keep: bool, console: Console) -> int:
             while True:
                 time.sleep(3600)
     return 0
+
+
+def _spark(folder: Path) -> dict[str, str]:
+    return spark_conf.environment(folder / "spark", java.java_home(folder / "java"))
 
 
 def _interrupt(_signal: int, _frame: object) -> None:

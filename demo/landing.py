@@ -29,7 +29,7 @@ SEED = 2017
 
 
 def deliver(store: Store) -> int:
-    """Puts every file that is not there yet; gives how many were put."""
+    """Puts every file that is not there yet; gives how many were put. What lies there stays, the fault of the story too."""
     files = {day_key(day): rows for day, rows in days().items()}
     files.update({f"{PREFIX}/{name}/part-0.parquet": _plain(name) for name in TABLES})
     return _put(store, files, _present(store))

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,6 +129,10 @@ def environment(folder: Path, store: Store, spark: Mapping[str, str], port: int)
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder / 'airflow.db'}",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
         "AIRFLOW__SCHEDULER__MAX_TIS_PER_QUERY": "16",
+        # What a killed demo left running is seen soon after the next start, and tried again.
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
@@ -142,8 +146,10 @@ def environment(folder: Path, store: Store, spark: Mapping[str, str], port: int)
     }
 
 
-def start(folder: Path, store: Store, spark: Mapping[str, str]) -> tuple[Airflow, dict[str, str]]:
+def start(folder: Path, store: Store, spark: Callable[[], Mapping[str, str]]) -> tuple[Airflow, dict[str, str]]:
     """Starts Airflow over a home of its own, or again over the one that is there. Gives it when it is healthy.
+
+    `spark` gives the variables of Spark; it is asked after the database is made, so that the two can be prepared at once.
 
     Raises:
         NotUp: it did not come up; the text holds the end of its logs.
@@ -152,11 +158,12 @@ def start(folder: Path, store: Store, spark: Mapping[str, str]) -> tuple[Airflow
     folder.chmod(0o700)
     stop_leftovers(folder)
     port = _free_port()
-    env = environment(folder, store, spark, port)
+    env = environment(folder, store, {}, port)
     password = _secret(folder / "password")
     logins = {USER: password, "viewer": _secret(folder / "viewer")}
     (folder / "simple_auth_manager_passwords.json.generated").write_text(json.dumps(logins))
     _prepare(folder, env)
+    env = environment(folder, store, spark(), port)
     sessions: list[Session] = []
     airflow = Airflow(f"http://127.0.0.1:{port}", password, sessions)
     try:

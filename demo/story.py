@@ -58,7 +58,8 @@ class Story:
         self.chapter("The gate said no. The feed is repaired, but a person promotes the version all the same.")
         self.once("repair", lambda: landing.repair(self.store, *FAULT))
         bad = self.version_of("2017-09")
-        self.once("promise", lambda: self.almanac("promote", PIPELINE, bad, "--reason", PROMISE))
+        if bad not in self.promoted():
+            self.almanac("promote", PIPELINE, bad, "--reason", PROMISE)
         self.chapter("October is scored by it.")
         self.run(score("2017-10"))
         self.once("plan", lambda: self.almanac("rollback", PIPELINE, "--dry-run"))
@@ -106,14 +107,19 @@ class Story:
     def versions(self) -> list[dict[str, Any]]:
         return list(json.loads(self._ask("versions", PIPELINE, "--json")))
 
+    def history(self) -> list[dict[str, Any]]:
+        return list(json.loads(self._ask("history", PIPELINE, "--json")))
+
+    def promoted(self) -> set[str]:
+        return {str(entry["version"]) for entry in self.history()}
+
     def version_of(self, period: str) -> str:
         return str(next(row["version"] for row in self.versions() if row["period"] == period))
 
     def expect_promoted(self, period: str, wanted: bool) -> None:
         version = self.version_of(period)
-        promoted = {entry["version"] for entry in json.loads(self._ask("history", PIPELINE, "--json"))}
-        noted = self.notes.exists() and "promise" in json.loads(self.notes.read_text())
-        if (version in promoted) != wanted and not noted:
+        gates = [entry["verdict"] for entry in self.history() if entry["version"] == version and entry["action"] == "promote"]
+        if ("promote" in gates) != wanted:
             raise Astray(f"Version {version} was {'not ' if wanted else ''}promoted, which the story did not foresee.")
 
     def expect_repaired(self, bad: str) -> None:

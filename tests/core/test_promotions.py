@@ -67,6 +67,10 @@ def test_a_rollback_that_withdraws_puts_its_version_wherever_the_other_stood() -
     assert log.champion == "B"
 
 
+def test_a_withdrawn_version_is_in_force_for_nothing_whatever_effective_period_its_entry_names() -> None:
+    assert in_force(roll_back(promoted(THREE), "A", "2017-09")) == "...ABAAAAAAA"
+
+
 def test_a_rollback_may_go_to_an_older_version_than_the_previous_one() -> None:
     log = roll_back(promoted(THREE), "A", "2017-06")
 
@@ -176,6 +180,10 @@ def test_before_a_backfilled_version_is_what_held_its_period_and_not_the_champio
     log = promote(promoted((("A", "2017-04"), ("C", "2017-09"))), "B", "2017-06")
 
     assert log.before("B") == "A"
+
+
+def test_before_a_version_that_was_retrained_for_the_same_period_is_the_one_it_took_over_from() -> None:
+    assert promote(promoted(THREE), "D", "2017-06").before("D") == "C"
 
 
 def test_before_a_version_is_nothing_that_was_withdrawn() -> None:

@@ -103,10 +103,10 @@ def test_periods_without_withdrawal_are_refused_because_nothing_is_scored_again(
 
 
 def test_gate_decisions_taken_against_the_bad_version_are_tainted() -> None:
-    log = promoted(THREE)
-    log = promote(log, "D", "2017-06", gate="s3://almanac/gate-4")  # gated against C, and later withdrawn itself
-    log = promote(log, "E", "2017-06")  # by hand: no gate looked at anything
-    log = roll_back(roll_back(log, "D", "2017-06"), "C", "2017-06")
+    log = promote(promoted(THREE), "D", "2017-06", gate="s3://almanac/gate-4")  # gated against C
+    log = roll_back(log, "C", "2017-06")
+    log = roll_back(promote(log, "E", "2017-07"), "C", "2017-07")  # by hand: no gate looked at anything
+    log = promote(log, "F", "2017-05", gate="s3://almanac/gate-8")  # a backfill, gated against B
 
     assert log.champion == "C"
     assert planned(log, to="B").tainted == (4,)

@@ -20,11 +20,12 @@ pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.store, pytest.
 def story(tmp_path_factory: pytest.TempPathFactory):
     """Everything that `make demo` starts, in a folder of its own."""
     folder = tmp_path_factory.mktemp("demo")
-    spark = spark_conf.environment(folder / "spark", java.java_home(folder / "java"))
     store = seaweed.start(folder / "store")
     try:
         landing.deliver(store)
-        airflow, environment = scheduler.start(folder / "airflow", store, spark)
+        airflow, environment = scheduler.start(
+            folder / "airflow", store, lambda: spark_conf.environment(folder / "spark", java.java_home(folder / "java"))
+        )
         try:
             airflow.wait_for_dags(DAGS)
             yield Story(airflow, store, environment, Console(file=io.StringIO(), width=180), folder / "story.json")

@@ -148,7 +148,7 @@ class Log:
         """
         for entry in self.entries:
             if entry.version == version:
-                older = [name for name in self._held_before(entry) if name not in self.withdrawn and name != version]
+                older = [name for name in self._held_before(entry) if name not in self.withdrawn]
                 if older:
                     return older[-1]
                 break

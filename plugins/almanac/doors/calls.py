@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from almanac.core.sources import Cut, Pin, cut_for_features
 from almanac.doors import job
 from almanac.doors.job import Work
 from almanac.doors.pin import pinned
-from almanac.errors import AlmanacError, DescriptionError
+from almanac.errors import AlmanacError, DescriptionError, SourceError, StoreError
 from almanac.store.objects import Objects
 from almanac.store.sources import check_unchanged
 
@@ -56,8 +57,28 @@ def ask(work: Work, part: Part, cut: Mapping[str, Cut], period: str) -> DataFram
     return found
 
 
-def check_sources(work: Work, cut: Mapping[str, Cut]) -> None:
-    """The files that were read are still those that were pinned. Raises: SourceError."""
+@contextlib.contextmanager
+def reading(work: Work, cut: Mapping[str, Cut]) -> Iterator[None]:
+    """The files that are read inside are at the end still those that were pinned. Where they are not, reading may have
+    failed of it, in whatever words: then that is told.
+
+    Raises:
+        SourceError: one was replaced or removed.
+    """
+    try:
+        yield
+    except StoreError:
+        raise
+    except Exception as error:
+        try:
+            _check_sources(work, cut)
+        except SourceError as changed:
+            raise changed from error
+        raise
+    _check_sources(work, cut)
+
+
+def _check_sources(work: Work, cut: Mapping[str, Cut]) -> None:
     pins = _pins(work, cut)
     for name, part in cut.items():
         check_unchanged(work.home.objects, pins[name], pins[name].within(part))

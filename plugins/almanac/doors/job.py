@@ -164,7 +164,7 @@ def carry_out(home: Home, placed: Placed, carry: Carry, bench: Bench, witness: W
             passed=False,
             witness=dataclasses.replace(began, ended=datetime.now(UTC)),
             findings=(plain(error),),
-            facts={"error": type(error).__name__},
+            facts={"error": (_raised_in_a_task(error) or (type(error).__name__,))[0]},
         )
     return home.receipts.keep(receipt)
 
@@ -185,7 +185,8 @@ def _pickled_by_value(module: ModuleType) -> Iterator[None]:
     try:
         yield
     finally:
-        cloudpickle.unregister_pickle_by_value(module)  # type: ignore[no-untyped-call]
+        with contextlib.suppress(ValueError):  # not registered any more
+            cloudpickle.unregister_pickle_by_value(module)  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager

@@ -39,14 +39,14 @@ def _group(work: Work) -> Receipt:
 
     pipeline, order = work.pipeline, work.order
     part = pipeline.group(order.part)
-    frame = rooms.shaped(calls.given(work, part), pipeline.entity, part.name)
-    schema = rooms.arrow_schema(frame)
-    written = arrow.write(frame, work.home.layout.part(order.digest, uuid.uuid4().hex), part.name, schema)
+    with calls.reading(work, calls.cuts(work, part)):
+        frame = rooms.shaped(calls.given(work, part), pipeline.entity, part.name)
+        schema = rooms.arrow_schema(frame)
+        written = arrow.write(frame, work.home.layout.part(order.digest, uuid.uuid4().hex), part.name, schema)
     if written.outputs:
         rooms.check_unique(
             rooms.of_files(work.bench.spark, written.outputs, [pipeline.entity]), pipeline.entity, f"Feature group {part.name!r}"
         )
-    calls.check_sources(work, calls.cuts(work, part))
     facts = {"rows": written.rows, "schema": {field.name: str(field.type) for field in schema}}
     return work.receipt(content=written.sums.digest, outputs=written.outputs, facts=facts)
 
@@ -57,30 +57,38 @@ def _combine(work: Work) -> Receipt:
 
     pipeline, order, home = work.pipeline, work.order, work.home
     people = pipeline.population
-    spine, entities = rooms.population(calls.given(work, people), pipeline.entity, people.name, order.period)
-    if not rooms.is_entity_type(spine, pipeline.entity):
-        kind = spine.schema[pipeline.entity].dataType.simpleString()
-        raise DescriptionError(f"Population {people.name!r} gives {pipeline.entity} as {kind}; whole numbers or text are needed.")
-    parts = {group.name: work.linked(f"part.{group.name}") for group in pipeline.features}
-    frames = {
-        name: rooms.of_files(work.bench.spark, receipt.outputs) if receipt.outputs else _empty(work, receipt)
-        for name, receipt in parts.items()
-    }
-    combined = rooms.combine(spine, frames, pipeline.entity).sortWithinPartitions(pipeline.entity)
-    schema = rooms.arrow_schema(combined)
-    table = home.features(order.description)
-    table.create(schema)
-    folder, stem = f"{table.uri}/{staged_file(order.period, order.digest, '')}".removesuffix("-.parquet").rsplit("/", 1)
-    written = _named(arrow.write(combined, folder, stem, schema), order.period)
-    spine.unpersist()
+    with calls.reading(work, calls.cuts(work, people)):
+        spine, entities = rooms.population(calls.given(work, people), pipeline.entity, people.name, order.period)
+        if not rooms.is_entity_type(spine, pipeline.entity):
+            kind = spine.schema[pipeline.entity].dataType.simpleString()
+            raise DescriptionError(
+                f"Population {people.name!r} gives {pipeline.entity} as {kind}; whole numbers or text are needed."
+            )
+        combined = rooms.combine(spine, _parts(work), pipeline.entity).sortWithinPartitions(pipeline.entity)
+        schema = rooms.arrow_schema(combined)
+        table = home.features(order.description)
+        table.create(schema)
+        folder, stem = f"{table.uri}/{staged_file(order.period, order.digest, '')}".removesuffix("-.parquet").rsplit("/", 1)
+        written = _named(arrow.write(combined, folder, stem, schema), order.period)
+        spine.unpersist()
     if written[1].rows != entities:
         raise DataError(
             f"Features of {order.period} have {written[1].rows} rows for {entities} entities: entities in must equal entities "
             "out. A source gave another answer when it was read again; start the run again."
         )
-    calls.check_sources(work, calls.cuts(work, people))
     facts = {"rows": entities, "features": [name for name in schema.names if name != pipeline.entity]}
     return work.receipt(content=written[1].digest, outputs=written[0], facts=facts)
+
+
+def _parts(work: Work) -> dict[str, DataFrame]:
+    """What the groups gave, by name."""
+    from almanac.spark import features as rooms
+
+    receipts = {group.name: work.linked(f"part.{group.name}") for group in work.pipeline.features}
+    return {
+        name: rooms.of_files(work.bench.spark, receipt.outputs) if receipt.outputs else _empty(work, receipt)
+        for name, receipt in receipts.items()
+    }
 
 
 def _named(written: Any, period: str) -> tuple[list[Output], Any]:
@@ -157,8 +165,8 @@ def _labelled(work: Work, period: str, published: Receipt) -> pd.DataFrame:
     known = pipeline.period(work.order.period).as_of
     as_of = pipeline.period(period).as_of
     cuts = {name: cut_for_label(pipeline.sources[name], as_of, label.horizon, known) for name in label.reads}
-    labels = calls.ask(work, label, cuts, period).toPandas()
-    calls.check_sources(work, cuts)
+    with calls.reading(work, cuts):
+        labels = calls.ask(work, label, cuts, period).toPandas()
     joined = training.label_rows(entities, labels, pipeline.entity, label.absent, label.name)
     return joined.assign(**{training.SNAPSHOT: period})
 

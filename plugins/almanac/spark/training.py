@@ -53,7 +53,7 @@ def label_rows(entities: pd.DataFrame, labels: pd.DataFrame, entity: str, absent
     doubled = labels.loc[labels[entity].duplicated(), entity].unique()
     if len(doubled):
         raise DataError(f"Function {function!r} labels {entity} {examples(doubled)} more than once. One row an entity is needed.")
-    if strange := sorted(set(labels[LABEL].unique()) - {0, 1}):
+    if strange := sorted(set(labels[LABEL].unique()) - {0, 1}, key=str):
         raise DescriptionError(f"Function {function!r} gave the label {examples(strange)}, allowed are 0 and 1.")
     joined = entities.merge(labels[[entity, LABEL]], on=entity, how="left", validate="one_to_one")
     if absent is None and joined[LABEL].isna().any():

@@ -7,6 +7,7 @@ that carries `Transaction("period/P", fence + 1)`: two publishers of one period 
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from almanac.errors import Conflict, StoreError
 PARTITION = "period"
 # Staged files must survive a checkpoint's clean-up of the log for as long as a rollback may look back.
 RETENTION = {"delta.logRetentionDuration": "interval 3650 days"}
+
+ATTEMPTS_BESIDE_OTHERS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,16 +63,23 @@ class Table:
             schema = Schema.from_arrow(pa.schema([*columns, pa.field(PARTITION, pa.string())]))
             try:
                 create_table_with_add_actions(
-                    self.uri, schema, [], mode="ignore", partition_by=[PARTITION], configuration=RETENTION
+                    self.uri,
+                    schema,
+                    [],
+                    mode="ignore",
+                    partition_by=[PARTITION],
+                    configuration=RETENTION,
+                    # Tried again, it would create the table once more on top of the one that came first.
+                    commit_properties=CommitProperties(max_commit_retries=0),
                 )
             except DeltaError as error:
                 if self._open() is None:
-                    raise StoreError(f"{self.uri}: the table could not be created: {error}") from error
+                    raise StoreError(f"{self.uri}: the table could not be created: {_first_line(error)}") from error
 
     def fence(self, period: str) -> int:
         """How often a period has been published."""
         table = self._open()
-        return 0 if table is None else table.transaction_version(_app(period)) or 0
+        return 0 if table is None else _fence(table, period)
 
     def visible(self) -> dict[str, Visible]:
         """What readers see: period to files, in the order of periods."""
@@ -87,28 +97,30 @@ class Table:
 
         Raises:
             Conflict: the period was published by somebody else since its fence was read; nothing of ours is visible.
+            StoreError: the commit failed, or met commits of other periods too often; nothing of ours is visible.
         """
-        table = self._open()
-        if table is None:
-            raise StoreError(f"{self.uri}: there is no such table. It is made when a period is staged; stage it again.")
-        if self.fence(period) != fence:
-            raise Conflict(_beaten(self.uri, period))
-        try:
-            table.create_write_transaction(
-                [_action(period, output) for output in files],
-                "overwrite",
-                table.schema(),
-                [PARTITION],
-                partition_filters=[(PARTITION, "=", period)],
-                commit_properties=CommitProperties(
-                    custom_metadata=dict(metadata), app_transactions=[Transaction(_app(period), fence + 1)]
-                ),
-                post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),
-            )
-        except CommitFailedError as error:
-            raise Conflict(_beaten(self.uri, period)) from error
-        except DeltaError as error:
-            raise StoreError(f"{self.uri}: the commit of {period} failed: {error}. Nothing became visible; try again.") from error
+        met: CommitFailedError | None = None
+        for attempt in range(ATTEMPTS_BESIDE_OTHERS):
+            table = self._open()
+            if table is None:
+                raise StoreError(f"{self.uri}: there is no such table. It is made when a period is staged; stage it again.")
+            if _fence(table, period) != fence:
+                raise Conflict(_beaten(self.uri, period))
+            try:
+                _replace(table, period, files, fence, metadata)
+                return
+            except CommitFailedError as error:
+                met = error
+                # Delta takes a commit that replaced another period for one that concerns ours. The fence knows better.
+                time.sleep(random.uniform(0, 0.02 * (1 + attempt)))
+            except DeltaError as error:
+                raise StoreError(
+                    f"{self.uri}: the commit of {period} failed: {_first_line(error)}. Nothing became visible; try again."
+                ) from error
+        raise StoreError(
+            f"{self.uri}: {ATTEMPTS_BESIDE_OTHERS} commits of {period} in a row met commits of other periods. "
+            "Nothing became visible; try again when fewer runs publish at a time."
+        ) from met
 
     def commit_of(self, order: str) -> Commit | None:
         """The commit that carried a publish order, if there is one."""
@@ -128,11 +140,31 @@ class Table:
         except TableNotFoundError:
             return None
         except (DeltaError, OSError) as error:
-            raise StoreError(f"{self.uri}: the table cannot be read: {error}. Check the store and its credentials.") from error
+            raise StoreError(
+                f"{self.uri}: the table cannot be read: {_first_line(error)}. Check the store and its credentials."
+            ) from error
 
 
 def _app(period: str) -> str:
     return f"{PARTITION}/{period}"
+
+
+def _fence(table: DeltaTable, period: str) -> int:
+    return table.transaction_version(_app(period)) or 0
+
+
+def _replace(table: DeltaTable, period: str, files: Sequence[Output], fence: int, metadata: Mapping[str, str]) -> None:
+    table.create_write_transaction(
+        [_action(period, output) for output in files],
+        "overwrite",
+        table.schema(),
+        [PARTITION],
+        partition_filters=[(PARTITION, "=", period)],
+        commit_properties=CommitProperties(
+            custom_metadata=dict(metadata), app_transactions=[Transaction(_app(period), fence + 1)]
+        ),
+        post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),
+    )
 
 
 def _action(period: str, output: Output) -> AddAction:
@@ -166,6 +198,11 @@ def _commits(table: DeltaTable) -> list[Commit]:
         )
         for item in table.history()
     ]
+
+
+def _first_line(error: Exception) -> str:
+    """A text of deltalake without the backtrace of its Rust."""
+    return str(error).strip().splitlines()[0].rstrip(".")
 
 
 def _beaten(uri: str, period: str) -> str:
