@@ -4,4 +4,4 @@ from almanac.doors import stage
 from almanac.doors.job import main
 
 if __name__ == "__main__":
-    main(stage.champion)
+    main(stage.champion, spark=False)

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib import metadata
@@ -44,12 +45,23 @@ class Bench:
 
     def __init__(self, name: str, session: SparkSession | None = None) -> None:
         self.name, self._session = name, session
+        self._starting: Future[SparkSession] | None = None
+
+    def begin(self) -> None:
+        """Lets the session start in the background, while this process imports what else it needs: most of a start is the
+        JVM's work.
+        """
+        # Imported here and not in the thread: two threads that import one package at once can see half of it.
+        from pyspark.sql import SparkSession
+
+        builder = SparkSession.builder.appName(f"almanac {self.name}")
+        self._starting = ThreadPoolExecutor(1, "spark").submit(builder.getOrCreate)
 
     @cached_property
     def spark(self) -> SparkSession:
-        from pyspark.sql import SparkSession
-
-        session = self._session or SparkSession.builder.appName(f"almanac {self.name}").getOrCreate()
+        if self._session is None and self._starting is None:
+            self.begin()
+        session = self._session or self._starting.result()  # type: ignore[union-attr]  # begun above
         session.conf.set("spark.sql.session.timeZone", "UTC")
         return session
 
@@ -116,8 +128,11 @@ class Work:
 Carry = Callable[[Work], Receipt]
 
 
-def main(carry: Carry, arguments: Sequence[str] | None = None) -> None:
-    """Carries out orders and keeps their receipts. Exits with 1 when one did not pass; the others are still done."""
+def main(carry: Carry, arguments: Sequence[str] | None = None, *, spark: bool = True) -> None:
+    """Carries out orders and keeps their receipts. Exits with 1 when one did not pass; the others are still done.
+
+    `spark` says whether the door needs a Spark session, which is then begun at once.
+    """
     parser = argparse.ArgumentParser(description="Carries out Almanac orders: a step that spark-submit starts.")
     parser.add_argument("orders", nargs="+", metavar="ORDER_URI", help="s3://.../orders/DIGEST.json")
     parser.add_argument("--witness", default="{}", help="who asks, as JSON: dag, run, task, attempt, actor")
@@ -125,6 +140,8 @@ def main(carry: Carry, arguments: Sequence[str] | None = None) -> None:
     witness = decode(Witness, {**json.loads(asked.witness), "environment": environment_digest(), "commit": commit()})
     root = Settings.from_environment().root
     bench = Bench(Path(sys.argv[0]).stem)
+    if spark:
+        bench.begin()
     objects = Objects()
     failed = False
     for number, uri in enumerate(asked.orders, start=1):
