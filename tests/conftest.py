@@ -13,6 +13,7 @@ import pytest
 from almanac.store.objects import Objects
 from demo import java, seaweed
 from tests.shop import Shop
+from tests.world import World
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +62,19 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
 def shop(store: seaweed.Store, root: str, spark: object) -> Shop:
     """The small pipeline with its data delivered."""
     return Shop.open(root, spark)
+
+
+@pytest.fixture(scope="session")
+def made(store: seaweed.Store, spark: object) -> World:
+    """One world for all tests of doors and of what reads them."""
+    return World.make(f"s3://almanac/{uuid.uuid4().hex}", spark)
+
+
+@pytest.fixture
+def world(made: World) -> Iterator[World]:
+    """A shop that has been at work, restored after the test."""
+    yield made.restored()
+    made.restored()
 
 
 @pytest.fixture(scope="session")
