@@ -18,30 +18,14 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from almanac.core.receipts import Placed
-from almanac.errors import AccessRefused, IntegrityError, NotFound, StoreError, Unfit, Unreachable
-from almanac.store.objects import Objects, record, verified
+from almanac.errors import AccessRefused, NotFound, StoreError, Unreachable
+from almanac.store.objects import Objects
 from demo import seaweed
+from tests.clients import Client, quick
 
 pytestmark = pytest.mark.store
 
 WRITERS = 8
-
-
-class Client:
-    """The real client, of which one verb is done otherwise."""
-
-    def __init__(self, real: Any, **otherwise: Callable[..., Any]) -> None:
-        self._real, self._otherwise = real, otherwise
-
-    def __getattr__(self, name: str) -> Any:
-        return self._otherwise.get(name) or getattr(self._real, name)
-
-
-def quick(**given: Any) -> Any:
-    """A client that does not try again and does not wait."""
-    config = Config(retries={"total_max_attempts": 1}, connect_timeout=1, read_timeout=5)
-    return boto3.session.Session().client("s3", config=config, **given)
 
 
 @contextmanager
@@ -323,55 +307,3 @@ def test_any_other_refusal_tells_its_status_and_code(root: str, store: seaweed.S
     assert str(refused.value) == (
         f"{root}/a: the store answered 503 SlowDown. Nothing was changed; try again or ask who runs it."
     )
-
-
-# --- whether a store is fit ---
-
-
-def test_a_store_with_conditional_writes_is_fit_and_nothing_is_left_of_the_probe(objects: Objects, root: str) -> None:
-    objects.probe(root)
-    objects.probe(f"{root}/")
-
-    assert list(objects.walk(f"{root}/")) == []
-
-
-def test_a_store_that_overwrites_all_the_same_is_unfit_and_nothing_is_left_of_the_probe(objects: Objects, root: str) -> None:
-    """A server that does not know If-None-Match ignores it: as the real one does when it is not sent."""
-    real = quick()
-
-    def put_object(**asked: Any) -> Any:
-        assert asked.pop("IfNoneMatch") == "*"
-        return real.put_object(**asked)
-
-    with pytest.raises(Unfit) as refused:
-        Objects(Client(real, put_object=put_object)).probe(root)
-
-    assert str(refused.value) == (
-        f"The store of {root} accepted a conditional write (If-None-Match: *) over an object that exists, so two writers "
-        "could both win. Almanac needs AWS S3 or a server that answers 412, such as SeaweedFS; point ALMANAC_ROOT to one."
-    )
-    assert list(objects.walk(f"{root}/")) == []
-
-
-# --- bytes and what they promise ---
-
-
-def test_bytes_are_given_when_their_digest_holds_and_refused_when_not() -> None:
-    promised = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
-
-    assert verified(b"foo", promised, "s3://almanac/a") == b"foo"
-    with pytest.raises(IntegrityError) as refused:
-        verified(b"bar", promised, "s3://almanac/a")
-    assert str(refused.value) == (
-        "s3://almanac/a: found bytes with SHA-256 fcde2b2edba56bf4..., 2c26b46b68ffc68f... was written. The file was "
-        "altered; it is not used. Restore it from the bucket's versions, or make it again."
-    )
-
-
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[]", b"{}", b'{"order": 3}', b'{"order": {}, "more": 1}'])
-def test_bytes_that_are_no_record_are_refused_by_name(body: bytes) -> None:
-    with pytest.raises(IntegrityError) as refused:
-        record(Placed, body, "s3://almanac/a")
-
-    assert str(refused.value).startswith("s3://almanac/a: found bytes that are no Placed (")
-    assert str(refused.value).endswith("Restore it from the bucket's versions, or use the Almanac that wrote it.")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import threading
 import uuid
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -21,6 +19,7 @@ from almanac.core.receipts import Output
 from almanac.errors import Conflict, StoreError
 from almanac.store.objects import Objects
 from almanac.store.tables import Table, Visible
+from tests.threads import at_one_moment
 
 pytestmark = pytest.mark.store
 
@@ -83,22 +82,6 @@ def rows(table: Table) -> list[tuple[str, int, str]]:
     """What any reader of Delta tables sees."""
     read = DeltaTable(table.uri).to_pyarrow_table().to_pylist()
     return sorted((row["period"], row["customer"], row["model_version"]) for row in read)
-
-
-def at_one_moment(*works: Callable[[], None]) -> list[Exception | None]:
-    """Runs works at one moment; what each raised, or None."""
-    start = threading.Barrier(len(works))
-
-    def run(work: Callable[[], None]) -> Exception | None:
-        start.wait()
-        try:
-            work()
-        except Exception as error:
-            return error
-        return None
-
-    with ThreadPoolExecutor(len(works)) as pool:
-        return list(pool.map(run, works))
 
 
 # --- making a table ---
