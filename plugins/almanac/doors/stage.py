@@ -6,6 +6,7 @@ import io
 import json
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -15,12 +16,13 @@ from almanac.core.canonical import digest, encode, sha256
 from almanac.core.functions import function_of
 from almanac.core.gate import Comparison
 from almanac.core.layout import staged_file, version_id
-from almanac.core.receipts import Door, Output, Receipt, Thing, admit
+from almanac.core.receipts import Door, Order, Output, Receipt, Thing, admit
 from almanac.core.sources import cut_for_label
 from almanac.core.window import check_classes
 from almanac.doors import calls, job
 from almanac.doors.job import Work
 from almanac.errors import DataError, DescriptionError
+from almanac.store.tables import Table
 from almanac.store.versions import Manifest
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ def _combine(work: Work) -> Receipt:
         schema = rooms.arrow_schema(combined)
         table = home.features(order.description)
         table.create(schema)
-        folder, stem = f"{table.uri}/{staged_file(order.period, order.digest, '')}".removesuffix("-.parquet").rsplit("/", 1)
+        folder, stem = _staging(table, order)
         written = _named(arrow.write(combined, folder, stem, schema), order.period)
         spine.unpersist()
     if written[1].rows != entities:
@@ -93,11 +95,13 @@ def _parts(work: Work) -> dict[str, DataFrame]:
 
 def _named(written: Any, period: str) -> tuple[list[Output], Any]:
     """The files of a write under their paths within the table."""
-    return [Output(**{**_fields(output), "name": f"period={period}/{output.name}"}) for output in written.outputs], written.sums
+    return [replace(output, name=f"period={period}/{output.name}") for output in written.outputs], written.sums
 
 
-def _fields(output: Output) -> dict[str, Any]:
-    return {name: getattr(output, name) for name in Output.__slots__}
+def _staging(table: Table, order: Order) -> tuple[str, str]:
+    """The folder within a table, and the beginning of a file's name, under which an order stages."""
+    folder, stem = f"{table.uri}/{staged_file(order.period, order.digest, '')}".removesuffix("-.parquet").rsplit("/", 1)
+    return folder, stem
 
 
 def _empty(work: Work, receipt: Receipt) -> DataFrame:
@@ -288,7 +292,7 @@ def predictions(work: Work) -> Receipt:
     table = home.predictions
     feature_field = pq.read_schema(io.BytesIO(home.objects.get(published.outputs[0].uri))).field(manifest.entity)
     table.create(scoring.schema(feature_field))
-    folder, stem = f"{table.uri}/{staged_file(order.period, order.digest, '')}".removesuffix("-.parquet").rsplit("/", 1)
+    folder, stem = _staging(table, order)
     outputs, sums = _named(scoring.score(spark, [output.uri for output in published.outputs], scorer, folder, stem), order.period)
     facts = {"rows": sums.rows, "version": manifest.version, "in_sample": order.parameters["in_sample"]}
     return work.receipt(content=sums.digest, outputs=outputs, facts=facts)
