@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 Record = TypeVar("Record")
 
+SEAL = "seal"
+
 
 def dumps(value: object) -> bytes:
     """Canonical JSON: sorted keys, no spaces, UTF-8, no NaN. Dataclasses, enums and times are encoded first."""
@@ -31,6 +33,26 @@ def digest(value: object) -> str:
 
 def sha256(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
+
+
+def sealed(value: object) -> bytes:
+    """A record's canonical JSON with its own digest beside its fields: an altered byte is seen whenever it is read."""
+    return dumps({**encode(value), SEAL: digest(value)})
+
+
+def opened(kind: type[Record], body: bytes) -> Record:
+    """The record of sealed bytes.
+
+    Raises:
+        ValueError: they are no such record, or the seal does not fit what stands beside it.
+    """
+    found = json.loads(body)
+    if not isinstance(found, dict) or SEAL not in found:
+        raise ValueError("it has no seal")
+    seal = found.pop(SEAL)
+    if digest(found) != seal:
+        raise ValueError("its seal does not fit what stands beside it")
+    return decode(kind, found)
 
 
 def encode(value: Any) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from almanac.core import rollback as rollbacks
 from almanac.core import window
-from almanac.core.canonical import dumps
+from almanac.core.canonical import sealed
 from almanac.core.period import Period
 from almanac.core.pipeline import Pipeline
 from almanac.core.plan import RunPlan
@@ -169,5 +169,5 @@ def rollback(
             f"{', '.join(absent)}. Score these periods with version={plan.to} first, or roll back to another version."
         )
     if keep:
-        home.objects.put_if_absent(home.layout.rollback(plan.digest), dumps(plan))
+        home.objects.put_if_absent(home.layout.rollback(plan.digest), sealed(plan))
     return plan

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import random
 import time
 import uuid
@@ -15,7 +14,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
-from almanac.core.canonical import decode
+from almanac.core.canonical import opened
 from almanac.core.canonical import sha256 as digest
 from almanac.errors import AccessRefused, IntegrityError, NotFound, StoreError, Unfit, Unreachable
 
@@ -206,13 +205,13 @@ def verified(body: bytes, sha256: str, uri: str) -> bytes:
 
 
 def record(kind: type[Record], body: bytes, uri: str) -> Record:
-    """The record that was kept as these bytes.
+    """The record that was kept, sealed, as these bytes.
 
     Raises:
         IntegrityError: they are no such record.
     """
     try:
-        return decode(kind, json.loads(body))
+        return opened(kind, body)
     except ValueError as error:
         raise IntegrityError(
             f"{uri}: found bytes that are no {kind.__name__} ({error}). The file was altered, or written by another Almanac; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from almanac.core.canonical import dumps
+from almanac.core.canonical import sealed
 from almanac.core.layout import Layout
 from almanac.core.promotions import Entry, Log
 from almanac.errors import Conflict
@@ -30,7 +30,7 @@ class Promotions:
             Conflict: somebody else got the number; the message names that entry.
         """
         uri = self.layout.promotion(entry.sequence)
-        if not self.objects.put_if_absent(uri, dumps(entry)):
+        if not self.objects.put_if_absent(uri, sealed(entry)):
             other = record(Entry, self.objects.get(uri), uri)
             raise Conflict(
                 f"Entry {entry.sequence} of the promotion log was written by somebody else meanwhile: "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 
-from almanac.core.canonical import decode, dumps, sha256
+from almanac.core.canonical import decode, dumps, sealed, sha256
 from almanac.core.layout import Layout
 from almanac.core.pipeline import Pipeline
 from almanac.core.receipts import Order, Placed, Receipt
@@ -23,7 +23,7 @@ class Receipts:
     def place(self, placed: Placed) -> str:
         """Keeps an order and gives its URI. Placing it twice keeps the first."""
         uri = self.layout.order(placed.order.digest)
-        self.objects.put_if_absent(uri, dumps(placed))
+        self.objects.put_if_absent(uri, sealed(placed))
         return uri
 
     def placed(self, digest: str) -> Placed:
@@ -51,11 +51,19 @@ class Receipts:
             return before
         ours = replace(receipt, attempt=0 if before is None else before.attempt + 1)
         uri = self.uri(ours)
-        return ours if self.objects.put_if_absent(uri, dumps(ours)) else self.read(uri)
+        return ours if self.objects.put_if_absent(uri, sealed(ours)) else self.read(uri)
 
     def read(self, uri: str) -> Receipt:
-        """The receipt at a URI. Raises: NotFound, IntegrityError."""
-        return record(Receipt, self.objects.get(uri), uri)
+        """The receipt at a URI.
+
+        Raises:
+            NotFound: nothing is kept there.
+            IntegrityError: it was altered, or is not the receipt that its name promises.
+        """
+        receipt = record(Receipt, self.objects.get(uri), uri)
+        if self.uri(receipt) != uri:
+            raise IntegrityError(f"{uri}: found the receipt of {receipt.order}, which belongs to {self.uri(receipt)}. Restore it.")
+        return receipt
 
     def uri(self, receipt: Receipt) -> str:
         order = receipt.order

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from almanac.core.canonical import digest, dumps
+from almanac.core.canonical import digest, sealed
 from almanac.core.layout import Layout
 from almanac.core.receipts import Output
 from almanac.errors import IntegrityError, NotFound, PromotionError, examples
@@ -69,7 +69,7 @@ class Versions:
     def publish(self, manifest: Manifest) -> Manifest:
         """Makes a version visible. A second publish of it finds the first."""
         uri = self.layout.manifest(manifest.version)
-        if self.objects.put_if_absent(uri, dumps(manifest)):
+        if self.objects.put_if_absent(uri, sealed(manifest)):
             return manifest
         kept = self.read(manifest.version)
         if kept.order != manifest.order:

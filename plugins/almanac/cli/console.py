@@ -1,0 +1,68 @@
+"""What every command shares: the app, its options, and how an answer is shown."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from almanac.core.canonical import encode
+from almanac.core.receipts import Witness
+from almanac.errors import PromotionError
+from almanac.settings import Settings
+from almanac.store.home import Home, pipelines
+
+app = typer.Typer(
+    help="What is kept of a pipeline: versions, the promotion log, predictions. ALMANAC_ROOT says where: s3://bucket/prefix.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="The pipeline's name.")]
+Version = Annotated[str, typer.Argument(help="A version's id.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Plain JSON, for scripts.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it stays in the promotion log for ever.")]
+
+
+def by_hand() -> Witness:
+    """Who calls: ALMANAC_ACTOR, else the user of this machine."""
+    return Witness(actor=os.environ.get("ALMANAC_ACTOR") or getpass.getuser())
+
+
+def home_of(name: str) -> Home:
+    settings = Settings.from_environment()
+    home = Home.of(settings.root, name)
+    if next(home.objects.walk(f"{home.layout.home}/"), None) is None:
+        listed = ", ".join(pipelines(home.objects, settings.root)) or "none"
+        raise PromotionError(f"Nothing is kept of a pipeline {name!r} (there are: {listed}). Name one of them.")
+    return home
+
+
+def figures(values: dict[str, Any] | Any) -> str:
+    return ", ".join(f"{key} {value:.4f}" for key, value in values.items())
+
+
+def out() -> Console:
+    # A pipe has no width of its own, and a table that is cut says less than a wide one.
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+
+
+def show_rows(data: Any, as_json: bool, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    if as_json:
+        print(json.dumps(encode(data), indent=2))
+        return
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    out().print(table)
+
+
+def complain(text: str) -> None:
+    print(text, file=sys.stderr)

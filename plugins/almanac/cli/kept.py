@@ -1,0 +1,113 @@
+"""Commands that only read: what is kept of a pipeline."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+
+from almanac.cli.console import AsJson, Name, Version, app, figures, home_of, out, show_rows
+from almanac.core.canonical import encode
+from almanac.core.functions import check_module
+from almanac.core.pipeline import Pipeline
+from almanac.core.promotions import Entry
+from almanac.doors import plan
+from almanac.errors import PromotionError
+from almanac.settings import Settings
+from almanac.store import overview
+from almanac.store.home import pipelines
+from almanac.store.objects import Objects
+
+
+@app.command("pipelines", epilog="Example: almanac pipelines")
+def list_pipelines(as_json: AsJson = False) -> None:
+    """The pipelines that something is kept of."""
+    found = pipelines(Objects(), Settings.from_environment().root)
+    show_rows(found, as_json, ["pipeline"], [[name] for name in found])
+
+
+@app.command(epilog="Example: almanac versions purchase_propensity")
+def versions(name: Name, as_json: AsJson = False) -> None:
+    """Every version: its period, metrics on the holdout, the gate's decision, and the periods it is in force for."""
+    rows = overview.versions(home_of(name))
+    columns = ["version", "period", "estimator", "ROC AUC", "avg. precision", "gate", "in force"]
+    show_rows(
+        rows,
+        as_json,
+        columns,
+        [
+            [
+                row.version,
+                row.period,
+                row.estimator,
+                f"{row.metrics['roc_auc']:.4f}",
+                f"{row.metrics['average_precision']:.4f}",
+                row.decision,
+                "withdrawn" if row.withdrawn else ", ".join(row.in_force) or "never",
+            ]
+            for row in rows
+        ],
+    )
+
+
+@app.command(epilog="Example: almanac predictions purchase_propensity")
+def predictions(name: Name, as_json: AsJson = False) -> None:
+    """The visible prediction periods: rows, and the version that wrote each."""
+    rows = home_of(name).written()
+    show_rows(
+        rows, as_json, ["period", "rows", "version", "order"], [[r.period, str(r.rows), r.version, r.order[:8]] for r in rows]
+    )
+
+
+@app.command(epilog="Example: almanac history purchase_propensity")
+def history(name: Name, as_json: AsJson = False) -> None:
+    """The promotion log, entry by entry."""
+    entries = home_of(name).log().entries
+    columns = ["#", "action", "version", "in force from", "before", "reason", "by", "at"]
+    show_rows(entries, as_json, columns, [entry_row(entry) for entry in entries])
+
+
+def entry_row(entry: Entry) -> list[str]:
+    action = f"{entry.action.value} over a rejection" if entry.over_a_rejection else entry.action.value
+    withdrawn = f"{entry.previous} (withdrawn)" if entry.withdraw else entry.previous
+    by, at = entry.actor or entry.run, f"{entry.at:%Y-%m-%d %H:%M}"
+    return [str(entry.sequence), action, entry.version, entry.effective, withdrawn, entry.reason, by, at]
+
+
+@app.command(epilog="Example: almanac show purchase_propensity 2017-07-1a2b3c4d")
+def show(name: Name, version: Version, as_json: AsJson = False) -> None:
+    """One version: its manifest and its report."""
+    home = home_of(name)
+    manifest = home.versions.read(version)
+    report = json.loads(home.versions.file(manifest.files["report.json"]))
+    whole = {"manifest": encode(manifest), "report": report}
+    lines = {
+        "version": manifest.version,
+        "estimator": f"{manifest.estimator} (chosen by {figures(report['choice'])})",
+        "training": ", ".join(manifest.training),
+        "holdout": manifest.holdout,
+        "on the holdout": figures(manifest.metrics),
+        "verdict": report["verdict"],
+        "features": f"{len(manifest.features)} of definition {manifest.definition}",
+        "files": ", ".join(sorted(manifest.files)),
+        "training content": manifest.content[:16],
+        "environment": ", ".join(f"{key} {value}" for key, value in manifest.environment.items()),
+    }
+    show_rows(whole, as_json, ["", manifest.pipeline], [[key, value] for key, value in lines.items()])
+
+
+@app.command(epilog="Example: almanac check purchase_propensity")
+def check(name: Name) -> None:
+    """Holds the functions of spark_jobs/PIPELINE.py against the newest description that a run has used."""
+    settings = Settings.from_environment()
+    home = home_of(name)
+    newest = max(home.versions.names(), default=None)
+    if newest is None:
+        raise PromotionError(f"Pipeline {name} has no version yet, so no description of it is kept. Run its retrain DAG first.")
+    described: Pipeline = home.receipts.description(home.versions.read(newest).description)
+    plan.module_zip(settings.spark_jobs, name)
+    found = importlib.util.spec_from_file_location(name, settings.spark_jobs / f"{name}.py")
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    check_module(module, described)
+    out().print(f"{name}: every function is there and takes what the description reads.")
