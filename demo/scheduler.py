@@ -102,8 +102,10 @@ class Airflow:
         return "\n".join(answer.text.splitlines()[-15:])[-3000:]
 
 
-def environment(folder: Path, store: Store, spark: Mapping[str, str], port: int) -> dict[str, str]:
-    """What Airflow's processes and their Spark jobs run with."""
+def environment(
+    folder: Path, store: Store, spark: Mapping[str, str], port: int, given: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """What Airflow's processes and their Spark jobs run with. What is `given` goes before."""
     cores = os.cpu_count() or 2
     binaries = Path(sys.executable).parent
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "AWS_", "ALMANAC_", "SPARK_"))}
@@ -143,13 +145,17 @@ def environment(folder: Path, store: Store, spark: Mapping[str, str], port: int)
         "ALMANAC_SPARK_JOBS": str(REPOSITORY / "spark_jobs"),
         "OMP_NUM_THREADS": "1",
         "NO_PROXY": "127.0.0.1,localhost",
+        **(given or {}),
     }
 
 
-def start(folder: Path, store: Store, spark: Callable[[], Mapping[str, str]]) -> tuple[Airflow, dict[str, str]]:
+def start(
+    folder: Path, store: Store, spark: Callable[[], Mapping[str, str]], given: Mapping[str, str] | None = None
+) -> tuple[Airflow, dict[str, str]]:
     """Starts Airflow over a home of its own, or again over the one that is there. Gives it when it is healthy.
 
     `spark` gives the variables of Spark; it is asked after the database is made, so that the two can be prepared at once.
+    Variables that are `given` go before all others.
 
     Raises:
         NotUp: it did not come up; the text holds the end of its logs.
@@ -158,12 +164,12 @@ def start(folder: Path, store: Store, spark: Callable[[], Mapping[str, str]]) ->
     folder.chmod(0o700)
     stop_leftovers(folder)
     port = _free_port()
-    env = environment(folder, store, {}, port)
+    env = environment(folder, store, {}, port, given)
     password = _secret(folder / "password")
     logins = {USER: password, "viewer": _secret(folder / "viewer")}
     (folder / "simple_auth_manager_passwords.json.generated").write_text(json.dumps(logins))
     _prepare(folder, env)
-    env = environment(folder, store, spark(), port)
+    env = environment(folder, store, spark(), port, given)
     sessions: list[Session] = []
     airflow = Airflow(f"http://127.0.0.1:{port}", password, sessions)
     try:

@@ -113,9 +113,7 @@ def _make(base: Path, top: Path, plain: Mapping[str, str]) -> None:
     draft = top.with_suffix(".new")
     options = f"{plain['SPARK_SUBMIT_OPTS']} -XX:SharedArchiveFile={base} -XX:ArchiveClassesAtExit={draft}"
     submit = [str(Path(plain["SPARK_HOME"]) / "bin" / "spark-submit"), "--master", "local[2]", str(HERE / "first_job.py")]
-    run = spawn(
-        "first_job", submit, environment={**os.environ, **plain, "SPARK_SUBMIT_OPTS": options}, folder=top.parent
-    )
+    run = spawn("first_job", submit, environment={**os.environ, **plain, "SPARK_SUBMIT_OPTS": options}, folder=top.parent)
     try:
         code = run.popen.wait(timeout=ARCHIVE_SECONDS)
     finally:

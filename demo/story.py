@@ -66,6 +66,8 @@ class Story:
         self.chapter("The rollback: the version is withdrawn, and exactly what it wrote is scored again.")
         self.run(Run(DAGS[2], "demo-rollback", "roll back"), conf={"reason": REGRET, "to": None})
         self.expect_repaired(bad)
+        self.chapter("The proof: everything that a reader can reach is read again and held against its digests.")
+        self.almanac("verify", PIPELINE)
 
     def chapter(self, text: str) -> None:
         self.console.print(f"\n[bold]{text}[/bold]")

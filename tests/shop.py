@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import uuid
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from almanac import EventSource, FeatureGroup, Gate, Label, MovingWindow, Pipeli
 from almanac.core import canonical
 from almanac.core.plan import RunPlan
 from almanac.core.receipts import Placed, Receipt, Witness
-from almanac.doors import audit, orders, pin, plan, publish, stage
+from almanac.doors import audit, orders, pin, plan, promotions, publish, rollback, stage
 from almanac.doors.job import Bench, Carry, carry_out
 from almanac.errors import CheckFailed, DataError
 from almanac.store.home import Home
@@ -166,13 +167,13 @@ class Shop:
         return version
 
     def promote(self, version: str, reason: str = "by hand") -> None:
-        publish.promote(
+        promotions.promote(
             self.home, self.pipeline, self.home.log(), version, reason=reason, gate=None, witness=Witness(actor="ann")
         )
 
     def stage_score(self, period: str, **asked: Any) -> tuple[Receipt, Receipt]:
         """A scored and audited period, not published."""
-        planned = plan.score(self.home, self.pipeline, self.pipeline.period(period), **asked)
+        planned = plan.score(self.home, self.pipeline.period(period), **asked)
         if planned.build:
             self.build(planned, pin.pin(self.home, planned, Witness()))
         placed = orders.predictions(self.home, planned)
@@ -185,10 +186,11 @@ class Shop:
         return publish.predictions(self.home, staged, audited, Witness())
 
     def roll_back(self, **asked: Any) -> None:
-        planned = plan.rollback(self.home, self.pipeline, reason="bad", keep=True, **asked)
-        publish.rollback(self.home, planned, Witness())
-        for period in planned.periods:
-            self.score(period)
+        run = f"rollback {uuid.uuid4().hex}"
+        planned = rollback.planned(self.home, self.pipeline, run=run, **{"reason": "bad", **asked})
+        promotions.rollback(self.home, planned, Witness(), rollback.address(self.home, run))
+        for one in rollback.runs(self.home, self.pipeline, planned):
+            self.score(one.period)
 
     def state(self) -> dict[str, Any]:
         """What a reader can see: tables, versions, promotion log. An empty table shows nothing."""
@@ -218,6 +220,8 @@ class Shop:
         for uri, (etag, body) in memory.items():
             if now.get(uri) != etag:
                 objects.put(uri, body)
+                # That of a file that was written in several parts is another one now.
+                memory[uri] = next(objects.walk(uri)).etag, body
 
     def scores(self) -> list[tuple[Any, ...]]:
         """Every visible prediction: period, customer, score, version; sorted."""

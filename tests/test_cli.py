@@ -5,36 +5,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 
 import pytest
 
-from almanac import cli
+from tests.asking import Asking
 from tests.world import World
 
 pytestmark = [pytest.mark.store, pytest.mark.spark]
 
-Ask = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture
-def ask(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
-    """Runs a command in this process; gives exit code, output and errors."""
+def ask(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Asking:
     monkeypatch.setenv("ALMANAC_ROOT", world.shop.home.layout.root)
-    monkeypatch.setenv("ALMANAC_ACTOR", "ann")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["almanac", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-            sys.exit(0)
-        written = capsys.readouterr()
-        return int(ended.value.code or 0), written.out, written.err
-
-    return run
+    monkeypatch.delenv("ALMANAC_AIRFLOW_URL", raising=False)
+    return Asking(monkeypatch, capsys)
 
 
-def test_versions_show_period_metrics_decision_and_where_each_is_in_force(world: World, ask: Ask):
+def test_versions_show_period_metrics_decision_and_where_each_is_in_force(world: World, ask: Asking):
     code, output, _ = ask("versions", "shop")
     assert code == 0
     first, second = output.strip().splitlines()[1:]
@@ -49,12 +36,12 @@ def test_versions_show_period_metrics_decision_and_where_each_is_in_force(world:
     assert set(rows[0]["metrics"]) == {"roc_auc", "average_precision", "log_loss", "brier_score"}
 
 
-def test_predictions_show_rows_and_the_version_that_wrote_each_period(world: World, ask: Ask):
+def test_predictions_show_rows_and_the_version_that_wrote_each_period(world: World, ask: Asking):
     (row,) = json.loads(ask("predictions", "shop", "--json")[1])
     assert (row["period"], row["version"], row["rows"]) == ("2017-07", world.old, world.scored.rows)
 
 
-def test_a_promotion_by_hand_needs_a_reason_and_stays_in_the_history(world: World, ask: Ask):
+def test_a_promotion_by_hand_needs_a_reason_and_stays_in_the_history(world: World, ask: Asking):
     before = world.shop.state()
     code, output, error = ask("promote", "shop", world.new)
     assert (code, output) == (1, "")
@@ -68,24 +55,69 @@ def test_a_promotion_by_hand_needs_a_reason_and_stays_in_the_history(world: Worl
     assert [row["in_force"] for row in rows] == [["2017-07"], ["from 2017-08"]]
 
 
-def test_a_dry_rollback_shows_its_plan_and_changes_nothing(world: World, ask: Ask):
+def test_a_dry_rollback_shows_its_plan_and_changes_nothing(world: World, ask: Asking):
     world.shop.promote(world.new)
     before = world.shop.state()
     code, output, _ = ask("rollback", "shop", "--dry-run")
     assert code == 0
     assert world.new in output and world.old in output and "nothing (0 rows)" in output
     found = json.loads(ask("rollback", "shop", "--dry-run", "--json")[1])
-    assert (found["bad"], found["to"], found["periods"]) == (world.new, world.old, [])
+    assert (found["bad"], found["to"], found["scores"]) == (world.new, world.old, {})
     assert world.shop.state() == before
 
 
-def test_a_rollback_without_dry_run_says_which_dag_to_start(ask: Ask):
+def test_a_rollback_of_an_older_version_is_planned_by_name(world: World, ask: Asking):
+    world.shop.promote(world.new)
+    world.shop.score("2017-08")
+    newest = world.shop.train("2017-08")
+    world.shop.promote(newest)
+    found = ask.json("rollback", "shop", "--dry-run", "--from", world.new)
+    assert (found["bad"], found["to"], found["scores"]) == (world.new, world.old, {"2017-08": world.old})
+    output = ask("rollback", "shop", "--dry-run", "--from", world.new)[1]
+    assert "2017-08 (" in output and newest not in output
+
+
+def test_a_rollback_needs_a_reason_and_an_airflow(world: World, ask: Asking):
+    world.shop.promote(world.new)
+    before = world.shop.state()
     code, _, error = ask("rollback", "shop")
-    assert code == 2
-    assert "start the DAG shop_rollback with a reason" in error
+    assert (code, error) == (1, "almanac: A rollback needs a reason, found none. Give one: it stays in the promotion log.\n")
+    code, _, error = ask("rollback", "shop", "--reason", "bad")
+    assert code == 1
+    assert "ALMANAC_AIRFLOW_URL: found nothing, allowed is Airflow's address such as http://localhost:8080." in error
+    assert world.shop.state() == before
 
 
-def test_a_rollback_to_an_unknown_version_lists_those_that_there_are(world: World, ask: Ask):
+def test_a_rollback_without_a_login_or_with_an_airflow_that_does_not_answer_says_so(
+    world: World, ask: Asking, monkeypatch: pytest.MonkeyPatch
+):
+    world.shop.promote(world.new)
+    monkeypatch.setenv("ALMANAC_AIRFLOW_URL", "http://127.0.0.1:9")
+    code, _, error = ask("rollback", "shop", "--reason", "bad")
+    assert code == 1
+    assert "There is no login for Airflow at http://127.0.0.1:9. Set ALMANAC_AIRFLOW_TOKEN, or ALMANAC_AIRFLOW_USER" in error
+    monkeypatch.setenv("ALMANAC_AIRFLOW_TOKEN", "a token")
+    code, _, error = ask("rollback", "shop", "--reason", "bad")
+    assert code == 1
+    assert "Airflow does not answer (ConnectError). Check ALMANAC_AIRFLOW_URL" in error
+
+
+def test_a_version_is_withdrawn_and_reinstated_by_hand(world: World, ask: Asking):
+    code, _, error = ask("withdraw", "shop", world.new)
+    assert (code, error) == (1, "almanac: A withdrawal needs a reason, found none. Give one: it stays in the promotion log.\n")
+    code, output, _ = ask("withdraw", "shop", world.new, "--reason", "broken [feed]")
+    assert code == 0
+    assert "withdraw" in output and "broken [feed]" in output
+    assert [row["withdrawn"] for row in ask.json("versions", "shop")] == [False, True]
+    code, _, error = ask("withdraw", "shop", world.new, "--reason", "again")
+    assert code == 1
+    assert error.startswith(f"almanac: Cannot withdraw {world.new}: it is withdrawn")
+    assert ask("reinstate", "shop", world.new, "--reason", "it was right")[0] == 0
+    history = ask("history", "shop")[1]
+    assert "withdraw" in history and "reinstate" in history and "broken [feed]" in history
+
+
+def test_a_rollback_to_an_unknown_version_lists_those_that_there_are(world: World, ask: Asking):
     world.shop.promote(world.new)
     code, _, error = ask("rollback", "shop", "--dry-run", "--to", "2016-01-00000000")
     assert code == 1
@@ -93,7 +125,7 @@ def test_a_rollback_to_an_unknown_version_lists_those_that_there_are(world: Worl
     assert world.old in error and error.endswith("Name one of them.\n")
 
 
-def test_show_tells_what_a_version_is(world: World, ask: Ask):
+def test_show_tells_what_a_version_is(world: World, ask: Asking):
     code, output, _ = ask("show", "shop", world.old)
     assert code == 0
     for part in (world.old, "2017-03, 2017-04", "2017-05", "model.joblib", "scikit-learn", "ROC AUC"):
@@ -111,13 +143,13 @@ def test_show_tells_what_a_version_is(world: World, ask: Ask):
     }
 
 
-def test_an_unknown_pipeline_lists_those_that_there_are(ask: Ask):
+def test_an_unknown_pipeline_lists_those_that_there_are(ask: Asking):
     code, _, error = ask("versions", "shopp")
     assert code == 1
     assert "Nothing is kept of a pipeline 'shopp' (there are: " in error and "shop" in error
 
 
-def test_a_missing_root_says_what_to_set(ask: Ask, monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_root_says_what_to_set(ask: Asking, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("ALMANAC_ROOT")
     code, _, error = ask("versions", "shop")
     assert code == 1

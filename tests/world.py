@@ -35,7 +35,7 @@ class World:
         old = shop.retrain("2017-06")
         scored = shop.score("2017-07")
         new = shop.train("2017-07")
-        planned = plan.score(shop.home, shop.pipeline, shop.pipeline.period("2017-08"))
+        planned = plan.score(shop.home, shop.pipeline.period("2017-08"))
         shop.build(planned, pin.pin(shop.home, planned, Witness()))
         return cls(shop, old, new, scored, shop.remember())
 

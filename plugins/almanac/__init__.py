@@ -10,7 +10,7 @@ These are the nouns a user writes. To read the code, follow one thing through it
 6. `airflow/dags.py`     the DAGs that chain it
 """
 
-from almanac.core.gate import Gate
+from almanac.core.gate import Gate, Slice
 from almanac.core.pipeline import FeatureGroup, Pipeline, Population
 from almanac.core.sources import EventSource, ReferenceSource
 from almanac.core.window import Label, MovingWindow
@@ -24,4 +24,5 @@ __all__ = [
     "Pipeline",
     "Population",
     "ReferenceSource",
+    "Slice",
 ]

@@ -8,6 +8,7 @@ AlmanacError
 ├── CheckFailed           an audit found something that blocks; carries the findings
 ├── NotAdmitted           a receipt was shown at a door that it does not open
 ├── PromotionError        a version is unknown, withdrawn, or nothing older is there to roll back to
+│   ├── IllegalTransition an action of the promotion log that a version's standing does not allow
 │   └── Overtaken         a version was withdrawn while a run was still scoring with it
 ├── StoreError            the object store refused, or cannot be trusted
 │   ├── Unreachable       it does not answer
@@ -15,7 +16,10 @@ AlmanacError
 │   ├── NotFound          nothing is kept under that name
 │   └── Unfit             it does not hold conditional writes
 ├── Conflict              somebody else published first; nothing of ours became visible
+│   └── LogMoved          the promotion log has an entry that its reader had not seen; carries it
 └── IntegrityError        bytes are not those that their digest promises
+    ├── Unsigned          a version's manifest has no valid signature, where one is asked for
+    └── Drifted           a model does not score here as it did where it was trained
 """
 
 from __future__ import annotations
@@ -62,8 +66,16 @@ class PromotionError(AlmanacError):
     """A version is unknown, withdrawn, or nothing older is there to roll back to."""
 
 
+class IllegalTransition(PromotionError):
+    """An action of the promotion log that a version's standing does not allow."""
+
+
 class Overtaken(PromotionError):
-    """A version was withdrawn while a run was still scoring with it."""
+    """A version was withdrawn while a run was still scoring with it. `published`: its predictions became visible first."""
+
+    def __init__(self, message: str, *, published: bool = False) -> None:
+        self.published = published
+        super().__init__(message)
 
 
 class StoreError(AlmanacError):
@@ -90,8 +102,24 @@ class Conflict(AlmanacError):
     """Somebody else published first; nothing of ours became visible."""
 
 
+class LogMoved(Conflict):
+    """The promotion log has an entry that its reader had not seen; `entry` is it. Nothing of ours was appended."""
+
+    def __init__(self, message: str, entry: object) -> None:
+        self.entry = entry
+        super().__init__(message)
+
+
 class IntegrityError(AlmanacError):
     """Bytes are not those that their digest promises."""
+
+
+class Unsigned(IntegrityError):
+    """A version's manifest has no valid signature, where one is asked for."""
+
+
+class Drifted(IntegrityError):
+    """A model does not score here as it did where it was trained: a library is another one, or the machine."""
 
 
 def examples(items: Iterable[object], limit: int = SHOWN_EXAMPLES) -> str:

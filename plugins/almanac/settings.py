@@ -1,9 +1,11 @@
 """Settings: one frozen record, from the environment.
 
-ALMANAC_ROOT        where everything is kept: s3://bucket/prefix
-ALMANAC_SPARK_JOBS  the folder of the users' modules and of steps/; beside plugins/ when not set
-ALMANAC_SPARK_CONN  the Airflow connection of Spark; spark_default
-ALMANAC_POOL        the Airflow pool that bounds Spark jobs; spark
+ALMANAC_ROOT           where everything is kept: s3://bucket/prefix
+ALMANAC_SPARK_JOBS     the folder of the users' modules and of steps/; beside plugins/ when not set
+ALMANAC_SPARK_CONN     the Airflow connection of Spark; spark_default
+ALMANAC_POOL           the Airflow pool that bounds Spark jobs; spark
+ALMANAC_SIGNING_KEY    a PEM file, private: who publishes a version signs its manifest; none, and nothing is signed
+ALMANAC_VERIFYING_KEY  a PEM file, public: no version is used whose manifest it did not sign; none, and none is asked for
 
 Credentials are not here: boto3, deltalake and pyarrow read AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and
 AWS_ENDPOINT_URL themselves, or use the machine's role.
@@ -56,3 +58,18 @@ def spark_connection() -> str:
 def pool() -> str:
     """The Airflow pool that bounds Spark jobs."""
     return os.environ.get("ALMANAC_POOL", "spark")
+
+
+def signing_key() -> Path | None:
+    """The private key that signs the manifests of published versions, if there is one."""
+    return _key("ALMANAC_SIGNING_KEY")
+
+
+def verifying_key() -> Path | None:
+    """The public key whose signature every used version must have, if there is one."""
+    return _key("ALMANAC_VERIFYING_KEY")
+
+
+def _key(name: str) -> Path | None:
+    found = os.environ.get(name, "").strip()
+    return Path(found) if found else None

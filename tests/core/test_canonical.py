@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from almanac.core.canonical import decode, digest, dumps, encode, sha256
+from almanac.core.canonical import decode, digest, dumps, encode, opened, sealed, sha256
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -130,3 +130,41 @@ def test_what_is_no_such_record_is_refused(value: Any) -> None:
 def test_an_unknown_member_of_an_enum_is_refused() -> None:
     with pytest.raises(ValueError, match="'blue' is not a valid Colour"):
         decode(Drawing, {"name": "x", "colour": "blue"})
+
+
+# --- seals ---
+
+
+def test_a_sealed_record_holds_its_own_digest_beside_its_fields() -> None:
+    assert sealed(Circle(1.5)) == b'{"kind":"circle","radius":1.5,"seal":"%s"}' % digest(Circle(1.5)).encode()
+    assert json.loads(sealed(WHOLE)) == {**encode(WHOLE), "seal": digest(WHOLE)}
+
+
+def test_a_sealed_record_is_opened_as_it_was_written() -> None:
+    assert opened(Drawing, sealed(WHOLE)) == WHOLE
+    assert sealed(opened(Drawing, sealed(WHOLE))) == sealed(WHOLE)
+
+
+def test_no_altered_byte_of_a_sealed_record_is_opened() -> None:
+    body = sealed(Circle(1.5))
+    for place in range(len(body)):
+        with pytest.raises(ValueError):
+            opened(Circle, body[:place] + bytes([body[place] ^ 1]) + body[place + 1 :])
+
+
+@pytest.mark.parametrize("body", [b'{"kind":"circle","radius":1.5}', b"[]", b"3"])
+def test_a_record_without_a_seal_is_not_opened(body: bytes) -> None:
+    with pytest.raises(ValueError, match=r"^it has no seal$"):
+        opened(Circle, body)
+
+
+def test_a_field_taken_away_added_or_changed_breaks_the_seal() -> None:
+    whole = json.loads(sealed(Circle(1.5)))
+    for altered in ({**whole, "radius": 1.0}, {**whole, "width": 1}, {key: whole[key] for key in ("kind", "seal")}):
+        with pytest.raises(ValueError, match=r"^its seal does not fit what stands beside it$"):
+            opened(Circle, json.dumps(altered).encode())
+
+
+def test_a_record_of_another_kind_is_not_opened_although_its_seal_fits() -> None:
+    with pytest.raises(ValueError, match="Circle has no field side"):
+        opened(Circle, sealed(Square(2.0)))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from almanac.core.canonical import decode, encode
-from almanac.core.gate import Comparison, Decision, Gate, Verdict, decide
+from almanac.core.gate import TOLERANCE, Comparison, Decision, Gate, Verdict, decide
 from almanac.errors import DescriptionError
 
 AUC = st.floats(0, 1)
@@ -75,6 +75,23 @@ def test_no_gain_is_enough_when_none_is_asked_and_a_loss_is_not() -> None:
     assert decide(compared(0.699, champion=0.7), Gate()).verdict is Verdict.REJECT
 
 
+def test_a_gain_that_floats_make_a_hair_smaller_is_still_that_gain() -> None:
+    assert 0.58 - 0.56 < 0.02
+    assert decide(compared(0.58, champion=0.56), Gate(min_gain=0.02)).verdict is Verdict.PROMOTE
+    assert decide(compared(0.58 - 1e-6, champion=0.56), Gate(min_gain=0.02)).verdict is Verdict.REJECT
+    assert decide(compared(0.1 + 0.2 - 1e-16, metric="log_loss"), Gate(metric="log_loss", floor=0.3)).verdict is Verdict.PROMOTE
+
+
+def test_a_floor_that_holds_is_told_after_what_decides() -> None:
+    decision = decide(compared(0.65, champion=0.7), Gate(floor=0.6))
+
+    assert decision.verdict is Verdict.REJECT
+    assert decision.reasons == (
+        "roc_auc 0.6500 on the holdout 2017-06, 2017-06-bbbbbbbb in force has 0.7000: a gain of -0.0500, needed is +0.0000",
+        "roc_auc 0.6500 on the holdout 2017-06 reaches the floor 0.6000",
+    )
+
+
 def test_a_negative_gain_tolerates_a_loss_of_that_size() -> None:
     assert decide(compared(0.65, champion=0.7), Gate(min_gain=-0.1)).verdict is Verdict.PROMOTE
     assert decide(compared(0.55, champion=0.7), Gate(min_gain=-0.1)).verdict is Verdict.REJECT
@@ -104,7 +121,7 @@ def test_two_that_swap_places_are_not_both_promoted_when_a_gain_is_asked(candida
     gate = Gate(min_gain=gain)
     verdicts = {decide(compared(*pair), gate).verdict for pair in ((candidate, champion), (champion, candidate))}
 
-    assert verdicts != {Verdict.PROMOTE} or gain <= 0
+    assert verdicts != {Verdict.PROMOTE} or gain <= TOLERANCE
     assert verdicts != {Verdict.REJECT} or gain > 0
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from almanac.core.canonical import decode, encode
 from almanac.core.promotions import GENESIS, Action, Entry, Log
-from almanac.core.rollback import plan
+from almanac.core.rollback import Kept, plan
 from almanac.errors import IntegrityError, PromotionError
 from tests.records import altered, promote, promoted, roll_back
 
@@ -149,7 +149,14 @@ def test_the_fold_is_what_a_plain_ledger_of_months_says(data: st.DataObject) -> 
             bad, to = log.champion, data.draw(st.sampled_from(targets), label="to")
             withdraw = data.draw(st.booleans(), label="withdraw")
             following = data.draw(st.sampled_from(["", *MONTHS]), label="first period not yet scored")
-            planned = plan("shop", log, [], known, reason="bad", to=to, withdraw=withdraw, next_period=following)
+            planned = plan(
+                "shop",
+                Kept(log=log, written=(), earliest=dict.fromkeys(known, "")),
+                reason="bad",
+                to=to,
+                withdraw=withdraw,
+                next_period=following,
+            )
             log = roll_back(log, to, planned.effective, withdraw=withdraw)
             ledger.roll_back(bad, to, planned.effective, withdraw)
             assert log.champion == to, "whatever is rolled back from is not in force from now on"
@@ -218,45 +225,6 @@ def test_where_everything_older_was_withdrawn_a_rollback_is_refused() -> None:
         log.before("A")
 
 
-# --- what may be promoted and rolled back to ---
-
-
-def test_a_withdrawn_version_is_not_promoted_again() -> None:
-    log = roll_back(promoted(THREE), "B", "2017-06")
-    log.check_promotion("D")
-
-    with pytest.raises(PromotionError) as refused:
-        log.check_promotion("C")
-    assert str(refused.value) == "Version C was withdrawn and is not promoted again. Retrain, or promote another one."
-
-
-def test_a_rollback_to_an_unknown_version_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(PromotionError) as refused:
-        promoted(THREE).check_rollback("X", "C", ["A", "B", "C"])
-
-    assert str(refused.value) == "Version 'X' is unknown (there are: A, B, C). Name one of them."
-
-
-def test_the_list_of_versions_is_bounded() -> None:
-    with pytest.raises(PromotionError, match=r"there are: v0, v1, .*, v11 \(and 3 more\)\)"):
-        promoted(THREE).check_rollback("X", "C", [f"v{number}" for number in range(15)])
-
-
-def test_a_rollback_to_the_bad_version_itself_is_refused() -> None:
-    with pytest.raises(PromotionError) as refused:
-        promoted(THREE).check_rollback("C", "C", ["A", "B", "C"])
-
-    assert str(refused.value) == "Version C is the one to be rolled back from. Name an older one."
-
-
-def test_a_rollback_to_a_withdrawn_version_is_refused_with_the_others() -> None:
-    log = roll_back(promoted(THREE), "B", "2017-06")
-    with pytest.raises(PromotionError) as refused:
-        log.check_rollback("C", "B", ["A", "C"])
-
-    assert str(refused.value) == "Version C was withdrawn. Name another one: A."
-
-
 # --- the chain ---
 
 
@@ -319,11 +287,3 @@ def test_a_promotion_over_a_rejection_shows_as_such() -> None:
     assert replace(entry, verdict="reject").over_a_rejection
     assert replace(entry, verdict="not_comparable").over_a_rejection
     assert not replace(entry, verdict="reject", action=Action.ROLL_BACK).over_a_rejection
-
-
-def test_the_gate_of_a_version_is_its_newest_entry() -> None:
-    log = promote(promoted(THREE), "A", "2017-08", gate="s3://almanac/gate")
-    found = log.gate_of("A")
-
-    assert found is not None and found.gate == "s3://almanac/gate"
-    assert log.gate_of("X") is None

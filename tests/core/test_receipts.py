@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from almanac.core.canonical import decode, dumps
-from almanac.core.receipts import Door, Order, Placed, Receipt, Thing, Witness, admit
+from almanac.core.receipts import FRESH, Door, Order, Placed, Receipt, Thing, Witness, admit, publish_order
 from almanac.errors import NotAdmitted
-from tests.records import order, output, receipt
+from tests.records import NOON, order, output, receipt
 
 OTHERS: dict[str, Any] = {
     "pipeline": "mall",
@@ -171,3 +171,41 @@ def test_the_rows_of_a_receipt_are_those_of_its_outputs() -> None:
 
     assert shown.rows == 7
     assert shown.output("b").rows == 4
+
+
+# --- stages that are too old ---
+
+
+def test_a_stage_is_stale_after_a_day() -> None:
+    staged = receipt(outputs=(output("a"),), witness=Witness(ended=NOON))
+
+    assert timedelta(days=1) == FRESH
+    assert not staged.stale(NOON + FRESH)
+    assert staged.stale(NOON + FRESH + timedelta(seconds=1))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"outputs": ()},
+        {"witness": Witness()},
+        {"asked": order(door=Door.AUDIT)},
+        {"asked": order(door=Door.PUBLISH)},
+        {"asked": order(thing=Thing.SOURCES, door=Door.PIN)},
+    ],
+)
+def test_what_is_no_stage_or_made_no_files_is_never_stale(changes: dict[str, Any]) -> None:
+    shown = receipt(**{"outputs": (output("a"),), "witness": Witness(ended=NOON), **changes})
+
+    assert not shown.stale(NOON + 1000 * FRESH)
+
+
+def test_an_audit_asks_for_the_content_of_one_attempt_of_one_order() -> None:
+    assert receipt().as_audited == {"staged": "c2", "order": order().digest}
+    assert receipt(attempt=2).as_audited == {"staged": "c2", "order": order().digest, "attempt": "2"}
+
+
+def test_the_order_that_publishes_follows_from_the_one_that_staged() -> None:
+    staged = order(parameters={"version": "v"}, fence=2)
+
+    assert publish_order(staged) == order(door=Door.PUBLISH, inputs={"staged": staged.digest}, fence=2)

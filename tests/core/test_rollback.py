@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from almanac.core.canonical import decode, encode
-from almanac.core.promotions import Log
-from almanac.core.rollback import Plan, Written, plan
-from almanac.errors import PromotionError
-from tests.records import promote, promoted, roll_back
+from almanac.core.promotions import Action, Log
+from almanac.core.rollback import Decided, Kept, Plan, Written, plan
+from almanac.errors import IllegalTransition, PromotionError
+from tests.records import NOON, promote, promoted, roll_back
 
 THREE = (("A", "2017-04"), ("B", "2017-05"), ("C", "2017-06"))
 WRITTEN = (
@@ -21,9 +21,17 @@ WRITTEN = (
 )
 
 
-def planned(log: Log | None = None, **asked: Any) -> Plan:
+EARLIEST = {"A": "2017-04", "B": "2017-05", "C": "2017-06"}
+
+
+def kept(log: Log | None = None, **changes: Any) -> Kept:
+    described: dict[str, Any] = {"log": promoted(THREE) if log is None else log, "written": WRITTEN, "earliest": EARLIEST}
+    return Kept(**{**described, **changes})
+
+
+def planned(log: Log | None = None, here: Kept | None = None, **asked: Any) -> Plan:
     described: dict[str, Any] = {"reason": "scores drifted", "next_period": "2017-09"}
-    return plan("shop", log or promoted(THREE), WRITTEN, ["A", "B", "C"], **{**described, **asked})
+    return plan("shop", here or kept(log), **{**described, **asked})
 
 
 def test_a_rollback_goes_to_what_was_before_and_repairs_all_that_the_bad_version_wrote() -> None:
@@ -34,8 +42,9 @@ def test_a_rollback_goes_to_what_was_before_and_repairs_all_that_the_bad_version
         effective="2017-06",
         reason="scores drifted",
         withdraw=True,
-        periods=("2017-06", "2017-07", "2017-08"),
+        scores={"2017-06": "B", "2017-07": "B", "2017-08": "B"},
         rows=210,
+        asked=False,
         tainted=(),
         position=3,
     )
@@ -66,11 +75,11 @@ def test_a_period_that_the_version_did_not_write_is_refused_with_those_that_it_d
 
 
 def test_a_version_that_wrote_nothing_has_no_blast_radius() -> None:
-    found = plan("shop", promoted(THREE), WRITTEN[:1], ["A", "B", "C"], reason="bad")
+    found = planned(here=kept(written=WRITTEN[:1]))
 
     assert (found.periods, found.rows) == ((), 0)
     with pytest.raises(PromotionError, match=r"Version C did not write 2017-06 \(it wrote: nothing\)"):
-        plan("shop", promoted(THREE), WRITTEN[:1], ["A", "B", "C"], reason="bad", periods=["2017-06"])
+        planned(here=kept(written=WRITTEN[:1]), periods=["2017-06"])
 
 
 def test_without_withdrawal_only_periods_to_come_move_and_nothing_is_scored_again() -> None:
@@ -80,7 +89,9 @@ def test_without_withdrawal_only_periods_to_come_move_and_nothing_is_scored_agai
 
 
 def test_without_withdrawal_a_version_that_is_not_in_force_yet_moves_from_its_own_period() -> None:
-    assert planned(promote(promoted(THREE), "D", "2017-11"), withdraw=False).effective == "2017-11"
+    later = kept(promote(promoted(THREE), "D", "2017-11"), earliest={**EARLIEST, "D": "2017-11"})
+
+    assert planned(here=later, withdraw=False).effective == "2017-11"
     assert planned(withdraw=False, next_period="").effective == "2017-06"
 
 
@@ -88,8 +99,10 @@ def test_without_withdrawal_the_effective_period_is_one_that_the_bad_version_hel
     """B stands from 04 and again from 07, A between them: the first period to come is A's and stays A's."""
     log = roll_back(promoted((("B", "2017-04"), ("A", "2017-05"))), "B", "2017-07", withdraw=False)
 
-    assert planned(log, to="C", withdraw=False, next_period="2017-05").effective == "2017-07"
-    assert planned(log, to="C", withdraw=False, next_period="2017-04").effective == "2017-04"
+    here = kept(log, earliest={**EARLIEST, "C": "2017-03"})
+
+    assert planned(here=here, to="C", withdraw=False, next_period="2017-05").effective == "2017-07"
+    assert planned(here=here, to="C", withdraw=False, next_period="2017-04").effective == "2017-04"
 
 
 def test_periods_without_withdrawal_are_refused_because_nothing_is_scored_again() -> None:
@@ -103,13 +116,96 @@ def test_periods_without_withdrawal_are_refused_because_nothing_is_scored_again(
 
 
 def test_gate_decisions_taken_against_the_bad_version_are_tainted() -> None:
-    log = promote(promoted(THREE), "D", "2017-06", gate="s3://almanac/gate-4")  # gated against C
-    log = roll_back(log, "C", "2017-06")
-    log = roll_back(promote(log, "E", "2017-07"), "C", "2017-07")  # by hand: no gate looked at anything
-    log = promote(log, "F", "2017-05", gate="s3://almanac/gate-8")  # a backfill, gated against B
+    against = Decided(candidate="D", against="C", verdict="reject", gate="s3://almanac/gate-4")
+    other = Decided(candidate="E", against="B", verdict="promote", gate="s3://almanac/gate-5")
 
-    assert log.champion == "C"
-    assert planned(log, to="B").tainted == (4,)
+    found = planned(here=kept(decided=(against, other)))
+
+    assert found.tainted == (against,)
+    assert "Gate decisions taken against it: D." in found.in_words
+
+
+def test_a_version_that_another_one_took_over_from_can_be_rolled_back_by_name() -> None:
+    """C stands now; B, before it, turns out bad: what B wrote is scored again, and C stays."""
+    found = planned(bad="B")
+
+    assert (found.bad, found.to, found.scores, found.rows) == ("B", "A", {"2017-05": "A"}, 50)
+
+
+def test_a_version_that_is_in_force_nowhere_is_not_rolled_back_from() -> None:
+    with pytest.raises(IllegalTransition) as refused:
+        planned(here=kept(promoted(THREE[:2])), bad="C")
+
+    assert str(refused.value) == (
+        "Cannot roll back from C: it is in the history, allowed is a version that is in force (A, B). "
+        "Name one of these, or none for the one in force now."
+    )
+
+
+def test_without_withdrawal_a_version_that_is_in_force_for_nothing_to_come_is_refused() -> None:
+    with pytest.raises(PromotionError) as refused:
+        planned(bad="B", withdraw=False)
+
+    assert str(refused.value) == (
+        "Version B is in force for no period from 2017-09 on, so without withdrawal nothing would change. "
+        "Withdraw it, or name the version that is in force now."
+    )
+
+
+def test_a_version_that_knows_the_future_of_an_affected_period_is_refused() -> None:
+    with pytest.raises(PromotionError) as refused:
+        planned(bad="B", to="C")
+
+    assert str(refused.value) == (
+        "Version C may be in force from 2017-06 on: it knows what happened until then, and would score 2017-05 with it. "
+        "Roll back to an older version (A, B)."
+    )
+
+
+def test_a_period_that_was_scored_before_anything_was_in_force_is_scored_by_the_version_that_comes() -> None:
+    early = (Written(period="2017-03", version="C", order="order-03", rows=30),)
+
+    assert planned(here=kept(written=early, earliest={**EARLIEST, "A": "2017-02"}), to="A").scores == {"2017-03": "A"}
+    with pytest.raises(PromotionError, match=r"Version B may be in force from 2017-05 on: .* would score 2017-03 with it"):
+        planned(here=kept(written=early), to="B")
+
+
+# --- a rollback that was begun and not finished ---
+
+
+def begun(**changes: Any) -> Kept:
+    """C was withdrawn for B; 2017-07 and 2017-08 still show it."""
+    left = tuple(item for item in WRITTEN if item.period != "2017-06")
+    return kept(roll_back(promoted(THREE), "B", "2017-06", reason="drift"), written=left, **changes)
+
+
+def test_a_rollback_that_was_begun_is_finished_first() -> None:
+    found = planned(here=begun(), reason="once more")
+
+    assert (found.finishes, found.bad, found.to, found.reason) == (4, "C", "B", "drift")
+    assert found.scores == {"2017-07": "B", "2017-08": "B"}
+    assert found.in_words.startswith("Finishes entry 4, which went from C to B: 2 periods, 150 rows are scored again")
+
+
+def test_a_rollback_that_was_begun_does_not_stand_in_the_way_of_another_one_that_is_named() -> None:
+    found = planned(here=begun(), to="A")
+
+    assert (found.finishes, found.bad, found.to) == (0, "B", "A")
+
+
+def test_periods_that_a_person_left_out_are_not_finished_by_the_next_rollback() -> None:
+    part = planned(periods=["2017-06"])
+    found = planned(here=begun(plans={4: part}))
+
+    assert part.asked
+    assert (found.finishes, found.bad, found.to) == (0, "B", "A")
+
+
+def test_a_reinstated_version_leaves_nothing_to_be_finished() -> None:
+    here = begun()
+    log = Log((*here.log.entries, here.log.next(Action.REINSTATE, "C", manifest="", reason="right", at=NOON, nonce="5")))
+
+    assert planned(here=kept(log, written=here.written)).finishes == 0
 
 
 def test_a_missing_reason_is_refused() -> None:
@@ -121,7 +217,7 @@ def test_a_missing_reason_is_refused() -> None:
 
 def test_a_rollback_with_nothing_in_force_is_refused() -> None:
     with pytest.raises(PromotionError) as refused:
-        plan("shop", Log(), [], ["A"], reason="bad")
+        planned(here=kept(Log(), written=()))
 
     assert str(refused.value) == "Pipeline shop has no version in force, so there is nothing to roll back."
 
@@ -147,7 +243,7 @@ def test_a_rollback_to_what_cannot_come_is_refused(to: str, text: str) -> None:
 
 def test_the_version_before_is_refused_when_its_bundle_is_gone() -> None:
     with pytest.raises(PromotionError, match=r"Version 'B' is unknown \(there are: A, C\)"):
-        plan("shop", promoted(THREE), WRITTEN, ["A", "C"], reason="bad")
+        planned(here=kept(earliest={"A": "2017-04", "C": "2017-06"}))
 
 
 def test_a_plan_is_read_as_it_was_written_and_its_digest_tells_plans_apart() -> None:

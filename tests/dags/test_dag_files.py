@@ -91,10 +91,39 @@ def test_a_rollback_lists_its_tasks_in_the_order_of_the_doors(shown):
     assert shown["churn_rollback"]["tasks"] == [
         "plan",
         "champion.publish",
+        "features.plan",
+        "features.pin",
+        "features.stage",
+        "features.combine",
+        "features.audit",
+        "features.publish",
         "predictions.stage",
         "predictions.audit",
         "predictions.publish",
         "verify",
+    ]
+
+
+APPROVED = """
+import json
+from dataclasses import replace
+from almanac import Gate
+from almanac.airflow import build_dags
+from almanac.core.canonical import decode
+from almanac.core.pipeline import Pipeline
+described = decode(Pipeline, json.loads(bag.dags["churn_retrain"].tasks[0].description))
+dags = build_dags(replace(described, gate=Gate(approval=True)))
+task = dags["churn_retrain"].get_task("champion.approve")
+print(json.dumps([sorted(task.upstream_task_ids), sorted(task.downstream_task_ids), task.task_display_name]))
+"""
+
+
+def test_where_the_gate_asks_for_approval_a_person_stands_between_the_gate_and_the_promotion(ask, shown, repository: Path):
+    assert "champion.approve" not in shown["churn_retrain"]["tasks"]
+    assert ask(DAG_PROCESSOR.format(dags=str(repository / "dags")) + APPROVED) == [
+        ["champion.audit"],
+        ["champion.publish"],
+        "approve",
     ]
 
 
@@ -110,14 +139,14 @@ def test_dags_say_what_they_do_and_every_parameter_has_a_type_and_a_description(
 
 def test_publishing_tasks_tell_others_through_assets(shown):
     assert shown["churn_score"]["outlets"] == ["churn.features", "churn.predictions"]
-    assert shown["churn_retrain"]["outlets"] == ["churn.champion", "churn.features", "churn.model"]
+    assert shown["churn_retrain"]["outlets"] == ["churn.champion", "churn.decision", "churn.features", "churn.model"]
 
 
 HEAVY = ["pyspark", "great_expectations", "sklearn", "pandas", "boto3", "deltalake"]
 PROCESSES = {
     "the DAG processor": (DAG_PROCESSOR, HEAVY),
     "an Airflow worker": (
-        "from almanac.airflow import desk, work\nfrom almanac.doors import publish, plan, pin, orders\n",
+        "from almanac.airflow import again, desk, work\nfrom almanac.doors import publish, plan, pin, orders\n",
         ["pyspark"],
     ),
     "the API server, which loads the plugin": (

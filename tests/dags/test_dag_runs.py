@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import uuid
@@ -15,38 +14,20 @@ from typing import Any
 import pytest
 
 from almanac.doors import plan
-from demo import java, seaweed, spark_conf
+from demo import seaweed
+from tests.dags.shop_dags import write_dags, write_jobs
 from tests.shop import MODULE, Shop, pipeline
 
 pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.store, pytest.mark.slow, pytest.mark.timeout(900)]
-
-DAG_FILE = '''"""The shop's DAGs, for a test: airflow finds this dag file by these two words."""
-import json
-
-from almanac.airflow import build_dags
-from almanac.core.canonical import decode
-from almanac.core.pipeline import Pipeline
-
-build_dags(decode(Pipeline, json.loads({description!r})))
-'''
 
 Run = Callable[..., dict[str, Any]]
 USER_MODULE = "shop.py"
 
 
 @pytest.fixture(scope="module")
-def spark_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    folder = tmp_path_factory.mktemp("spark")
-    return spark_conf.environment(folder, java.java_home(folder / "java"))
-
-
-@pytest.fixture(scope="module")
 def jobs(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the steps and the shop's module."""
-    folder = tmp_path_factory.mktemp("spark_jobs")
-    shutil.copytree(repository / "spark_jobs" / "steps", folder / "steps")
-    shutil.copy(MODULE, folder / USER_MODULE)
-    return folder
+    return write_jobs(tmp_path_factory.mktemp("spark_jobs"), repository)
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +42,7 @@ def played(
     """The shop, its data delivered, and a function that runs one of its DAGs."""
     folder = tmp_path_factory.mktemp("runs")
     shop = Shop.open(f"s3://almanac/runs-{uuid.uuid4().hex}", spark)
-    dags = folder / "dags"
-    dags.mkdir()
-    (dags / "shop.py").write_text(DAG_FILE.format(description=_description(shop)))
+    dags = write_dags(folder / "dags", pipeline(shop.landing))
     env = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "ALMANAC"))},
         **spark_environment,
@@ -89,12 +68,6 @@ def played(
         return ended
 
     return shop, run
-
-
-def _description(shop: Shop) -> str:
-    from almanac.core.canonical import dumps
-
-    return dumps(pipeline(shop.landing)).decode()
 
 
 @pytest.fixture(scope="module")
@@ -169,9 +142,12 @@ def test_a_failed_check_fails_the_task_with_what_was_found_and_publishes_nothing
 
 
 def test_a_rollback_withdraws_the_version_and_scores_again_what_it_wrote(played, scored):
+    """The bad version was trained by other feature code: the older one's features are built by its own definition first."""
     shop, run = played
     assert shop.module == plan.module_zip(MODULE.parent, "shop")
     first = shop.home.log().champion
+    definition = shop.home.versions.read(first).definition
+    shop.code(**{'F.sum("amount")': '(F.sum("amount") * 2)'})
     bad = shop.train("2017-07")
     shop.promote(bad, "it looked better")
     shop.score("2017-08")
@@ -179,13 +155,33 @@ def test_a_rollback_withdraws_the_version_and_scores_again_what_it_wrote(played,
     before = shop.state()
     dry = run("rollback", reason="trained on a broken feed", dry_run=True)
     assert dry["state"] == "success"
+    assert set(dry["tasks"].values()) == {"success", "skipped"}
+    assert f"Goes from {bad} to {first}: 1 periods, " in dry["log"]
     assert shop.state() == before
     ended = run("rollback", reason="trained on a broken feed")
     assert ended["state"] == "success", ended["log"][-4000:]
-    assert ended["tasks"]["predictions.publish[0]"] == "success"
+    assert ended["tasks"]["features.publish[0]"] == ended["tasks"]["predictions.publish[0]"] == "success"
+    assert "2017-08" in shop.home.features(definition).visible()
     assert [item.version for item in shop.home.written()] == [first, first]
     entry = shop.home.log().entries[-1]
     assert (entry.version, entry.replaces, entry.withdraw, entry.reason) == (first, bad, True, "trained on a broken feed")
+    assert entry.plan.startswith(f"{shop.home.layout.home}/rollbacks/")
+
+
+def test_a_rollback_whose_features_are_there_builds_none(played, scored):
+    shop, run = played
+    shop.code()
+    first = shop.home.log().champion
+    bad = shop.train("2017-07")
+    shop.promote(bad, "it looked better")
+    shop.score("2017-08")
+    ended = run("rollback", reason="worse after all")
+    assert ended["state"] == "success", ended["log"][-4000:]
+    assert {state for task, state in ended["tasks"].items() if task.startswith("features.") and task != "features.plan"} == {
+        "skipped"
+    }
+    assert ended["tasks"]["predictions.publish[0]"] == "success"
+    assert [item.version for item in shop.home.written()] == [first, first]
     nothing = run("rollback", reason="again")
     assert nothing["state"] == "failed"
     assert "There is no version to roll back to" in nothing["log"]

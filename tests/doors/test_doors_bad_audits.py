@@ -189,7 +189,7 @@ def test_a_version_withdrawn_at_the_moment_of_the_commit_fails_the_publish_and_c
 def test_a_model_whose_bytes_were_altered_scores_nothing(world: World) -> None:
     shop = world.shop
     model = shop.home.versions.read(world.old).files["model.joblib"]
-    planned = plan.score(shop.home, shop.pipeline, shop.pipeline.period("2017-08"))
+    planned = plan.score(shop.home, shop.pipeline.period("2017-08"))
     shop.home.objects.put(model.uri, shop.home.objects.get(model.uri)[:-1] + b"!")
 
     text = told(refusal(world, orders.predictions(shop.home, planned), stage.predictions), "IntegrityError")

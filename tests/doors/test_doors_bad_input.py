@@ -297,7 +297,7 @@ def test_a_population_of_fractions_is_refused(world: World) -> None:
 
 def test_a_period_without_a_single_event_is_refused(world: World) -> None:
     shop = world.shop
-    planned = plan.score(shop.home, shop.pipeline, shop.pipeline.period("2018-06"))
+    planned = plan.score(shop.home, shop.pipeline.period("2018-06"))
     pinned = world.pin(planned)
     parts = [shop.carry(orders.groups(shop.home, planned, pinned, name), stage.features) for name in ("habits", "traits")]
     empty = shop.home.receipts.read(parts[0]["2018-06"])

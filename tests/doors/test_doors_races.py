@@ -157,7 +157,7 @@ def test_features_whose_publisher_died_get_their_receipt_from_the_plan_after(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop = world.shop
-    planned = plan.score(shop.home, shop.pipeline, shop.pipeline.period("2017-09"))
+    planned = plan.score(shop.home, shop.pipeline.period("2017-09"))
     table = shop.home.features(planned.definition)
     once(Unreachable("the store went away"), monkeypatch, publish, "_receipt")
     with pytest.raises(Unreachable):
@@ -166,7 +166,7 @@ def test_features_whose_publisher_died_get_their_receipt_from_the_plan_after(
     assert planned.build == ("2017-09",) and "2017-09" in table.visible()
     assert shop.home.published(table, ["2017-09"]) == {}
 
-    again = plan.score(shop.home, shop.pipeline, shop.pipeline.period("2017-09"))
+    again = plan.score(shop.home, shop.pipeline.period("2017-09"))
 
     receipt = shop.home.published(table, ["2017-09"])["2017-09"]
     assert again.build == ()
@@ -177,7 +177,7 @@ def test_features_whose_publisher_died_get_their_receipt_from_the_plan_after(
 
 def test_nobody_publishes_a_staged_file_that_was_altered(world: World) -> None:
     shop, before = world.shop, world.shop.state()
-    planned = plan.score(shop.home, shop.pipeline, shop.pipeline.period("2017-08"))
+    planned = plan.score(shop.home, shop.pipeline.period("2017-08"))
     staged = shop.carry([orders.predictions(shop.home, planned)], stage.predictions)
     altered = shop.home.receipts.read(staged["2017-08"]).outputs[0].uri
     shop.home.objects.put(altered, shop.home.objects.get(altered) + b"!")

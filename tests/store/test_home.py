@@ -13,7 +13,7 @@ import pytest
 from almanac.core.canonical import sha256
 from almanac.core.layout import staged_file
 from almanac.core.promotions import Log
-from almanac.core.receipts import Door, Order, Output, Placed, Thing
+from almanac.core.receipts import Order, Output, Placed, Thing
 from almanac.core.rollback import Written
 from almanac.errors import NotFound
 from almanac.store.home import Home, pipelines, publish_order
@@ -89,12 +89,6 @@ def test_a_visible_file_of_an_order_that_nobody_placed_is_told(home: Home) -> No
 
     with pytest.raises(NotFound, match=f"{asked.digest}.json: nothing is kept there"):
         home.published(home.features("d1"), ["2017-06"])
-
-
-def test_the_order_that_publishes_follows_from_the_one_that_staged() -> None:
-    staged = order(parameters={"version": "v"}, fence=2)
-
-    assert publish_order(staged) == order(door=Door.PUBLISH, inputs={"staged": staged.digest}, fence=2)
 
 
 def test_pipelines_are_those_that_something_is_kept_of(home: Home, root: str) -> None:

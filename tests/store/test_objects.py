@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
@@ -191,6 +192,43 @@ def test_a_listings_etag_changes_with_the_bytes(objects: Objects, root: str) -> 
     assert '"' not in first
 
 
+def test_whether_a_name_is_taken_is_told_without_its_bytes(objects: Objects, root: str) -> None:
+    for name in ("a", "ab/c"):
+        objects.put(f"{root}/{name}", b"one")
+
+    assert objects.has(f"{root}/a")
+    assert [objects.has(f"{root}/{name}") for name in ("", "ab", "ab/", "b")] == [False] * 4
+
+
+def test_the_stores_own_time_is_that_of_its_listings(objects: Objects, root: str) -> None:
+    before = objects.now(root)
+    objects.put(f"{root}/a", b"one")
+    (listed,) = objects.walk(f"{root}/")
+    after = objects.now(root)
+    second = timedelta(seconds=1)  # both are told in whole seconds
+
+    assert before - second <= listed.modified <= after + second
+    assert after - before < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("told", ["", "yesterday"])
+def test_a_store_that_does_not_tell_its_time_is_refused(root: str, store: seaweed.Store, told: str) -> None:
+    real = quick()
+
+    def list_objects_v2(**asked: Any) -> Any:
+        answer = real.list_objects_v2(**asked)
+        answer["ResponseMetadata"]["HTTPHeaders"]["date"] = told
+        return answer
+
+    with pytest.raises(StoreError) as refused:
+        Objects(Client(real, list_objects_v2=list_objects_v2)).now(root)
+
+    assert str(refused.value) == (
+        f"{root}: the store's answers tell no time (Date: {told!r}), so nobody can say how old its objects are. "
+        "Nothing was changed; let the proxy before the store pass the header Date."
+    )
+
+
 def test_folders_are_those_directly_below(objects: Objects, root: str) -> None:
     for name in ("b/x/1", "a/1", "a/2", "file"):
         objects.put(f"{root}/{name}", b"")
@@ -213,6 +251,8 @@ def verbs(objects: Objects, uri: str) -> dict[str, Callable[[], object]]:
     return {
         "get": lambda: objects.get(uri),
         "find": lambda: objects.find(uri),
+        "has": lambda: objects.has(uri),
+        "now": lambda: objects.now(uri),
         "put": lambda: objects.put(uri, b""),
         "put_if_absent": lambda: objects.put_if_absent(uri, b""),
         "walk": lambda: list(objects.walk(uri)),
@@ -222,7 +262,7 @@ def verbs(objects: Objects, uri: str) -> dict[str, Callable[[], object]]:
     }
 
 
-VERBS = ("get", "find", "put", "put_if_absent", "walk", "folders", "delete", "probe")
+VERBS = ("get", "find", "has", "now", "put", "put_if_absent", "walk", "folders", "delete", "probe")
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from almanac.core.canonical import sha256
+from almanac.core.canonical import sealed, sha256
 from almanac.core.layout import Layout
 from almanac.core.receipts import Door, Placed, Thing, Witness
 from almanac.errors import IntegrityError, NotFound
@@ -55,9 +55,17 @@ def test_an_order_that_was_never_placed_is_not_found(receipts: Receipts) -> None
         receipts.placed("nothing")
 
 
-def test_an_altered_order_is_found(receipts: Receipts) -> None:
+def test_an_order_altered_in_place_is_found_by_its_seal(receipts: Receipts) -> None:
     uri = receipts.place(Placed(order=order()))
     receipts.objects.put(uri, receipts.objects.get(uri).replace(b'"2017-06"', b'"2017-07"'))
+
+    with pytest.raises(IntegrityError, match=r"no Placed \(its seal does not fit what stands beside it\)"):
+        receipts.placed(order().digest)
+
+
+def test_another_order_under_an_orders_name_is_found(receipts: Receipts) -> None:
+    uri = receipts.place(Placed(order=order()))
+    receipts.objects.put(uri, sealed(Placed(order=order(period="2017-07"))))
     with pytest.raises(IntegrityError) as refused:
         receipts.placed(order().digest)
 
@@ -161,6 +169,26 @@ def test_a_receipt_whose_bytes_are_none_is_found(receipts: Receipts) -> None:
 
     with pytest.raises(IntegrityError, match="found bytes that are no Receipt"):
         receipts.find(order())
+
+
+def test_a_receipt_altered_in_place_is_found_by_its_seal(receipts: Receipts) -> None:
+    uri = receipts.uri(receipts.keep(receipt(passed=False, findings=("no rows",))))
+    receipts.objects.put(uri, receipts.objects.get(uri).replace(b'"passed":false', b'"passed":true'))
+
+    with pytest.raises(IntegrityError, match=r"no Receipt \(its seal does not fit what stands beside it\)"):
+        receipts.read(uri)
+
+
+def test_another_orders_receipt_under_a_receipts_name_is_found(receipts: Receipts) -> None:
+    uri = receipts.uri(receipts.keep(receipt()))
+    other = receipt(order(period="2017-07"))
+    receipts.objects.put(uri, sealed(other))
+    with pytest.raises(IntegrityError) as refused:
+        receipts.read(uri)
+
+    assert str(refused.value) == (
+        f"{uri}: found a receipt that belongs to {receipts.uri(other)} (shop features.stage 2017-07). Restore it."
+    )
 
 
 # --- descriptions and modules ---

@@ -1,18 +1,15 @@
-"""Model versions on a real S3 server: the manifest makes them visible, and nothing altered is ever unpickled."""
+"""Model versions on a real S3 server: the manifest makes them visible, and nothing altered is ever used."""
 
 from __future__ import annotations
 
-import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import joblib
 import pytest
 
-from almanac.core.canonical import dumps, sha256
+from almanac.core.canonical import sealed, sha256
 from almanac.core.layout import Layout
 from almanac.core.receipts import Output
 from almanac.errors import IntegrityError, NotFound, PromotionError
@@ -29,23 +26,10 @@ def versions(objects: Objects, root: str) -> Versions:
     return Versions(objects, Layout(root, "shop"))
 
 
-class Trap:
-    """What somebody could put in a model's place: unpickling it writes a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return Path.write_text, (self.path, "sprung")
-
-
-def bundle(versions: Versions, version: str = VERSION, unique: str = "u1", model: object = (1, 2, 3)) -> dict[str, Output]:
+def bundle(versions: Versions, version: str = VERSION, unique: str = "u1") -> dict[str, Output]:
     """The files of a training, staged."""
-    body = io.BytesIO()
-    joblib.dump(model, body)
-    files = {"model.joblib": body.getvalue(), "report.json": b"{}"}
     found = {}
-    for name, content in files.items():
+    for name, content in {"model.joblib": b"a pickle", "golden.parquet": b"rows", "report.json": b"{}"}.items():
         uri = f"{versions.layout.model(version, unique)}/{name}"
         versions.objects.put(uri, content)
         found[name] = Output(name=name, uri=uri, bytes=len(content), sha256=sha256(content))
@@ -72,6 +56,7 @@ def manifest(files: dict[str, Output], **changes: Any) -> Manifest:
         "files": files,
         "content": "c1",
         "environment": {"scikit-learn": "1.7"},
+        "classes": ("Pipeline", "LogisticRegression"),
     }
     return Manifest(**{**described, **changes})
 
@@ -86,7 +71,7 @@ def test_a_version_is_visible_once_its_manifest_is_there_and_not_before(versions
     assert versions.names() == [VERSION]
     assert versions.read(VERSION) == published == manifest(files)
     assert versions.read(VERSION, published.digest) == published
-    assert versions.model(files) == (1, 2, 3)
+    assert published.bundle.model == files["model.joblib"] and published.bundle.golden == files["golden.parquet"]
 
 
 def test_versions_are_named_the_oldest_first_and_those_without_a_manifest_are_not(versions: Versions) -> None:
@@ -137,24 +122,14 @@ def test_a_version_of_another_order_under_the_same_name_is_refused(versions: Ver
     assert versions.read(VERSION).order == "ea02faee" * 8
 
 
-def test_an_altered_model_is_never_unpickled(versions: Versions, tmp_path: Path) -> None:
-    sprung, files = tmp_path / "sprung", bundle(versions)
-    body = io.BytesIO()
-    joblib.dump(Trap(sprung), body)
-    versions.objects.put(files["model.joblib"].uri, body.getvalue())
+def test_an_altered_model_is_found_before_anybody_has_its_bytes(versions: Versions) -> None:
+    files = bundle(versions)
+    versions.objects.put(files["model.joblib"].uri, b"another pickle")
     with pytest.raises(IntegrityError) as refused:
-        versions.model(files)
+        versions.file(files["model.joblib"])
 
-    assert not sprung.exists()
     assert str(refused.value).startswith(f"{files['model.joblib'].uri}: found bytes with SHA-256 ")
     assert "The file was altered; it is not used." in str(refused.value)
-
-
-def test_the_trap_of_these_tests_would_have_sprung(versions: Versions, tmp_path: Path) -> None:
-    sprung = tmp_path / "sprung"
-    versions.model(bundle(versions, model=Trap(sprung)))
-
-    assert sprung.exists()
 
 
 def test_an_altered_file_beside_the_model_is_found(versions: Versions) -> None:
@@ -170,7 +145,22 @@ def test_a_file_that_is_gone_is_not_found(versions: Versions) -> None:
     versions.objects.delete(files["model.joblib"].uri)
 
     with pytest.raises(NotFound, match=r"model\.joblib: nothing is kept there"):
-        versions.model(files)
+        versions.file(files["model.joblib"])
+
+
+@pytest.mark.parametrize("changes", [{"version": "2017-05-0123abcd"}, {"pipeline": "churn"}])
+def test_a_manifest_that_was_copied_from_another_place_is_refused(versions: Versions, changes: dict[str, str]) -> None:
+    other = manifest(bundle(versions), **changes)
+    uri = versions.layout.manifest(VERSION)
+    versions.objects.put(uri, sealed(other))
+
+    for read in (versions.read, versions.trusted):
+        with pytest.raises(IntegrityError) as refused:
+            read(VERSION)
+        assert str(refused.value) == (
+            f"{uri}: found the manifest of {other.pipeline} {other.version}. It was put there by hand; it is not used. "
+            "Restore it from the bucket's versions."
+        )
 
 
 @pytest.mark.parametrize(
@@ -184,13 +174,22 @@ def test_a_file_that_is_gone_is_not_found(versions: Versions) -> None:
 )
 def test_a_manifest_that_is_not_the_promoted_one_is_refused(versions: Versions, changes: dict[str, Any]) -> None:
     promoted = versions.publish(manifest(bundle(versions)))
-    versions.objects.put(versions.layout.manifest(VERSION), dumps(replace(promoted, **changes)))
-    with pytest.raises(IntegrityError) as refused:
-        versions.read(VERSION, promoted.digest)
+    versions.objects.put(versions.layout.manifest(VERSION), sealed(replace(promoted, **changes)))
+    for read in (versions.read, versions.trusted):
+        with pytest.raises(IntegrityError) as refused:
+            read(VERSION, promoted.digest)
+        assert str(refused.value) == (
+            f"{versions.layout.manifest(VERSION)}: the manifest is not the one that was promoted. It is not used; restore it."
+        )
 
-    assert str(refused.value) == (
-        f"{versions.layout.manifest(VERSION)}: the manifest is not the one that was promoted. It is not used; restore it."
-    )
+
+def test_a_manifest_altered_in_place_is_found_by_its_seal(versions: Versions) -> None:
+    versions.publish(manifest({}))
+    uri = versions.layout.manifest(VERSION)
+    versions.objects.put(uri, versions.objects.get(uri).replace(b'"roc_auc":0.75', b'"roc_auc":0.99'))
+
+    with pytest.raises(IntegrityError, match=r"no Manifest \(its seal does not fit what stands beside it\)"):
+        versions.read(VERSION)
 
 
 def test_a_manifest_whose_bytes_are_none_is_found(versions: Versions) -> None:

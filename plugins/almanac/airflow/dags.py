@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TaskGroup, task_group
 
 from almanac.airflow.docs import retrain_doc, rollback_doc, score_doc
-from almanac.airflow.operators import SparkDoor, StoreDoor
+from almanac.airflow.operators import Approve, PublishDoor, SparkDoor, StoreDoor
 from almanac.core.canonical import dumps
 from almanac.core.period import Every
 from almanac.core.pipeline import Pipeline
@@ -44,8 +45,11 @@ class _Dags:
                 model = self._store("publish", "publish_model", "publish model", staged=staged.output, audited=audited.output)
             with TaskGroup("champion"):
                 compared = self._spark("stage", "champion_stage", "comparison_orders", "compare", plan=plan, version=model)
-                gate = self._spark("audit", "champion_audit", "audit_orders", "gate", staged=compared.output)
-                self._store("publish", "publish_champion", "promote", gate=gate.output)
+                gate = self._spark(
+                    "audit", "champion_audit", "audit_orders", "gate", outlets=[self.asset("decision")], staged=compared.output
+                )
+                approved: dict[str, Any] = {"approved": self._approve(gate.output).output} if self.pipeline.gate.approval else {}
+                self._publish("publish", "publish_champion", "promote", plan=plan, gate=gate.output, **approved)
         return dag
 
     def score(self) -> DAG:
@@ -70,6 +74,9 @@ class _Dags:
             "to": Param(
                 None, type=["null", "string"], description="The version to go back to; what was in force before, when empty."
             ),
+            "from": Param(
+                None, type=["null", "string"], description="The version to take out of force; the one in force now, when empty."
+            ),
             "withdraw": Param(True, type="boolean", description="Score again what the bad version wrote."),
             "periods": Param(
                 None,
@@ -82,14 +89,19 @@ class _Dags:
         with self._dag("rollback", rollback_doc(self.pipeline), params, scheduled=False) as dag:
             plan = self._store("plan", "plan_rollback", "plan")
             back = self._store("champion.publish", "roll_back", "roll back", plan=plan)
+            rebuilds = self._store("features.plan", "plan_rebuilds", "plan features", plans=back)
+
+            @task_group(group_id="features")
+            def build(plan: Any) -> None:
+                self._all_features(plan)
 
             @task_group(group_id="predictions")
             def score_again(plan: Any) -> None:
-                self._predictions(plan)
+                # Features that need no building are skipped.
+                self._predictions(plan, trigger_rule="none_failed_min_one_success")
 
-            again = score_again.expand(plan=back)
-            verify = self._store("verify", "verify_rollback", "verify", plan=plan, trigger_rule="none_failed")
-            again >> verify.operator
+            built, again = build.expand(plan=rebuilds), score_again.expand(plan=back)
+            built >> again >> self._publish("verify", "verify_rollback", "verify", plan=plan, trigger_rule="none_failed")
         return dag
 
     def _features(self, plan: Any, pin: Any) -> Any:
@@ -109,11 +121,22 @@ class _Dags:
                 "publish", "publish_features", "publish features", staged=staged.output, audited=audited.output
             ).operator
 
-    def _predictions(self, plan: Any) -> Any:
+    def _all_features(self, plan: Any) -> None:
+        """The features of a version of before, whichever groups its own description has, in one Spark job a door."""
+        pin = self._store("pin", "pin_sources", "pin sources", plan=plan)
+        built = self._spark("stage", "features_stage", "all_group_orders", "build features", plan=plan, pin=pin)
+        staged = self._spark("combine", "features_stage", "all_combine_orders", "combine", plan=plan, pin=pin)
+        audited = self._spark("audit", "features_audit", "audit_orders", "check features", staged=staged.output)
+        built >> staged
+        self._store("publish", "publish_features", "publish features", staged=staged.output, audited=audited.output)
+
+    def _predictions(self, plan: Any, trigger_rule: str = "all_success") -> Any:
         """A period scored, checked and published. Gives the scoring task."""
-        staged = self._spark("stage", "predictions_stage", "prediction_orders", "score", plan=plan)
+        staged = self._spark("stage", "predictions_stage", "prediction_orders", "score", trigger_rule=trigger_rule, plan=plan)
         audited = self._spark("audit", "predictions_audit", "audit_orders", "check predictions", staged=staged.output)
-        self._store("publish", "publish_predictions", "publish predictions", staged=staged.output, audited=audited.output)
+        self._publish(
+            "publish", "publish_predictions", "publish predictions", plan=plan, staged=staged.output, audited=audited.output
+        )
         return staged
 
     def _store(self, task_id: str, work: str, shown: str, *, trigger_rule: str = "all_success", **given: Any) -> Any:
@@ -129,10 +152,44 @@ class _Dags:
             trigger_rule=trigger_rule,
         ).output
 
-    def _spark(self, task_id: str, step: str, work: str, shown: str, *, part: str = "", **given: Any) -> SparkDoor:
+    def _spark(
+        self,
+        task_id: str,
+        step: str,
+        work: str,
+        shown: str,
+        *,
+        part: str = "",
+        outlets: Sequence[Asset] = (),
+        trigger_rule: str = "all_success",
+        **given: Any,
+    ) -> SparkDoor:
         return SparkDoor(
-            task_id=task_id, task_display_name=shown, description=self.description, step=step, work=work, part=part, given=given
+            task_id=task_id,
+            task_display_name=shown,
+            description=self.description,
+            step=step,
+            work=work,
+            part=part,
+            given=given,
+            outlets=list(outlets),
+            trigger_rule=trigger_rule,
         )
+
+    def _publish(self, task_id: str, work: str, shown: str, *, trigger_rule: str = "all_success", **given: Any) -> PublishDoor:
+        outlets = [self.asset(work.removeprefix("publish_"))] if work.startswith("publish_") else []
+        return PublishDoor(
+            task_id=task_id,
+            task_display_name=shown,
+            description=self.description,
+            work=work,
+            given=given,
+            outlets=outlets,
+            trigger_rule=trigger_rule,
+        )
+
+    def _approve(self, gate: Any) -> Approve:
+        return Approve(task_id="approve", task_display_name="approve", description=self.description, given={"gate": gate})
 
     def asset(self, thing: str) -> Asset:
         """What is published under a thing's name, for DAGs of others to wait for."""

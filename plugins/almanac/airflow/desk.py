@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,12 @@ class Desk:
         return plan.module_zip(self.settings.spark_jobs, self.pipeline.name)
 
     @property
+    def run(self) -> str:
+        """The DAG run's name, which no other has."""
+        found = self.context["dag_run"]
+        return f"{found.dag_id} {found.run_id}"
+
+    @property
     def witness(self) -> Witness:
         run, task = self.context["dag_run"], self.context["ti"]
         actor = getattr(run, "triggering_user_name", None) or ""
@@ -123,6 +129,11 @@ class Desk:
         if page:
             self.context["task"].left_report = page
 
+    def announce_decisions(self, uris: Iterable[str]) -> None:
+        """Puts what a gate decided into the events of the task's assets, where it has some."""
+        for receipt in map(self.home.receipts.read, uris if self.context["task"].outlets else ()):
+            self.announce(version=receipt.facts["comparison"]["candidate_version"], **receipt.facts["decision"])
+
     def announce(self, **extra: Any) -> None:
         """Puts what was published into the events of the task's assets."""
         for asset in self.context["task"].outlets:
@@ -157,7 +168,7 @@ def check_connection(name: str) -> None:
     except AirflowNotFoundException:
         raise DescriptionError(
             f"Airflow has no connection {name!r}, and a Spark job without one would go to YARN. Add it, for example with "
-            f"AIRFLOW_CONN_{name.upper()}='{{\"conn_type\": \"spark\", \"host\": \"local[2]\"}}'."
+            f'AIRFLOW_CONN_{name.upper()}=\'{{"conn_type": "spark", "host": "local[2]"}}\'.'
         ) from None
 
 
@@ -175,6 +186,24 @@ def library_zip() -> str:
 def _stamp() -> str:
     newest = max(int(file.stat().st_mtime) for file in PACKAGE.rglob("*.py"))
     return f"{newest:x}"
+
+
+def receipts_in(found: Any) -> dict[str, str]:
+    """Period to receipt's URI, where a task returned them; else nothing."""
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {key: uri for key, uri in pairs if isinstance(uri, str) and "/receipts/" in uri}
+
+
+def lineage(description: str, receipts: Mapping[str, str]) -> Any:
+    """What a task read and wrote, for Airflow's OpenLineage provider; None where it left no receipt."""
+    if not receipts:
+        return None
+    import json
+
+    from almanac.exports import openlineage
+
+    pipeline = decode(Pipeline, json.loads(description))
+    return openlineage.on_complete(Home.of(Settings.from_environment().root, pipeline.name), receipts.values())
 
 
 def report_link(uri: str) -> str:

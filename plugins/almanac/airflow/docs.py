@@ -44,12 +44,15 @@ Scoring again with nothing changed publishes nothing.
 def rollback_doc(pipeline: Pipeline) -> str:
     return f"""{_head(pipeline)}
 
-**Rolls back**: takes the version in force out of it, and scores again exactly the periods that it wrote.
+**Rolls back**: takes the version in force out of it, and scores again exactly the periods that it wrote. Where the older
+version wants features that are not there, they are built by its own definition. A rollback that was begun and not finished is
+finished first.
 
 | parameter | meaning |
 |---|---|
 | `reason` | why; it stays in the promotion log |
 | `to` | the version to go back to; what was in force before, when empty |
+| `from` | the version to take out of force; the one in force now, when empty |
 | `withdraw` | score again what the bad version wrote; without it only periods to come change |
 | `periods` | only these of the affected periods |
 | `dry_run` | plan only |

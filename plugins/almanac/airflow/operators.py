@@ -1,21 +1,42 @@
-"""Two operators: `SparkDoor` submits the Spark job of a door, `StoreDoor` does a door's work in the worker.
+"""The operators: `SparkDoor` submits the Spark job of a door, `StoreDoor` does a door's work in the worker, `PublishDoor` does
+too and can go back to the doors before, `Approve` asks a person.
 
-Both store their arguments; what they do when they run is in `work`, which is imported then and not when DAGs are parsed.
+All store their arguments; what they do when they run is in `work` and `again`, imported then and not when DAGs are parsed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import BaseOperator
 
 from almanac.airflow.links import ReportLink
 from almanac.settings import pool, spark_connection
 
+if TYPE_CHECKING:
+    from almanac.airflow.desk import Desk
+    from almanac.core.receipts import Placed
 
-class StoreDoor(BaseOperator):
+DEFAULT_POOL = "default_pool"
+
+
+class Traced:
+    """What a task leaves for others to look at: the URIs of its receipts, by period."""
+
+    description: str
+    receipts: Mapping[str, str] = {}
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - the provider's signature
+        """Asked by Airflow's OpenLineage provider, where it is installed."""
+        from almanac.airflow import desk
+
+        return desk.lineage(self.description, self.receipts)
+
+
+class StoreDoor(Traced, BaseOperator):
     """Does a door's work in the worker.
 
     Args:
@@ -37,10 +58,12 @@ class StoreDoor(BaseOperator):
         from almanac.airflow import desk, work
 
         with desk.failing_clearly():
-            return work.WORK[self.work](desk.Desk.of(self.description, context), self.given)
+            found = work.WORK[self.work](desk.Desk.of(self.description, context), self.given)
+            self.receipts = desk.receipts_in(found)
+            return found
 
 
-class SparkDoor(SparkSubmitOperator):
+class SparkDoor(Traced, SparkSubmitOperator):
     """Submits the Spark job of a door for the orders that are not carried out yet, and returns their receipts' URIs.
 
     Args:
@@ -65,19 +88,75 @@ class SparkDoor(SparkSubmitOperator):
         self.part = part
         self.given = given or {}
 
-    def execute(self, context: Any) -> dict[str, str]:  # type: ignore[override]  # the job's receipts, where it gives nothing
+    def execute(self, context: Any) -> Any:  # the job's receipts, where SparkSubmitOperator gives nothing
         from almanac.airflow import desk, work
 
         with desk.failing_clearly():
             found = desk.Desk.of(self.description, context)
-            placed = work.ORDERS[self.work](found, self.given, self.part)
-            left = found.place(placed)
-            if left:
-                desk.check_connection(self._conn_id)
-                self.name = f"almanac {self.step} {self.part}".strip()
-                self.application = found.application(self.step)
-                self.py_files = desk.library_zip()
-                self.application_args = [*left, "--witness", found.witness_json()]
-                with found.explaining(placed):
-                    super().execute(context)
-            return found.receipts_of(placed)
+            uris = self.carry(found, self.step, work.ORDERS[self.work](found, self.given, self.part))
+            found.announce_decisions(uris.values())
+            self.receipts = uris
+            return uris
+
+    def carry(self, found: Desk, step: str, placed: list[Placed]) -> dict[str, str]:
+        """Submits a step for those of the orders that are not carried out yet; gives period to its receipt's URI."""
+        from almanac.airflow import desk
+
+        left = found.place(placed)
+        if left:
+            desk.check_connection(self._conn_id)
+            self.name = f"almanac {step} {self.part}".strip()
+            self.application = found.application(step)
+            self.py_files = desk.library_zip()
+            self.application_args = [*left, "--witness", found.witness_json()]
+            self._hook = None  # it keeps the arguments of the submission before
+            with found.explaining(placed):
+                super().execute(found.context)
+        return found.receipts_of(placed)
+
+
+class PublishDoor(SparkDoor):
+    """Publishes in the worker. Where somebody else moved meanwhile, it carries out the doors before again, with Spark jobs of
+    its own; that is rare, so it waits for no place in the pool.
+
+    Args:
+        work: the name of a function of `again`.
+    """
+
+    ui_color = StoreDoor.ui_color
+
+    def __init__(self, *, work: str, **rest: Any) -> None:
+        super().__init__(step="", work=work, pool=DEFAULT_POOL, **rest)
+
+    def execute(self, context: Any) -> Any:
+        from almanac.airflow import again, desk
+
+        with desk.failing_clearly():
+            found = desk.Desk.of(self.description, context)
+            done = again.AGAIN[self.work](found, self.given, lambda step, placed: self.carry(found, step, placed))
+            self.receipts = desk.receipts_in(done)
+            return done
+
+
+class Approve(ApprovalOperator):
+    """Asks a person whether a candidate that the gate let through is promoted, with the comparison as the question's body.
+
+    Args:
+        description: the pipeline, as canonical JSON.
+        given: what earlier tasks returned, by name: `gate`.
+    """
+
+    template_fields: Sequence[str] = (*ApprovalOperator.template_fields, "given")
+    ui_color = "#f3e6f5"
+
+    def __init__(self, *, description: str, given: Mapping[str, Any] | None = None, **rest: Any) -> None:
+        super().__init__(subject="Promote?", **rest)
+        self.description = description
+        self.given = given or {}
+
+    def execute(self, context: Any) -> Any:
+        from almanac.airflow import desk, work
+
+        with desk.failing_clearly():
+            self.subject, self.body = work.question(desk.Desk.of(self.description, context), self.given)
+        return super().execute(context)

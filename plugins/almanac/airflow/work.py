@@ -14,12 +14,12 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from almanac.airflow.desk import Desk
 from almanac.core.canonical import decode, encode
+from almanac.core.gate import Comparison
 from almanac.core.period import Period
 from almanac.core.plan import RunPlan
 from almanac.core.receipts import Placed, Receipt
 from almanac.core.rollback import Plan
-from almanac.doors import orders, pin, plan, publish
-from almanac.errors import PromotionError
+from almanac.doors import orders, pin, plan, promotions, publish, rollback
 
 Given = Mapping[str, Any]
 log = logging.getLogger(__name__)
@@ -35,7 +35,8 @@ def plan_retrain(desk: Desk, given: Given) -> dict[str, Any]:  # noqa: ARG001
 def plan_score(desk: Desk, given: Given) -> dict[str, Any]:  # noqa: ARG001
     period = _begin(desk)
     asked = {"version": desk.params.get("version"), "allow_in_sample": bool(desk.params.get("allow_in_sample"))}
-    found = plan.score(desk.home, desk.pipeline, period, **asked)  # type: ignore[arg-type]
+    found = plan.score(desk.home, period, **asked)  # type: ignore[arg-type]
+    plan.check_buildable(desk.home, desk.pipeline, found)
     log.info(found.in_words)
     return encode(found)  # type: ignore[no-any-return]
 
@@ -50,7 +51,7 @@ def _begin(desk: Desk) -> Period:
 
 
 def pin_sources(desk: Desk, given: Given) -> str:
-    planned = _run_plan(given)
+    planned = run_plan(given)
     if planned.dry_run:
         raise AirflowSkipException(f"Dry run: {planned.in_words} Nothing was changed.")
     return pin.pin(desk.home, planned, desk.witness)
@@ -58,7 +59,7 @@ def pin_sources(desk: Desk, given: Given) -> str:
 
 def publish_features(desk: Desk, given: Given) -> dict[str, str]:
     uris = {}
-    for period, staged, audited in _pairs(desk, given):
+    for period, staged, audited in pairs(desk, given):
         receipt = publish.features(desk.home, staged, audited, desk.witness)
         uris[period] = desk.home.receipts.uri(receipt)
         log.info("published features of %s: %d rows", period, receipt.rows)
@@ -67,54 +68,46 @@ def publish_features(desk: Desk, given: Given) -> dict[str, str]:
 
 
 def publish_model(desk: Desk, given: Given) -> str:
-    _, staged, audited = _pairs(desk, given)[0]
+    _, staged, audited = pairs(desk, given)[0]
     manifest = publish.model(desk.home, staged, audited, desk.witness)
     log.info("published version %s: %s", manifest.version, staged.facts["verdict"])
     desk.announce(version=manifest.version, metrics=dict(manifest.metrics), training=list(manifest.training))
     return manifest.version
 
 
-def publish_champion(desk: Desk, given: Given) -> str:
+def question(desk: Desk, given: Given) -> tuple[str, str]:
+    """What a person is asked before a promotion: subject, and the comparison as Markdown. A rejected candidate asks nobody."""
     (gate,) = (desk.home.receipts.read(uri) for uri in given["gate"].values())
-    decision = gate.facts["decision"]
-    version = gate.facts["comparison"]["candidate_version"]
-    said = f"{decision['verdict']}: {'; '.join(decision['reasons'])}"
-    if not gate.passed and version not in desk.home.log().versions:
-        raise AirflowSkipException(f"Version {version} is not promoted, it stays in the history. {said}")
-    entry = publish.champion(desk.home, desk.pipeline, gate, desk.witness)
-    if entry is None:
-        log.info("nothing new: version %s is in the promotion log already", version)
-    else:
-        log.info("promoted %s, in force from %s on. %s", version, entry.effective, said)
-        desk.announce(version=version, effective=entry.effective, decision=said)
-    return str(version)
-
-
-def publish_predictions(desk: Desk, given: Given) -> dict[str, str]:
-    uris = {}
-    for period, staged, audited in _pairs(desk, given):
-        receipt = publish.predictions(desk.home, staged, audited, desk.witness)
-        uris[period] = desk.home.receipts.uri(receipt)
-        log.info("predictions of %s: %d rows by version %s", period, receipt.rows, receipt.facts["version"])
-        desk.announce(period=period, rows=receipt.rows, version=receipt.facts["version"])
-    return uris
+    comparison = decode(Comparison, gate.facts["comparison"])
+    if not gate.passed:
+        raise AirflowSkipException(f"Version {comparison.candidate_version} was not let through: {'; '.join(gate.findings)}")
+    standing = comparison.champion_version or "nothing"
+    rows = "\n".join(
+        f"| {name} | {value:.4f} | {f'{comparison.champion[name]:.4f}' if comparison.champion else ''} |"
+        for name, value in sorted(comparison.candidate.items())
+    )
+    return (
+        f"Promote {comparison.candidate_version}?",
+        f"On the holdout {comparison.holdout} ({comparison.rows} rows):\n\n"
+        f"| metric | {comparison.candidate_version} | {standing} in force |\n|---|---|---|\n{rows}\n\n"
+        f"The gate says: {gate.facts['decision']['verdict']}.\n\n" + "\n".join(f"- {reason}" for reason in gate.findings),
+    )
 
 
 def plan_rollback(desk: Desk, given: Given) -> dict[str, Any]:  # noqa: ARG001
     params = desk.params
     desk.home.objects.probe(desk.settings.root)
-    found = plan.rollback(
+    found = rollback.planned(
         desk.home,
         desk.pipeline,
         reason=str(params.get("reason") or ""),
         to=params.get("to"),
+        bad=params.get("from"),
         withdraw=bool(params.get("withdraw", True)),
         periods=params.get("periods"),
-        keep=True,
+        run="" if params.get("dry_run") else desk.run,
     )
-    log.info(
-        "from %s to %s: %d periods, %d rows: %s", found.bad, found.to, len(found.periods), found.rows, ", ".join(found.periods)
-    )
+    log.info(found.in_words)
     return encode(found)  # type: ignore[no-any-return]
 
 
@@ -122,36 +115,28 @@ def roll_back(desk: Desk, given: Given) -> list[dict[str, Any]]:
     """Appends the rollback, then lists what is to be scored again: nothing that became visible meanwhile is missed."""
     planned = decode(Plan, given["plan"])
     if desk.params.get("dry_run"):
-        raise AirflowSkipException(f"Dry run: from {planned.bad} to {planned.to}, {planned.periods}. Nothing was changed.")
-    entry = publish.rollback(desk.home, planned, desk.witness)
-    desk.announce(version=entry.version, withdrawn=entry.replaces, reason=entry.reason, periods=list(planned.periods))
-    periods = planned.periods
-    if planned.withdraw and not desk.params.get("periods"):
-        periods = tuple(item.period for item in desk.home.written() if item.version == planned.bad)
-    return [encode(plan.score(desk.home, desk.pipeline, desk.pipeline.period(period))) for period in periods]
+        raise AirflowSkipException(f"Dry run. {planned.in_words} Nothing was changed.")
+    entry = promotions.rollback(desk.home, planned, desk.witness, rollback.address(desk.home, desk.run))
+    runs = rollback.runs(desk.home, desk.pipeline, planned)
+    periods = [run.period for run in runs]
+    desk.announce(version=entry.version, withdrawn=entry.replaces, reason=entry.reason, periods=periods)
+    log.info("entry %d: %s is in force; scored again: %s", entry.sequence, entry.version, ", ".join(periods) or "nothing")
+    return [encode(run) for run in runs]
 
 
-def verify_rollback(desk: Desk, given: Given) -> str:
-    """Nothing that was to be repaired is still visible as the withdrawn version wrote it."""
-    planned = decode(Plan, given["plan"])
-    if not planned.withdraw or desk.params.get("dry_run"):
-        return "nothing was withdrawn"
-    asked = desk.params.get("periods")
-    left = [item.period for item in desk.home.written() if item.version == planned.bad and (not asked or item.period in asked)]
-    if left:
-        raise PromotionError(
-            f"Periods {', '.join(left)} still show predictions of {planned.bad}, which is withdrawn: they became visible while "
-            "the rollback ran. Start the score DAG for them: it uses the version in force."
-        )
-    log.info("no visible period was written by %s any more", planned.bad)
-    return f"{len(planned.periods)} periods repaired"
+def plan_rebuilds(desk: Desk, given: Given) -> list[dict[str, Any]]:  # noqa: ARG001
+    """What the older version's features miss, by its own definition: a run for each definition."""
+    found = rollback.rebuilds([decode(RunPlan, one) for one in given["plans"]])
+    for one in found:
+        log.info("features of %s are built by definition %s", ", ".join(one.build), one.definition)
+    return [encode(one) for one in found]
 
 
-def _run_plan(given: Given) -> RunPlan:
+def run_plan(given: Given) -> RunPlan:
     return decode(RunPlan, given["plan"])
 
 
-def _pairs(desk: Desk, given: Given) -> list[tuple[str, Receipt, Receipt]]:
+def pairs(desk: Desk, given: Given) -> list[tuple[str, Receipt, Receipt]]:
     read = desk.home.receipts.read
     return [(period, read(uri), read(given["audited"][period])) for period, uri in sorted(given["staged"].items())]
 
@@ -162,23 +147,30 @@ WORK: dict[str, Callable[[Desk, Given], Any]] = {
         plan_retrain,
         plan_score,
         plan_rollback,
+        plan_rebuilds,
         pin_sources,
         publish_features,
         publish_model,
-        publish_champion,
-        publish_predictions,
         roll_back,
-        verify_rollback,
     )
 }
 
 
 def group_orders(desk: Desk, given: Given, part: str) -> list[Placed]:
-    return orders.groups(desk.home, _run_plan(given), given["pin"], part)
+    return orders.groups(desk.home, run_plan(given), given["pin"], part)
 
 
 def combine_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # noqa: ARG001
-    return orders.combined(desk.home, _run_plan(given), given["pin"], given["parts"])
+    return orders.combined(desk.home, run_plan(given), given["pin"], given["parts"])
+
+
+def all_group_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # noqa: ARG001
+    """Those of every group that the plan's own description has, which may not be today's."""
+    return [placed for one in orders.every_group(desk.home, run_plan(given), given["pin"]).values() for placed in one]
+
+
+def all_combine_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # noqa: ARG001
+    return orders.combined(desk.home, run_plan(given), given["pin"], orders.built(desk.home, run_plan(given), given["pin"]))
 
 
 def audit_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # noqa: ARG001
@@ -186,18 +178,27 @@ def audit_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # noqa: 
 
 
 def model_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # noqa: ARG001
-    return [orders.model(desk.home, _run_plan(given), given["pin"])]
+    return [orders.model(desk.home, run_plan(given), given["pin"])]
 
 
 def comparison_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # noqa: ARG001
-    return [orders.comparison(desk.home, desk.pipeline, _run_plan(given), given["version"])]
+    return [orders.comparison(desk.home, desk.pipeline, run_plan(given), given["version"])]
 
 
 def prediction_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # noqa: ARG001
-    return [orders.predictions(desk.home, _run_plan(given))]
+    return [orders.predictions(desk.home, run_plan(given))]
 
 
 ORDERS: dict[str, Callable[[Desk, Given, str], list[Placed]]] = {
     work.__name__: work
-    for work in (group_orders, combine_orders, audit_orders, model_orders, comparison_orders, prediction_orders)
+    for work in (
+        group_orders,
+        combine_orders,
+        all_group_orders,
+        all_combine_orders,
+        audit_orders,
+        model_orders,
+        comparison_orders,
+        prediction_orders,
+    )
 }

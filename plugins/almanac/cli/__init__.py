@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sys
 
-from almanac.cli import changes, kept
+from almanac.cli import changes, find, gc, kept, trace
 from almanac.cli.console import app, complain
 from almanac.errors import AlmanacError
 
-__all__ = ["app", "changes", "kept", "main"]
+__all__ = ["app", "changes", "find", "gc", "kept", "main", "trace"]
 
 
 def main() -> None:

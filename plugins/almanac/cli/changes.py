@@ -8,9 +8,14 @@ import typer
 
 from almanac.cli.console import AsJson, Name, Reason, Version, app, by_hand, complain, home_of, show_rows
 from almanac.cli.kept import entry_row
-from almanac.doors import plan, publish
-from almanac.errors import PromotionError
+from almanac.cli.runs import Airflow
+from almanac.core.canonical import encode
+from almanac.core.pipeline import Pipeline
+from almanac.doors import promotions
+from almanac.doors import rollback as rollbacks
+from almanac.errors import PromotionError, examples
 from almanac.store import overview
+from almanac.store.home import Home
 
 
 @app.command(epilog="Example: almanac promote purchase_propensity 2017-09-1a2b3c4d --reason 'campaign starts on Monday'")
@@ -20,38 +25,85 @@ def promote(name: Name, version: Version, reason: Reason = "", as_json: AsJson =
     manifest = home.versions.read(version)
     described = home.receipts.description(manifest.description)
     gate = overview.last_gate(home, version)
-    entry = publish.promote(home, described, home.log(), version, reason=reason, gate=gate, witness=by_hand())
+    entry = promotions.promote(home, described, home.log(), version, reason=reason, gate=gate, witness=by_hand())
     show_rows(entry, as_json, ["#", "action", "version", "in force from"], [entry_row(entry)[:4]])
 
 
-@app.command(epilog="Example: almanac rollback purchase_propensity --dry-run")
+@app.command(epilog="Example: almanac withdraw purchase_propensity 2017-09-1a2b3c4d --reason 'trained on a broken feed'")
+def withdraw(name: Name, version: Version, reason: Reason = "", as_json: AsJson = False) -> None:
+    """Withdraws a version that is in force nowhere, so that nobody promotes it or scores with it."""
+    entry = promotions.withdraw(home_of(name), version, reason=reason, witness=by_hand())
+    show_rows(entry, as_json, ["#", "action", "version", "reason"], [[*entry_row(entry)[:3], entry.reason]])
+
+
+@app.command(epilog="Example: almanac reinstate purchase_propensity 2017-09-1a2b3c4d --reason 'the feed was right after all'")
+def reinstate(name: Name, version: Version, reason: Reason = "", as_json: AsJson = False) -> None:
+    """Takes a withdrawal back: the version is in the history again, and in force again once it is promoted."""
+    entry = promotions.reinstate(home_of(name), version, reason=reason, witness=by_hand())
+    show_rows(entry, as_json, ["#", "action", "version", "reason"], [[*entry_row(entry)[:3], entry.reason]])
+
+
+@app.command(
+    epilog="Examples: almanac rollback purchase_propensity --dry-run; "
+    "almanac rollback purchase_propensity --reason 'scores of students are too high' --wait"
+)
 def rollback(
     name: Name,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; change nothing, start nothing.")] = False,
+    reason: Reason = "",
     to: Annotated[str | None, typer.Option(help="The version to go back to; what was in force before, by default.")] = None,
+    bad: Annotated[
+        str | None, typer.Option("--from", help="The version to take out of force; the one in force now, by default.")
+    ] = None,
     periods: Annotated[list[str] | None, typer.Option("--period", help="Only this affected period; may be repeated.")] = None,
     withdraw: Annotated[bool, typer.Option(help="Score again what the bad version wrote.")] = True,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the run's end, telling each task; exit code 1 if it fails.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """What a rollback would do: from which version, to which, and which periods are scored again."""
-    if not dry_run:
-        complain(
-            f"A rollback scores periods again, which needs Spark: start the DAG {name}_rollback with a reason, in the Airflow UI "
-            f'or with `airflow dags trigger {name}_rollback --conf \'{{"reason": "..."}}\'`. With --dry-run this shows '
-            "its plan."
-        )
-        raise typer.Exit(2)
+    """Rolls back: starts the DAG PIPELINE_rollback, which scores again what the bad version wrote. See --dry-run first.
+
+    The plan is made from the bucket alone. Starting the DAG needs ALMANAC_AIRFLOW_URL and a login: ALMANAC_AIRFLOW_TOKEN, or
+    ALMANAC_AIRFLOW_USER and ALMANAC_AIRFLOW_PASSWORD.
+    """
     home = home_of(name)
-    champion = home.log().champion
-    if champion is None:
-        raise PromotionError(f"Pipeline {name} has no version in force, so there is nothing to roll back.")
-    described = home.receipts.description(home.versions.read(champion).description)
-    found = plan.rollback(home, described, reason="dry run", to=to, withdraw=withdraw, periods=periods)
+    found = rollbacks.planned(
+        home,
+        _newest_description(home),
+        reason=reason or ("dry run" if dry_run else ""),
+        to=to,
+        bad=bad,
+        withdraw=withdraw,
+        periods=periods,
+    )
     lines = [
         ["from", found.bad],
         ["to", found.to],
         ["in force from", found.effective],
         ["scored again", f"{', '.join(found.periods) or 'nothing'} ({found.rows} rows)"],
-        ["tainted gate decisions", ", ".join(f"#{number}" for number in found.tainted) or "none"],
+        ["tainted gate decisions", examples((f"{item.candidate} ({item.verdict})" for item in found.tainted), 12)],
+        *([["finishes", f"entry {found.finishes} of the promotion log"]] if found.finishes else []),
     ]
-    show_rows(found, as_json, ["rollback of", name], lines)
+    if dry_run:
+        show_rows(found, as_json, ["rollback of", name], lines)
+        return
+    airflow, dag = Airflow.from_environment(), f"{name}_rollback"
+    conf = {"reason": reason, "to": to, "from": bad, "withdraw": withdraw, "periods": periods}
+    run = airflow.start(dag, {key: value for key, value in conf.items() if value is not None})
+    told = {"dag": dag, "run": run, "page": airflow.page(dag, run), "plan": encode(found)}
+    if wait:
+        state = airflow.wait(dag, run, complain)
+        show_rows({**told, "state": state}, as_json, ["rollback of", name], [*lines, ["run", run], ["ended with", state]])
+        if state != "success":
+            raise typer.Exit(1)
+        return
+    show_rows(told, as_json, ["rollback of", name], [*lines, ["started", run], ["page", told["page"]]])
+
+
+def _newest_description(home: Home) -> Pipeline:
+    """The description that the newest version was trained by. Raises: PromotionError, if there is no version."""
+    newest = max(home.versions.names(), default=None)
+    if newest is None:
+        raise PromotionError(f"Pipeline {home.name} has no version, so there is nothing to roll back. Run its retrain DAG first.")
+    return home.receipts.description(home.versions.read(newest).description)

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from almanac.core.canonical import encode
 from almanac.core.receipts import Witness
@@ -60,7 +61,8 @@ def show_rows(data: Any, as_json: bool, columns: Sequence[str], rows: Iterable[S
         return
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*row)
+        # As text: a reason with square brackets is no markup.
+        table.add_row(*map(Text, row))
     out().print(table)
 
 

@@ -8,6 +8,7 @@ import json
 from almanac.cli.console import AsJson, Name, Version, app, figures, home_of, out, show_rows
 from almanac.core.canonical import encode
 from almanac.core.functions import check_module
+from almanac.core.notes import in_words
 from almanac.core.pipeline import Pipeline
 from almanac.core.promotions import Entry
 from almanac.doors import plan
@@ -15,6 +16,7 @@ from almanac.errors import PromotionError
 from almanac.settings import Settings
 from almanac.store import overview
 from almanac.store.home import pipelines
+from almanac.store.notes import notes
 from almanac.store.objects import Objects
 
 
@@ -79,7 +81,8 @@ def show(name: Name, version: Version, as_json: AsJson = False) -> None:
     home = home_of(name)
     manifest = home.versions.read(version)
     report = json.loads(home.versions.file(manifest.files["report.json"]))
-    whole = {"manifest": encode(manifest), "report": report}
+    said = notes(home).get(version, ())
+    whole = {"manifest": encode(manifest), "report": report, "notes": encode(said)}
     lines = {
         "version": manifest.version,
         "estimator": f"{manifest.estimator} (chosen by {figures(report['choice'])})",
@@ -91,6 +94,7 @@ def show(name: Name, version: Version, as_json: AsJson = False) -> None:
         "files": ", ".join(sorted(manifest.files)),
         "training content": manifest.content[:16],
         "environment": ", ".join(f"{key} {value}" for key, value in manifest.environment.items()),
+        "notes": "\n".join(in_words(note) for note in said) or "none",
     }
     show_rows(whole, as_json, ["", manifest.pipeline], [[key, value] for key, value in lines.items()])
 

@@ -3,20 +3,45 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 
-from almanac.errors import DescriptionError
+from almanac.errors import DescriptionError, examples
 
 LOWER_IS_BETTER = ("log_loss", "brier_score")
 METRICS = ("roc_auc", "average_precision", *LOWER_IS_BETTER)
+ENFORCE, DRY_RUN = MODES = ("enforce", "dry_run")
+# Figures that differ by no more are the same figure: 0.58 - 0.56 is a gain of 0.02.
+TOLERANCE = 1e-9
 
 
 class Verdict(Enum):
     PROMOTE = "promote"
     REJECT = "reject"
     NOT_COMPARABLE = "not_comparable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """What a candidate must reach for each value of a feature.
+
+    Args:
+        by: the feature, one of few values; null is a value of its own.
+        floor: what the gate's metric must reach on the holdout's rows of each value.
+        minimum_rows: a value with fewer rows, or with rows of one class alone, is not judged.
+    """
+
+    by: str
+    floor: float
+    minimum_rows: int = 50
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.by, str) or not self.by.strip():
+            raise DescriptionError(f"Slice.by: found {self.by!r}, allowed is the name of a feature.")
+        _check_finite("Slice.floor", self.floor)
+        if not isinstance(self.minimum_rows, int) or isinstance(self.minimum_rows, bool) or self.minimum_rows < 1:
+            raise DescriptionError(f"Slice.minimum_rows: found {self.minimum_rows!r}, allowed is a whole number of 1 or more.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,23 +52,91 @@ class Gate:
         metric: one of roc_auc, average_precision, log_loss, brier_score.
         min_gain: by how much it must be better than the version in force; negative tolerates a loss.
         floor: what it must reach in any case, also when nothing is in force.
+        confidence: such as 0.95: not the gain as measured but its lower bound at this one-sided confidence must reach
+            `min_gain`. Zero or more then asks for superiority, less for non-inferiority with that margin.
+        slices: what it must reach for parts of the holdout, also when nothing is in force.
+        mode: `enforce`, or `dry_run`: the gate decides and says why, and nothing is promoted.
+        approval: whether a person must agree before a version is promoted.
     """
 
     metric: str = "roc_auc"
     min_gain: float = 0.0
     floor: float | None = None
+    confidence: float | None = None
+    slices: tuple[Slice, ...] = ()
+    mode: str = ENFORCE
+    approval: bool = False
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
             raise DescriptionError(f"Gate.metric: found {self.metric!r}, allowed are {', '.join(METRICS)}.")
-        for name, value in (("min_gain", self.min_gain), ("floor", self.floor)):
-            if value is not None and not math.isfinite(value):
-                raise DescriptionError(f"Gate.{name}: found {value}, allowed is a finite number.")
+        _check_finite("Gate.min_gain", self.min_gain)
+        if self.floor is not None:
+            _check_finite("Gate.floor", self.floor)
+        if self.confidence is not None and not (_is_number(self.confidence) and 0.5 <= self.confidence < 1):
+            raise DescriptionError(
+                f"Gate.confidence: found {self.confidence!r}, allowed is a number from 0.5 to below 1, such as 0.95, or None."
+            )
+        if not isinstance(self.slices, tuple) or not all(isinstance(item, Slice) for item in self.slices):
+            raise DescriptionError(f"Gate.slices: found {self.slices!r}, allowed is a tuple of Slice.")
+        named = [item.by for item in self.slices]
+        if doubled := sorted({name for name in named if named.count(name) > 1}):
+            raise DescriptionError(f"Gate.slices: found {examples(doubled)} more than once, allowed is one Slice a feature.")
+        if self.mode not in MODES:
+            raise DescriptionError(f"Gate.mode: found {self.mode!r}, allowed are {', '.join(MODES)}.")
+        if not isinstance(self.approval, bool):
+            raise DescriptionError(f"Gate.approval: found {self.approval!r}, allowed are True and False.")
 
     @property
     def sign(self) -> int:
         """1 when more is better, -1 when less is."""
         return -1 if self.metric in LOWER_IS_BETTER else 1
+
+    def reaches(self, value: float, floor: float) -> bool:
+        """Whether a value of the metric is as good as a floor. What is no number reaches nothing."""
+        return self.sign * (value - floor) >= -TOLERANCE
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_finite(name: str, value: float) -> None:
+    if not _is_number(value) or not math.isfinite(value):
+        raise DescriptionError(f"{name}: found {value}, allowed is a finite number.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """How surely the candidate gains, by a paired bootstrap over the holdout's rows.
+
+    Args:
+        gain_at: the lower bound of the gain at the gate's confidence; None when none was asked for or could be taken.
+        resamples: how many it was taken from.
+        rows: how many rows of the holdout took part.
+        obstacle: why there is no bound, in plain words.
+    """
+
+    gain_at: float | None = None
+    resamples: int = 0
+    rows: int = 0
+    obstacle: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceFigure:
+    """The candidate on the holdout's rows of one value of a feature.
+
+    Args:
+        figure: of the gate's metric; None when the rows cannot be judged.
+        obstacle: why they cannot, in plain words.
+    """
+
+    by: str
+    value: str
+    rows: int
+    figure: float | None = None
+    obstacle: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +149,8 @@ class Comparison:
         champion_version: what was in force, if anything was.
         obstacle: why the two cannot be compared, in plain words; empty when they can.
         position: the last entry of the promotion log that was read to find the champion.
+        bound: how surely the candidate gains, where the gate asks for a confidence.
+        slices: the candidate on parts of the holdout, where the gate has floors for them.
     """
 
     holdout: str
@@ -66,49 +161,131 @@ class Comparison:
     champion_version: str = ""
     champion: Mapping[str, float] | None = None
     obstacle: str = ""
+    bound: Bound = field(default_factory=Bound)
+    slices: tuple[SliceFigure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What the gate said, with its reasons in plain words, and the log position that it saw."""
+    """What the gate said, with its reasons in plain words, and the log position that it saw. What blocks is said first."""
 
     verdict: Verdict
     reasons: tuple[str, ...]
     position: int
+    mode: str = ENFORCE
+
+    @property
+    def passed(self) -> bool:
+        """Whether the candidate may be promoted: the gate said so, and it was not a dry run."""
+        return self.verdict is Verdict.PROMOTE and self.mode == ENFORCE
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """One reason, and the verdict that it forces; None when it forces none."""
+
+    reason: str
+    forces: Verdict | None = None
 
 
 def decide(comparison: Comparison, gate: Gate) -> Decision:
     """Whether the candidate is promoted.
 
-    The floor holds in any case. With nothing in force it decides alone. Otherwise the candidate must gain at least
-    `min_gain` in the gate's metric over the version in force. A metric that is no number reaches and gains nothing.
+    The floor and those of slices hold in any case. With nothing in force they decide alone. Otherwise the candidate must
+    gain at least `min_gain` in the gate's metric over the version in force; with a `confidence` that is asked of the lower
+    bound of the gain. A metric that is no number reaches and gains nothing.
 
     Raises:
-        DescriptionError: the metric was not measured.
+        DescriptionError: the metric, the bound or a slice was not measured.
     """
+    said = [*_on_floor(comparison, gate), *_on_slices(comparison, gate), *_on_gain(comparison, gate)]
+    forced = [one.forces for one in said if one.forces is not None]
+    verdict = Verdict.REJECT if Verdict.REJECT in forced else forced[0] if forced else Verdict.PROMOTE
+    reasons = [one.reason for one in sorted(said, key=lambda one: one.forces is None)]
+    if gate.mode == DRY_RUN:
+        reasons.insert(0, f"a dry run: nothing is promoted; enforced, this gate would say {verdict.value}")
+    return Decision(verdict=verdict, reasons=tuple(reasons), position=comparison.position, mode=gate.mode)
+
+
+def _on_floor(comparison: Comparison, gate: Gate) -> list[_Said]:
+    """The floor; with nothing in force also that it decides alone."""
     value = _measured(gate.metric, comparison.candidate, "the candidate's report")
     found = f"{gate.metric} {value:.4f} on the holdout {comparison.holdout}"
-    if gate.floor is not None and not gate.sign * (value - gate.floor) >= 0:
-        side = "above" if gate.metric in LOWER_IS_BETTER else "below"
-        return _decision(Verdict.REJECT, f"{found} is {side} the floor {gate.floor:.4f}", comparison)
+    if gate.floor is not None and not gate.reaches(value, gate.floor):
+        return [_Said(f"{found} is {_beyond(gate)} the floor {gate.floor:.4f}", Verdict.REJECT)]
     if not comparison.champion_version:
         held = "no floor is set" if gate.floor is None else f"the floor {gate.floor:.4f} holds"
-        return _decision(Verdict.PROMOTE, f"{found}; {held} and nothing is in force", comparison)
+        return [_Said(f"{found}; {held} and nothing is in force")]
+    return [] if gate.floor is None else [_Said(f"{found} reaches the floor {gate.floor:.4f}")]
+
+
+def _on_slices(comparison: Comparison, gate: Gate) -> list[_Said]:
+    """For each slice: the values below its floor, those that reach it, those that were not judged."""
+    said = []
+    for part in gate.slices:
+        figures = [figure for figure in comparison.slices if figure.by == part.by]
+        if not figures:
+            raise DescriptionError(f"Slice {part.by!r} was not measured on the holdout. Clear the task champion.stage.")
+        held = []
+        for figure in figures:
+            if figure.figure is None:
+                continue
+            if gate.reaches(figure.figure, part.floor):
+                held.append(f"{figure.value} ({figure.figure:.4f})")
+            else:
+                where = f"{gate.metric} {figure.figure:.4f} where {part.by} is {figure.value} ({figure.rows} rows)"
+                said.append(_Said(f"{where} is {_beyond(gate)} the slice's floor {part.floor:.4f}", Verdict.REJECT))
+        if held:
+            said.append(_Said(f"{gate.metric} reaches the slice's floor {part.floor:.4f} where {part.by} is {_listed(held)}"))
+        if unjudged := [f"{one.value} ({one.obstacle})" for one in figures if one.figure is None]:
+            said.append(_Said(f"not judged is where {part.by} is {_listed(unjudged)}"))
+    return said
+
+
+def _on_gain(comparison: Comparison, gate: Gate) -> list[_Said]:
+    """What the candidate gains over the version in force, if there is one that it can be compared with."""
+    name = comparison.champion_version
+    if not name:
+        return []
     if comparison.obstacle or comparison.champion is None:
-        return _decision(Verdict.NOT_COMPARABLE, comparison.obstacle, comparison)
-    standing = _measured(gate.metric, comparison.champion, f"the report of {comparison.champion_version} in force")
+        return [_Said(comparison.obstacle, Verdict.NOT_COMPARABLE)]
+    value = _measured(gate.metric, comparison.candidate, "the candidate's report")
+    standing = _measured(gate.metric, comparison.champion, f"the report of {name} in force")
     gain = gate.sign * (value - standing)
-    against = f"{found}, {comparison.champion_version} in force has {standing:.4f}"
-    if not gain >= gate.min_gain:
-        return _decision(Verdict.REJECT, f"{against}: a gain of {gain:+.4f}, needed is {gate.min_gain:+.4f}", comparison)
-    return _decision(Verdict.PROMOTE, f"{against}: a gain of {gain:+.4f}, needed was {gate.min_gain:+.4f}", comparison)
+    found = f"{gate.metric} {value:.4f} on the holdout {comparison.holdout}, {name} in force has {standing:.4f}"
+    if gate.confidence is not None:
+        return [_on_bound(comparison, gate, gate.confidence, f"{found}: a gain of {gain:+.4f}")]
+    if not gain >= gate.min_gain - TOLERANCE:
+        return [_Said(f"{found}: a gain of {gain:+.4f}, needed is {gate.min_gain:+.4f}", Verdict.REJECT)]
+    return [_Said(f"{found}: a gain of {gain:+.4f}, needed was {gate.min_gain:+.4f}")]
+
+
+def _on_bound(comparison: Comparison, gate: Gate, confidence: float, found: str) -> _Said:
+    """Whether the gain is sure enough: superiority, or non-inferiority where a loss is tolerated."""
+    bound, margin = comparison.bound, gate.min_gain
+    if bound.gain_at is None and not bound.obstacle:
+        raise DescriptionError("The gain's lower bound was not measured on the holdout. Clear the task champion.stage.")
+    claim = "superiority" if margin >= 0 else f"non-inferiority with a margin of {-margin:.4f}"
+    if bound.gain_at is None:
+        return _Said(f"{found}; how sure it is cannot be told ({bound.obstacle}), so {claim} is not shown", Verdict.REJECT)
+    rows = f"{bound.rows} rows" if bound.rows == comparison.rows else f"{bound.rows} of {comparison.rows} rows, evenly spaced"
+    at_least = (
+        f"{found}, at {100 * confidence:g}% confidence at least {bound.gain_at:+.4f} ({bound.resamples} resamples of {rows})"
+    )
+    if not bound.gain_at >= margin - TOLERANCE:
+        return _Said(f"{at_least}, needed is {margin:+.4f}: {claim} is not shown", Verdict.REJECT)
+    return _Said(f"{at_least}, needed was {margin:+.4f}: {claim} is shown")
+
+
+def _listed(items: Iterable[str]) -> str:
+    return ", ".join(items)
+
+
+def _beyond(gate: Gate) -> str:
+    return "above" if gate.sign < 0 else "below"
 
 
 def _measured(metric: str, report: Mapping[str, float], where: str) -> float:
     if metric not in report:
         raise DescriptionError(f"Metric {metric!r} is not in {where} (found: {', '.join(sorted(report))}). Change Gate.metric.")
     return report[metric]
-
-
-def _decision(verdict: Verdict, reason: str, comparison: Comparison) -> Decision:
-    return Decision(verdict=verdict, reasons=(reason,), position=comparison.position)

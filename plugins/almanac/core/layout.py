@@ -52,6 +52,11 @@ class Layout:
         return f"{self.home}/parts/{order}/{unique}"
 
     @property
+    def data(self) -> tuple[str, ...]:
+        """The folders below which data files lie, and with them what gc may delete."""
+        return tuple(f"{self.home}/{name}/" for name in ("features", "models", "parts", "predictions"))
+
+    @property
     def models(self) -> str:
         return f"{self.home}/models/"
 
@@ -62,6 +67,10 @@ class Layout:
     def manifest(self, version: str) -> str:
         return f"{self.models}{version}/manifest.json"
 
+    def signature(self, version: str, digest: str) -> str:
+        """The signature of the manifest with this SHA-256: of two that publish at one moment, each signs its own."""
+        return f"{self.models}{version}/manifest-{digest}.sig"
+
     @property
     def promotions(self) -> str:
         return f"{self.home}/promotions/"
@@ -69,9 +78,19 @@ class Layout:
     def promotion(self, sequence: int) -> str:
         return f"{self.promotions}{sequence:08d}.json"
 
-    def rollback(self, digest: str) -> str:
-        """The plan of a rollback, kept before anything changes."""
-        return f"{self.home}/rollbacks/{digest}.json"
+    def rollback(self, run: str) -> str:
+        """The plan of a run's rollback, kept before anything changes. `run`: a digest of the run's name."""
+        return f"{self.home}/rollbacks/{run}.json"
+
+    @property
+    def definitions(self) -> str:
+        """The folder that holds a features table for each definition."""
+        return f"{self.home}/features/"
+
+    @property
+    def index(self) -> str:
+        """The index of receipts. It is derived: lost, it is built again."""
+        return f"{self.home}/index.json"
 
 
 def staged_file(period: str, order: str, unique: str) -> str:
@@ -86,6 +105,11 @@ def order_of(path: str) -> str:
 
 def version_id(period: str, order: str) -> str:
     return f"{period}-{order[:8]}"
+
+
+def trained_for(version: str) -> str:
+    """The period that a version was trained for."""
+    return version.rpartition("-")[0]
 
 
 def pipelines(root: str) -> str:

@@ -7,20 +7,57 @@ is old, can never overtake the live champion.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from typing import Any
 
 from almanac.core.canonical import digest
-from almanac.errors import IntegrityError, PromotionError, examples
+from almanac.errors import IllegalTransition, IntegrityError, PromotionError, examples
 
 GENESIS = "0" * 64
 
 
 class Action(Enum):
+    """What an entry says of its version.
+
+    PROMOTE     in force from its effective period on
+    ROLL_BACK   in force wherever the version that it replaces was, which may be withdrawn with it
+    WITHDRAW    not to be used any more; it is in force nowhere
+    REINSTATE   withdrawn no longer; it is in the history again, and may be promoted
+    """
+
     PROMOTE = "promote"
     ROLL_BACK = "roll_back"
+    WITHDRAW = "withdraw"
+    REINSTATE = "reinstate"
+
+
+class Standing(Enum):
+    """Where a version stands in the log."""
+
+    HISTORY = "in the history"
+    IN_FORCE = "in force"
+    WITHDRAWN = "withdrawn"
+
+
+# From which standings of its version an action may be taken.
+LEGAL: Mapping[Action, frozenset[Standing]] = {
+    Action.PROMOTE: frozenset({Standing.HISTORY, Standing.IN_FORCE}),
+    Action.ROLL_BACK: frozenset({Standing.HISTORY, Standing.IN_FORCE}),
+    Action.WITHDRAW: frozenset({Standing.HISTORY}),
+    Action.REINSTATE: frozenset({Standing.WITHDRAWN}),
+}
+INSTEAD: Mapping[tuple[Action, Standing], str] = {
+    (Action.PROMOTE, Standing.WITHDRAWN): "Reinstate it first, or promote another one",
+    (Action.ROLL_BACK, Standing.WITHDRAWN): "Reinstate it first, or name another one",
+    (Action.WITHDRAW, Standing.IN_FORCE): "Roll back from it: that withdraws it and scores again what it wrote",
+    (Action.WITHDRAW, Standing.WITHDRAWN): "There is nothing to do",
+    (Action.REINSTATE, Standing.HISTORY): "Only what was withdrawn can be reinstated",
+    (Action.REINSTATE, Standing.IN_FORCE): "Only what was withdrawn can be reinstated",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,15 +67,17 @@ class Entry:
     Args:
         sequence: 1, 2, 3 ...
         before: digest of the entry before; zeros for the first.
-        version: what is put in force.
+        version: what the entry is about: what is put in force, withdrawn or reinstated.
         manifest: digest of its manifest.
-        effective: the period from which it is in force.
+        effective: the period from which it is in force; empty where an entry puts nothing in force.
         previous: what was in force for that period before; empty for nothing.
         replaces: the version that a rollback takes out of force.
-        withdraw: whether the replaced version is withdrawn, so that its predictions are scored again.
+        withdraw: whether a rollback withdraws that version, so that its predictions are scored again.
+        plan: URI of a rollback's plan.
         gate: URI of the gate's receipt; empty for a promotion that no gate saw.
         verdict: what that gate said.
-        reason, actor, run, at: who did it, in which run, when and why.
+        reason, actor, run, at: why, by whom, in which run and when.
+        approver: who let a promotion through, where the pipeline asks for approval.
         nonce: makes two writers' entries differ, so that a lost answer can be told from a lost race.
     """
 
@@ -47,26 +86,34 @@ class Entry:
     action: Action
     version: str
     manifest: str
-    effective: str
     reason: str
     at: datetime
     nonce: str
+    effective: str = ""
     previous: str = ""
     replaces: str = ""
     withdraw: bool = False
+    plan: str = ""
     gate: str = ""
     verdict: str = ""
     actor: str = ""
+    approver: str = ""
     run: str = ""
 
     @property
     def digest(self) -> str:
-        return digest(self)
+        return _digest(self)
 
     @property
     def over_a_rejection(self) -> bool:
         """Promoted by hand although the gate had not let it through. Shown as such for ever."""
         return self.action is Action.PROMOTE and self.verdict not in ("", "promote")
+
+
+@functools.lru_cache(maxsize=20_000)
+def _digest(entry: Entry) -> str:
+    # A log is folded again and again, and its entries never change.
+    return digest(entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +151,25 @@ class Log:
 
     @property
     def withdrawn(self) -> frozenset[str]:
-        return frozenset(entry.replaces for entry in self.entries if entry.withdraw)
+        found: set[str] = set()
+        for entry in self.entries:
+            if entry.action is Action.WITHDRAW:
+                found.add(entry.version)
+            elif entry.action is Action.REINSTATE:
+                found.discard(entry.version)
+            elif entry.withdraw:
+                found.add(entry.replaces)
+        return frozenset(found)
 
     @property
     def versions(self) -> tuple[str, ...]:
         """Every version that was ever in force, in the order in which it first was."""
-        return tuple(dict.fromkeys(entry.version for entry in self.entries))
+        return tuple(dict.fromkeys(entry.version for entry in self.entries if entry.effective))
+
+    def standing(self, version: str) -> Standing:
+        if version in self.withdrawn:
+            return Standing.WITHDRAWN
+        return Standing.IN_FORCE if version in self.assignments().values() else Standing.HISTORY
 
     def assignments(self) -> Mapping[str, str]:
         """Effective period to version, the newest entry of a period deciding.
@@ -120,12 +180,12 @@ class Log:
         for entry in self.entries:
             if entry.action is Action.PROMOTE:
                 standing[entry.effective] = entry.version
-                continue
-            if not entry.withdraw and _holding(standing, entry.effective) == entry.replaces:
-                standing[entry.effective] = entry.version
-            begins = "" if entry.withdraw else entry.effective
-            replaced = {period for period, held in standing.items() if held == entry.replaces and period >= begins}
-            standing.update(dict.fromkeys(replaced, entry.version))
+            elif entry.action is Action.ROLL_BACK:
+                if not entry.withdraw and _holding(standing, entry.effective) == entry.replaces:
+                    standing[entry.effective] = entry.version
+                begins = "" if entry.withdraw else entry.effective
+                replaced = {period for period, held in standing.items() if held == entry.replaces and period >= begins}
+                standing.update(dict.fromkeys(replaced, entry.version))
         return dict(sorted(standing.items()))
 
     def in_force(self, period: str) -> str | None:
@@ -136,9 +196,6 @@ class Log:
     def champion(self) -> str | None:
         """The version in force from now on."""
         return next(reversed(list(self.assignments().values())), None)
-
-    def gate_of(self, version: str) -> Entry | None:
-        return next((entry for entry in reversed(self.entries) if entry.version == version), None)
 
     def before(self, version: str) -> str:
         """What was in force before a version first was, by promotion or by a rollback to it, and may be again.
@@ -161,28 +218,63 @@ class Log:
         earlier = Log(self.entries[: entry.sequence - 1]).assignments()
         return [version for effective, version in earlier.items() if effective <= entry.effective]
 
-    def check_promotion(self, version: str) -> None:
-        """A version that was withdrawn is not promoted again.
+    def check(self, action: Action, version: str) -> None:
+        """An action is legal where its version stands.
 
         Raises:
-            PromotionError: it was.
+            IllegalTransition: it is not; the message names what to do instead.
         """
-        if version in self.withdrawn:
-            raise PromotionError(f"Version {version} was withdrawn and is not promoted again. Retrain, or promote another one.")
+        standing = self.standing(version)
+        if standing not in LEGAL[action]:
+            verb = action.value.replace("_", " ")
+            allowed = " or ".join(sorted(item.value for item in LEGAL[action]))
+            raise IllegalTransition(
+                f"Cannot {verb}{' to' if action is Action.ROLL_BACK else ''} {version}: it is {standing.value}, allowed is a "
+                f"version that is {allowed}. {INSTEAD[action, standing]}."
+            )
+
+    def check_replaced(self, bad: str) -> None:
+        """A rollback goes from a version that is in force.
+
+        Raises:
+            IllegalTransition: it is not.
+        """
+        if (standing := self.standing(bad)) is not Standing.IN_FORCE:
+            held = examples(dict.fromkeys(self.assignments().values()), 12)
+            raise IllegalTransition(
+                f"Cannot roll back from {bad}: it is {standing.value}, allowed is a version that is in force ({held}). "
+                "Name one of these, or none for the one in force now."
+            )
 
     def check_rollback(self, to: str, bad: str, known: Iterable[str]) -> None:
-        """A rollback goes from a version that was in force to another one that exists and was not withdrawn.
+        """A rollback goes to another version, which exists and is not withdrawn.
 
         Raises:
-            PromotionError: it does not.
+            PromotionError: `to` is unknown, or the same.
+            IllegalTransition: it is withdrawn.
         """
         listed = list(known)
         if to not in listed:
             raise PromotionError(f"Version {to!r} is unknown (there are: {examples(listed, 12)}). Name one of them.")
         if to == bad:
             raise PromotionError(f"Version {to} is the one to be rolled back from. Name an older one.")
-        if to in self.withdrawn:
-            raise PromotionError(f"Version {to} was withdrawn. Name another one: {examples(set(listed) - self.withdrawn, 12)}.")
+        self.check(Action.ROLL_BACK, to)
+
+    def next(self, action: Action, version: str, *, manifest: str, reason: str, at: datetime, nonce: str, **more: Any) -> Entry:
+        """The entry that follows this log. `previous` is what is in force for its effective period, where it has one."""
+        effective = str(more.get("effective", ""))
+        before: dict[str, Any] = {"previous": (self.in_force(effective) if effective else None) or ""}
+        return Entry(
+            sequence=self.position + 1,
+            before=self.head,
+            action=action,
+            version=version,
+            manifest=manifest,
+            reason=reason,
+            at=at,
+            nonce=nonce,
+            **{**before, **more},
+        )
 
 
 def _holding(standing: Mapping[str, str], period: str) -> str | None:

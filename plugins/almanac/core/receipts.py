@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
@@ -16,6 +16,9 @@ from almanac.core.canonical import digest
 from almanac.errors import NotAdmitted, bounded
 
 SCHEMA = 1
+
+# An older stage is not published; so what gc finds unpublished after a week can be deleted beside running jobs.
+FRESH = timedelta(days=1)
 
 
 class Thing(Enum):
@@ -29,12 +32,16 @@ class Thing(Enum):
 
 
 class Door(Enum):
-    """What a thing goes through, in this order; sources go through `PIN` alone."""
+    """What a thing goes through, in this order; sources go through `PIN` alone.
+
+    `NOTE` is a window beside the doors: what a person says of a version. It makes nothing, and nothing is built on it.
+    """
 
     PIN = "pin"
     STAGE = "stage"
     AUDIT = "audit"
     PUBLISH = "publish"
+    NOTE = "note"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,12 +164,28 @@ class Receipt:
         gate = (self.order.thing, self.order.door) == (Thing.CHAMPION, Door.AUDIT)
         return self.passed or (gate and "error" not in self.facts)
 
+    def stale(self, now: datetime) -> bool:
+        """Whether it is a stage with files that is older than a day: it is not published any more, but staged anew."""
+        ended = self.witness.ended
+        return self.order.door is Door.STAGE and bool(self.outputs) and ended is not None and now - ended > FRESH
+
+    @property
+    def as_audited(self) -> Mapping[str, str]:
+        """The inputs of the audit that asks for these very files: a stage done anew is audited anew."""
+        again = {"attempt": str(self.attempt)} if self.attempt else {}
+        return {"staged": self.content, "order": self.order.digest, **again}
+
     @property
     def rows(self) -> int:
         return sum(output.rows or 0 for output in self.outputs)
 
     def output(self, name: str) -> Output:
         return next(output for output in self.outputs if output.name == name)
+
+
+def publish_order(staged: Order) -> Order:
+    """The order that publishes what a stage order made. It follows from it, so a visible file leads to its receipt."""
+    return staged.next(Door.PUBLISH, {"staged": staged.digest})
 
 
 def admit(receipt: Receipt | None, thing: Thing, door: Door, *, pipeline: str, period: str | None = None) -> Receipt:

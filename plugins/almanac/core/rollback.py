@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from almanac.core.canonical import digest
-from almanac.core.promotions import Log
-from almanac.errors import PromotionError
+from almanac.core.promotions import Action, Entry, Log
+from almanac.errors import PromotionError, examples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,16 +22,29 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """A gate's decision: about which candidate, against which version in force, and the URI of its receipt."""
+
+    candidate: str
+    against: str
+    verdict: str
+    gate: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a rollback will do; kept before anything changes, so that a retry means the same.
 
     Args:
         bad, to: the version that goes and the one that comes.
         effective: the period from which `to` is in force.
-        periods: the blast radius, or the part of it that was asked for; empty without withdrawal.
+        scores: the blast radius, or the part of it that was asked for: period to the version that scores it again. Empty
+            without withdrawal.
         rows: of those periods.
-        tainted: sequence numbers of promotions whose gate compared against the bad version.
+        asked: whether the periods were named by a person; else all that the bad version wrote are meant.
+        tainted: the gate's decisions that were taken against the bad version.
         position: the log's position when the plan was made.
+        finishes: the number of the entry whose rollback was begun and not finished, and which this one goes on with.
     """
 
     pipeline: str
@@ -39,71 +53,193 @@ class Plan:
     effective: str
     reason: str
     withdraw: bool
-    periods: tuple[str, ...]
+    scores: Mapping[str, str]
     rows: int
-    tainted: tuple[int, ...]
+    asked: bool
+    tainted: tuple[Decided, ...]
     position: int
+    finishes: int = 0
 
     @property
     def digest(self) -> str:
         return digest(self)
 
+    @property
+    def periods(self) -> tuple[str, ...]:
+        return tuple(sorted(self.scores))
+
+    @property
+    def in_words(self) -> str:
+        again = f"{len(self.scores)} periods, {self.rows} rows are scored again ({', '.join(self.periods)})"
+        doing = f"Finishes entry {self.finishes}, which went" if self.finishes else "Goes"
+        said = f"{doing} from {self.bad} to {self.to}: {again if self.scores else 'nothing is scored again'}."
+        return f"{said} Gate decisions taken against it: {examples(item.candidate for item in self.tainted)}."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What is kept of a pipeline, as a rollback's plan needs it.
+
+    Args:
+        log: the promotion log.
+        written: the visible prediction periods.
+        earliest: every version, and the first period that it may be in force for: it knows what was known before that.
+        decided: the gate's decisions.
+        plans: of earlier rollbacks, by the number of their entry.
+    """
+
+    log: Log
+    written: Sequence[Written]
+    earliest: Mapping[str, str]
+    decided: Sequence[Decided] = ()
+    plans: Mapping[int, Plan] | None = None
+
 
 def plan(
     pipeline: str,
-    log: Log,
-    written: Iterable[Written],
-    known: Iterable[str],
+    kept: Kept,
     *,
     reason: str,
     to: str | None = None,
+    bad: str | None = None,
     withdraw: bool = True,
     periods: Iterable[str] | None = None,
     next_period: str = "",
 ) -> Plan:
-    """The plan to take the version now in force out of it.
+    """The plan to take a version out of force: `bad`, or the one in force now.
 
-    `next_period` is the first one not yet scored: without withdrawal `to` is in force from there.
+    A rollback that was begun and not finished is finished first. `next_period` is the first one not yet scored: without
+    withdrawal `to` is in force from there.
 
     Raises:
-        PromotionError: nothing is in force, nothing is older, `to` is unknown or withdrawn, the reason is missing, or a
-            period was asked for that the version did not write, or that is not scored again without withdrawal.
+        PromotionError: nothing is in force, nothing is older, a version is unknown, the reason is missing, `to` is too new
+            for a period, or a period was asked for that the version did not write, or that is not scored again.
+        IllegalTransition: `bad` is not in force, or `to` is withdrawn.
     """
     if not reason.strip():
         raise PromotionError("A rollback needs a reason, found none. Give one: it stays in the promotion log.")
-    bad = log.champion
-    if bad is None:
-        raise PromotionError(f"Pipeline {pipeline} has no version in force, so there is nothing to roll back.")
-    listed = list(known)
-    target = to or log.before(bad)
-    log.check_rollback(target, bad, listed)
     asked = None if periods is None else sorted(set(periods))
+    begun = unfinished(kept)
+    if begun is not None and to in (None, begun.version) and bad in (None, begun.replaces):
+        return _finishing(pipeline, kept, begun, asked)
+    log = kept.log
+    goes = bad or log.champion
+    if goes is None:
+        raise PromotionError(f"Pipeline {pipeline} has no version in force, so there is nothing to roll back.")
+    log.check_replaced(goes)
+    comes = to or log.before(goes)
+    log.check_rollback(comes, goes, kept.earliest)
     if asked and not withdraw:
         raise PromotionError(
             f"Periods {', '.join(asked)} were asked for, but without withdrawal nothing is scored again. "
             "Leave periods out, or withdraw the version."
         )
-    radius = {item.period: item for item in written if item.version == bad} if withdraw else {}
-    chosen = _chosen(bad, radius, asked)
+    effective = _effective(log, goes, "" if withdraw else next_period)
+    held = [period for period, version in log.assignments().items() if version == goes and period > effective]
+    _check_age(kept, comes, [effective, *held])
+    radius = _radius(kept, goes) if withdraw else {}
+    chosen = _chosen(goes, radius, asked)
+    after = _after(log, goes, comes, effective, withdraw)
     return Plan(
         pipeline=pipeline,
-        bad=bad,
-        to=target,
-        effective=_effective(log, bad, "" if withdraw else next_period),
+        bad=goes,
+        to=comes,
+        effective=effective,
         reason=reason,
         withdraw=withdraw,
-        periods=chosen,
+        scores=_scores(kept, after, comes, chosen),
         rows=sum(radius[period].rows for period in chosen),
-        tainted=tuple(entry.sequence for entry in log.entries if entry.gate and entry.previous == bad),
+        asked=asked is not None,
+        tainted=tuple(item for item in kept.decided if item.against == goes),
         position=log.position,
     )
 
 
+def unfinished(kept: Kept) -> Entry | None:
+    """The newest rollback of which periods that it was to score again still show the version that it withdrew."""
+    begun = (entry for entry in reversed(kept.log.entries) if entry.action is Action.ROLL_BACK and entry.withdraw)
+    return next((entry for entry in begun if _left(kept, entry)), None)
+
+
+def _left(kept: Kept, entry: Entry) -> dict[str, Written]:
+    if entry.replaces not in kept.log.withdrawn:
+        return {}
+    planned = (kept.plans or {}).get(entry.sequence)
+    radius = _radius(kept, entry.replaces)
+    if planned and planned.asked:
+        return {period: item for period, item in radius.items() if period in planned.scores}
+    return radius
+
+
+def _finishing(pipeline: str, kept: Kept, begun: Entry, asked: Sequence[str] | None) -> Plan:
+    left = _left(kept, begun)
+    chosen = _chosen(begun.replaces, left, asked)
+    planned = (kept.plans or {}).get(begun.sequence)
+    return Plan(
+        pipeline=pipeline,
+        bad=begun.replaces,
+        to=begun.version,
+        effective=begun.effective,
+        reason=begun.reason,
+        withdraw=True,
+        scores=_scores(kept, kept.log, begun.version, chosen),
+        rows=sum(left[period].rows for period in chosen),
+        asked=asked is not None or (planned is not None and planned.asked),
+        tainted=tuple(item for item in kept.decided if item.against == begun.replaces),
+        position=kept.log.position,
+        finishes=begun.sequence,
+    )
+
+
+def _radius(kept: Kept, version: str) -> dict[str, Written]:
+    return {item.period: item for item in kept.written if item.version == version}
+
+
 def _effective(log: Log, bad: str, begins: str) -> str:
-    """The first period from `begins` on for which the version in force is the bad one. Being the champion, it has one."""
+    """The first period from `begins` on for which the bad version is in force. Raises: PromotionError, if there is none."""
     if log.in_force(begins) == bad:
         return begins
-    return min(period for period, version in log.assignments().items() if version == bad and period > begins)
+    held = [period for period, version in log.assignments().items() if version == bad and period > begins]
+    if not held:
+        raise PromotionError(
+            f"Version {bad} is in force for no period from {begins} on, so without withdrawal nothing would change. "
+            "Withdraw it, or name the version that is in force now."
+        )
+    return min(held)
+
+
+def _after(log: Log, bad: str, to: str, effective: str, withdraw: bool) -> Log:
+    """The log as it will be."""
+    entry = log.next(
+        Action.ROLL_BACK,
+        to,
+        effective=effective,
+        previous=bad,
+        replaces=bad,
+        withdraw=withdraw,
+        manifest="",
+        reason="",
+        nonce="",
+        at=datetime.min.replace(tzinfo=UTC),
+    )
+    return Log((*log.entries, entry))
+
+
+def _check_age(kept: Kept, to: str, periods: Iterable[str]) -> None:
+    """A version is in force for no period that it was trained after: it would know the future of it."""
+    if early := [period for period in periods if period < kept.earliest[to]]:
+        older = [version for version, first in kept.earliest.items() if first <= min(early) and version != to]
+        raise PromotionError(
+            f"Version {to} may be in force from {kept.earliest[to]} on: it knows what happened until then, and would score "
+            f"{examples(early, 12)} with it. Roll back to an older version ({examples(older, 12)})."
+        )
+
+
+def _scores(kept: Kept, after: Log, to: str, periods: Iterable[str]) -> dict[str, str]:
+    """Which version scores each period again: the one then in force, else the one that is rolled back to."""
+    scores = {period: after.in_force(period) or to for period in periods}
+    _check_age(kept, to, [period for period in scores if after.in_force(period) is None])
+    return scores
 
 
 def _chosen(bad: str, radius: Mapping[str, Written], asked: Sequence[str] | None) -> tuple[str, ...]:

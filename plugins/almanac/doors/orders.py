@@ -28,6 +28,28 @@ def groups(home: Home, plan: RunPlan, pin: str, name: str) -> list[Placed]:
     ]
 
 
+def every_group(home: Home, plan: RunPlan, pin: str) -> dict[str, list[Placed]]:
+    """The orders of all feature groups of the plan's own description, by group."""
+    return {group.name: groups(home, plan, pin, group.name) for group in home.receipts.description(plan.description).features}
+
+
+def built(home: Home, plan: RunPlan, pin: str) -> list[dict[str, str]]:
+    """What came of `every_group`: for each group, period to its receipt's URI.
+
+    Raises:
+        NotAdmitted: a group was not built.
+    """
+    found = []
+    for placed in every_group(home, plan, pin).values():
+        parts = {}
+        for one in placed:
+            period = one.order.period
+            receipt = admit(home.receipts.done(one.order), Thing.FEATURES, Door.STAGE, pipeline=home.name, period=period)
+            parts[period] = home.receipts.uri(receipt)
+        found.append(parts)
+    return found
+
+
 def combined(home: Home, plan: RunPlan, pin: str, parts: Iterable[Mapping[str, str]]) -> list[Placed]:
     """The groups' parts combined, an order for each period. `parts`: for each group, period to its receipt's URI."""
     pipeline, found = home.receipts.description(plan.description), pins.pinned(home, home.receipts.read(pin))
@@ -85,7 +107,7 @@ def audits(home: Home, staged: Mapping[str, str]) -> list[Placed]:
     for uri in staged.values():
         receipt = home.receipts.read(uri)
         admit(receipt, receipt.order.thing, Door.STAGE, pipeline=home.name)
-        order = receipt.order.next(Door.AUDIT, {"staged": receipt.content, "order": receipt.order.digest})
+        order = receipt.order.next(Door.AUDIT, receipt.as_audited)
         links = home.receipts.placed(receipt.order.digest).links
         placed.append(Placed(order=order, links={**links, "staged": uri}))
     return placed
@@ -146,7 +168,7 @@ def comparison(home: Home, pipeline: Pipeline, plan: RunPlan, version: str) -> P
         return home.receipts.placed(home.receipts.read(let_through).order.inputs["order"])
     effective = pipeline.period(plan.period).plus(1).key
     champion = log.in_force(effective) or ""
-    candidate = home.versions.read(version)
+    candidate = home.versions.trusted(version)
     order = Order(
         pipeline=home.name,
         thing=Thing.CHAMPION,
@@ -157,7 +179,7 @@ def comparison(home: Home, pipeline: Pipeline, plan: RunPlan, version: str) -> P
         almanac=VERSION,
         inputs={
             "candidate": candidate.digest,
-            "champion": home.versions.read(champion).digest if champion else "",
+            "champion": home.versions.trusted(champion).digest if champion else "",
         },
         parameters={
             "candidate": version,

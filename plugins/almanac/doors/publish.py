@@ -5,17 +5,16 @@ The order of writes is commit, then receipt. A retry that finds its order commit
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from almanac.core.pipeline import Pipeline
-from almanac.core.promotions import Action, Entry, Log
-from almanac.core.receipts import Door, Placed, Receipt, Thing, Witness, admit
-from almanac.core.rollback import Plan
-from almanac.errors import Conflict, NotAdmitted, Overtaken, PromotionError
+from almanac.core.promotions import Entry
+from almanac.core.receipts import FRESH, Door, Order, Placed, Receipt, Thing, Witness, admit
+from almanac.doors import promotions
+from almanac.errors import Conflict, LogMoved, NotAdmitted, Overtaken
 from almanac.store.home import Home, publish_order
-from almanac.store.tables import Table
+from almanac.store.tables import Commit, Table
 from almanac.store.versions import Manifest
 
 
@@ -36,29 +35,45 @@ def predictions(home: Home, staged: Receipt, audited: Receipt, witness: Witness)
         NotAdmitted, Conflict: as for features.
         Overtaken: the version was withdrawn while the period was scored.
     """
-    version = str(staged.facts["version"])
-    _check_standing(home, version, staged.order.period, published=False)
+    _check_standing(home, staged)
     receipt = _period(home, Thing.PREDICTIONS, staged, audited, witness)
-    _check_standing(home, version, staged.order.period, published=True)
+    _check_standing(home, staged)
     return receipt
 
 
-def _check_standing(home: Home, version: str, period: str, *, published: bool) -> None:
-    if version in home.log().withdrawn:
-        state = "and its predictions became visible before that was seen" if published else "and nothing was published"
-        raise Overtaken(
-            f"Version {version} was withdrawn while {period} was scored with it, {state}. "
-            f"Start the score DAG for {period} again: it uses the version that is in force now."
-        )
+def _check_standing(home: Home, staged: Receipt) -> None:
+    version, period = str(staged.facts["version"]), staged.order.period
+    if version not in home.log().withdrawn:
+        return
+    visible = home.predictions.visible().get(period)
+    published = visible is not None and visible.order == staged.order.digest
+    state = "and its predictions became visible before that was seen" if published else "and nothing was published"
+    raise Overtaken(
+        f"Version {version} was withdrawn while {period} was scored with it, {state}. "
+        f"Start the score DAG for {period} again: it uses the version that is in force now.",
+        published=published,
+    )
 
 
 def admitted(home: Home, thing: Thing, staged: Receipt, audited: Receipt) -> None:
-    """The two receipts that a publish asks for: a stage, and the passed audit of that very stage."""
+    """The two receipts that a publish asks for: a stage, and the passed audit of that very stage. A stage that is older than
+    a day is admitted only where it is visible already, and its publisher died before the receipt: gc may have taken its files.
+    """
     period = staged.order.period
     admit(staged, thing, Door.STAGE, pipeline=home.name)
     admit(audited, thing, Door.AUDIT, pipeline=home.name, period=period)
-    if audited.order.inputs != {"staged": staged.content, "order": staged.order.digest}:
+    if audited.order.inputs != staged.as_audited:
         raise NotAdmitted(f"The audit of {audited.order} is of other bytes than those staged. Audit the staged ones.")
+    if staged.stale(datetime.now(UTC)) and not home.receipts.is_published(staged) and not _is_committed(home, staged.order):
+        raise NotAdmitted(
+            f"{staged.order} was staged at {staged.witness.ended:%Y-%m-%d %H:%M} UTC, allowed is at most "
+            f"{FRESH.days * 24} hours ago: its files may be deleted by now. Clear the run from {thing.value}.stage on: it is "
+            "then staged again."
+        )
+
+
+def _is_committed(home: Home, staged: Order) -> bool:
+    return staged.thing is not Thing.MODEL and home.table_of(staged).commit_of(publish_order(staged).digest) is not None
 
 
 def _period(home: Home, thing: Thing, staged: Receipt, audited: Receipt, witness: Witness) -> Receipt:
@@ -72,8 +87,10 @@ def _period(home: Home, thing: Thing, staged: Receipt, audited: Receipt, witness
     try:
         table.publish(period, staged.outputs, fence=staged.order.fence, metadata=metadata)
     except Conflict:
-        if table.commit_of(order.digest) is None:
+        commit = table.commit_of(order.digest)
+        if commit is None:
             raise
+        return _receipt_of(home, commit, witness)
     return _receipt(home, staged, home.receipts.uri(staged), home.receipts.uri(audited), witness)
 
 
@@ -102,9 +119,13 @@ def settle(home: Home, table: Table, periods: Iterable[str]) -> None:
             continue
         commit = table.commit_of(order.digest)
         if commit is not None:
-            staged_uri, audit_uri = commit.metadata["staged"], commit.metadata["audit"]
-            staged = home.receipts.read(staged_uri)
-            _receipt(home, staged, staged_uri, audit_uri, Witness(ended=commit.at))
+            _receipt_of(home, commit, Witness(ended=commit.at))
+
+
+def _receipt_of(home: Home, commit: Commit, witness: Witness) -> Receipt:
+    """The receipt of a commit: of the files that it made visible, also where the order was staged again meanwhile."""
+    staged_uri, audit_uri = commit.metadata["staged"], commit.metadata["audit"]
+    return _receipt(home, home.receipts.read(staged_uri), staged_uri, audit_uri, witness)
 
 
 def model(home: Home, staged: Receipt, audited: Receipt, witness: Witness) -> Manifest:
@@ -136,6 +157,7 @@ def model(home: Home, staged: Receipt, audited: Receipt, witness: Witness) -> Ma
             files={output.name: output for output in staged.outputs},
             content=staged.content,
             environment=facts["environment"],
+            classes=tuple(facts.get("classes", ())),
         )
     )
     home.receipts.keep(
@@ -152,13 +174,13 @@ def model(home: Home, staged: Receipt, audited: Receipt, witness: Witness) -> Ma
     return manifest
 
 
-def champion(home: Home, pipeline: Pipeline, gate: Receipt, witness: Witness) -> Entry | None:
+def champion(home: Home, pipeline: Pipeline, gate: Receipt, witness: Witness, approver: str = "") -> Entry | None:
     """Promotes what the gate let through. None when the version is in the log already: nothing new.
 
     Raises:
         NotAdmitted: the gate did not let it through.
-        Conflict: the log moved since the gate looked; gate it again.
-        PromotionError: the version was withdrawn.
+        LogMoved: the log moved since the gate looked; gate it again.
+        IllegalTransition: the version was withdrawn.
     """
     version = str(gate.facts["comparison"]["candidate_version"])
     log = home.log()
@@ -167,79 +189,11 @@ def champion(home: Home, pipeline: Pipeline, gate: Receipt, witness: Witness) ->
     admit(gate, Thing.CHAMPION, Door.AUDIT, pipeline=home.name)
     position = int(gate.facts["decision"]["position"])
     if log.position != position:
-        raise Conflict(
+        raise LogMoved(
             f"The promotion log moved from entry {position} to {log.position} since the gate compared {version}. "
-            "Nothing was promoted; clear the task champion.stage, so that it is compared with what is in force now."
+            "Nothing was promoted; clear the task champion.stage, so that it is compared with what is in force now.",
+            log.entries[position],
         )
-    return promote(home, pipeline, log, version, reason="; ".join(gate.findings), gate=gate, witness=witness)
-
-
-def promote(
-    home: Home, pipeline: Pipeline, log: Log, version: str, *, reason: str, gate: Receipt | None, witness: Witness
-) -> Entry:
-    """Appends a promotion to the log that its writer has seen. The version is in force from the period after its own.
-
-    Raises:
-        PromotionError: there is no reason, or the version is unknown or withdrawn.
-        Conflict: somebody else appended first.
-    """
-    if not reason.strip():
-        raise PromotionError("A promotion by hand needs a reason, found none. Give one: it stays in the promotion log.")
-    log.check_promotion(version)
-    manifest = home.versions.read(version)
-    effective = pipeline.period(manifest.period).plus(1).key
-    if log.in_force(effective) == version:
-        raise PromotionError(f"Version {version} is in force from {effective} on already; there is nothing to promote.")
-    entry = Entry(
-        sequence=log.position + 1,
-        before=log.head,
-        action=Action.PROMOTE,
-        version=version,
-        manifest=manifest.digest,
-        effective=effective,
-        previous=log.in_force(effective) or "",
-        gate=home.receipts.uri(gate) if gate else "",
-        verdict=str(gate.facts["decision"]["verdict"]) if gate else "",
-        reason=reason,
-        actor=witness.actor,
-        run=witness.run,
-        at=datetime.now(UTC),
-        nonce=uuid.uuid4().hex,
+    return promotions.promote(
+        home, pipeline, log, version, reason="; ".join(gate.findings), gate=gate, witness=witness, approver=approver
     )
-    home.promotions.append(entry)
-    return entry
-
-
-def rollback(home: Home, plan: Plan, witness: Witness) -> Entry:
-    """Appends a planned rollback to the log. A second start of the same plan finds its entry and appends nothing.
-
-    Raises:
-        Conflict: something else was appended since the plan was made; nothing was changed.
-    """
-    log = home.log()
-    done = next((e for e in log.entries[plan.position :] if e.action is Action.ROLL_BACK and e.replaces == plan.bad), None)
-    if done is not None and (done.version, done.withdraw) == (plan.to, plan.withdraw):
-        return done
-    if log.position != plan.position:
-        raise Conflict(
-            f"The promotion log moved from entry {plan.position} to {log.position} since this rollback was planned. "
-            "Nothing was changed; start a new rollback, which plans with what is in force now."
-        )
-    entry = Entry(
-        sequence=log.position + 1,
-        before=log.head,
-        action=Action.ROLL_BACK,
-        version=plan.to,
-        manifest=home.versions.read(plan.to).digest,
-        effective=plan.effective,
-        previous=plan.bad,
-        replaces=plan.bad,
-        withdraw=plan.withdraw,
-        reason=plan.reason,
-        actor=witness.actor,
-        run=witness.run,
-        at=datetime.now(UTC),
-        nonce=uuid.uuid4().hex,
-    )
-    home.promotions.append(entry)
-    return entry

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from almanac.core.canonical import digest, encode, sha256
+from almanac.core.bundle import GOLDEN, MODEL
+from almanac.core.canonical import decode, digest, encode, sha256
 from almanac.core.functions import function_of
-from almanac.core.gate import Comparison
+from almanac.core.gate import Bound, Comparison, Gate
 from almanac.core.layout import staged_file, version_id
-from almanac.core.receipts import Door, Order, Output, Receipt, Thing, admit
+from almanac.core.receipts import Door, Order, Output, Receipt, Thing, admit, publish_order
 from almanac.core.sources import cut_for_label
 from almanac.core.window import check_classes
 from almanac.doors import calls, job
 from almanac.doors.job import Work
-from almanac.errors import DataError, DescriptionError
+from almanac.errors import DataError, DescriptionError, IntegrityError, NotAdmitted
+from almanac.store.home import Home
 from almanac.store.tables import Table
 from almanac.store.versions import Manifest
 
@@ -115,7 +117,7 @@ def _spark_type(arrow_type: str) -> str:
 
 def model(work: Work) -> Receipt:
     """A version's files: the fitted model, its report, the frozen holdout, golden rows."""
-    from almanac.spark import digests, training
+    from almanac.spark import digests, models, training
 
     order, pipeline = work.order, work.pipeline
     periods, holdout_period = list(order.parameters["training"]), str(order.parameters["holdout"])
@@ -138,10 +140,10 @@ def model(work: Work) -> Receipt:
     )
     version = version_id(order.period, order.digest)
     files = {
-        "model.joblib": _pickled(fitted.model),
+        MODEL: models.pickled(fitted.model),
         "report.json": json.dumps(report, indent=2).encode(),
         "holdout.parquet": _parquet(scored),
-        "golden.parquet": _parquet(scored.head(training.GOLDEN_ROWS)),
+        GOLDEN: _parquet(scored.head(training.GOLDEN_ROWS)),
     }
     folder = work.home.layout.model(version, uuid.uuid4().hex)
     facts = {
@@ -154,6 +156,7 @@ def model(work: Work) -> Receipt:
         "choice": dict(fitted.choice),
         "metrics": report["holdout"]["metrics"],
         "verdict": report["verdict"],
+        "classes": list(models.class_names(fitted.model)),
         "environment": job.environment(),
     }
     return work.receipt(content=content.digest, outputs=_kept(work, folder, files), findings=[report["verdict"]], facts=facts)
@@ -181,14 +184,6 @@ def _stacked(snapshots: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(snapshots, ignore_index=True)
 
 
-def _pickled(model: Any) -> bytes:
-    import joblib
-
-    body = io.BytesIO()
-    joblib.dump(model, body, compress=3)
-    return body.getvalue()
-
-
 def _parquet(rows: pd.DataFrame) -> bytes:
     body = io.BytesIO()
     pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), body)
@@ -205,29 +200,59 @@ def _kept(work: Work, folder: str, files: Mapping[str, bytes]) -> list[Output]:
 
 
 def champion(work: Work) -> Receipt:
-    """The comparison: candidate and version in force, measured on the candidate's frozen holdout."""
-    from almanac.spark import training
+    """The comparison: candidate and version in force, measured on the candidate's frozen holdout as the gate asks."""
+    from almanac.spark import comparison, training
 
     asked = work.order.parameters
-    candidate = work.home.versions.read(asked["candidate"])
-    holdout = pq.read_table(io.BytesIO(work.home.versions.file(candidate.files["holdout.parquet"]))).to_pandas()
-    obstacle, measured = "", None
+    gate, versions = decode(Gate, asked["gate"]), work.home.versions
+    candidate = vouched(work.home, asked["candidate"], work.order.inputs["candidate"])
+    holdout = pq.read_table(io.BytesIO(versions.file(candidate.files["holdout.parquet"]))).to_pandas()
+    obstacle, score = "", None
     if asked["champion"]:
-        champion = work.home.versions.read(asked["champion"])
+        champion = vouched(work.home, asked["champion"], work.order.inputs["champion"])
         obstacle = _obstacle(champion, candidate)
         if not obstacle:
-            obstacle, measured = _measure(work, champion, candidate, holdout)
-    comparison = Comparison(
+            obstacle, score = _scored(work, champion, candidate, holdout)
+    label = holdout[training.LABEL]
+    sure = score is not None and gate.confidence is not None
+    compared = Comparison(
         holdout=candidate.holdout,
         rows=len(holdout),
         candidate_version=candidate.version,
-        candidate=training.metrics(holdout[training.LABEL], holdout["score"]),
+        candidate=training.metrics(label, holdout["score"]),
         position=int(asked["position"]),
         champion_version=str(asked["champion"]),
-        champion=measured,
+        champion=None if score is None else training.metrics(label, score),
         obstacle=obstacle,
+        bound=comparison.bound(label, holdout["score"], score, gate) if sure else Bound(),
+        slices=comparison.slices(holdout, gate, candidate.features, candidate.holdout),
     )
-    return work.receipt(content=digest(comparison), facts={"comparison": encode(comparison)})
+    return work.receipt(content=digest(compared), facts={"comparison": encode(compared)})
+
+
+def vouched(home: Home, version: str, expected: str) -> Manifest:
+    """The manifest of a version that is the one which the order names, and which a log entry or its publish wrote down.
+
+    Raises:
+        NotAdmitted: neither of the two names the version.
+        IntegrityError: the manifest is another one.
+    """
+    manifest = home.versions.trusted(version, expected)
+    written = next((entry.manifest for entry in reversed(home.log().entries) if entry.version == version), None)
+    if written is None:
+        published = home.receipts.find(publish_order(home.receipts.placed(manifest.order).order))
+        if published is None:
+            raise NotAdmitted(
+                f"Version {version} has neither an entry in the promotion log nor a receipt of its publish, so nothing vouches "
+                "for it and it is not loaded. Clear the task model.publish of its retrain: it writes the receipt."
+            )
+        written = str(published.facts["manifest"])
+    if manifest.digest != written:
+        raise IntegrityError(
+            f"Version {version}: the manifest is not the one that was published, so nothing of it is loaded. "
+            "Restore it from the bucket's versions."
+        )
+    return manifest
 
 
 def _obstacle(champion: Manifest, candidate: Manifest) -> str:
@@ -239,9 +264,9 @@ def _obstacle(champion: Manifest, candidate: Manifest) -> str:
     return ""
 
 
-def _measure(work: Work, champion: Manifest, candidate: Manifest, holdout: pd.DataFrame) -> tuple[str, dict[str, float] | None]:
-    """The champion's metrics on the holdout, on features of its own definition; or why there are none."""
-    from almanac.spark import arrow, training
+def _scored(work: Work, champion: Manifest, candidate: Manifest, holdout: pd.DataFrame) -> tuple[str, Any]:
+    """The champion's scores of the holdout's rows, on features of its own definition; or why there are none."""
+    from almanac.spark import arrow, models, training
 
     home = work.home
     rows = holdout
@@ -254,16 +279,15 @@ def _measure(work: Work, champion: Manifest, candidate: Manifest, holdout: pd.Da
                 None,
             )
         own = arrow.table(published[candidate.holdout].outputs).to_pandas()
-        rows = holdout[[candidate.entity, training.LABEL]].merge(own, on=candidate.entity, how="inner")
+        rows = holdout[[candidate.entity]].merge(own, on=candidate.entity, how="inner")
         if len(rows) != len(holdout):
             return (
                 f"{champion.version}'s features of {candidate.holdout} cover other entities, so the two are not comparable there",
                 None,
             )
     with job.user_module(home.receipts.module(champion.module), home.name):
-        model = home.versions.model(champion.files)
-        score = training.probability(model, rows[list(champion.features)])
-    return "", training.metrics(rows[training.LABEL], score)
+        model = models.open_model(champion.bundle).model
+        return "", training.probability(model, rows[list(champion.features)])
 
 
 def predictions(work: Work) -> Receipt:
@@ -271,7 +295,7 @@ def predictions(work: Work) -> Receipt:
     from almanac.spark import scoring
 
     home, order, pipeline = work.home, work.order, work.pipeline
-    manifest = home.versions.read(str(order.parameters["version"]), order.inputs["version"])
+    manifest = vouched(home, str(order.parameters["version"]), order.inputs["version"])
     published = admit(work.linked("features"), Thing.FEATURES, Door.PUBLISH, pipeline=home.name, period=order.period)
     if manifest.definition != published.order.description:
         raise DescriptionError(
@@ -279,14 +303,10 @@ def predictions(work: Work) -> Receipt:
             f"{published.order.description}. Score with features of the version's own definition."
         )
     scorer = scoring.Scorer(
-        model=manifest.files["model.joblib"],
-        features=manifest.features,
-        entity=manifest.entity,
-        as_of=pipeline.period(order.period).as_of,
-        version=manifest.version,
-        order=order.digest,
+        bundle=manifest.bundle, entity=manifest.entity, as_of=pipeline.period(order.period).as_of, order=order.digest
     )
-    home.versions.file(manifest.files["model.joblib"])
+    for name in (MODEL, GOLDEN):
+        home.versions.file(manifest.files[name])
     spark = work.bench.spark
     work.bench.ship(pipeline.name, home.receipts.module(order.module))
     table = home.predictions

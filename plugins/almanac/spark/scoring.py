@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
-from almanac.core.receipts import Output
-from almanac.errors import DataError, IntegrityError, examples
+from almanac.core.bundle import Bundle
+from almanac.errors import DataError, examples
 from almanac.spark import arrow
 from almanac.spark.arrow import Batches, Chunk, Written
 
@@ -24,14 +20,20 @@ OUTSIDE = ("order",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scorer:
-    """What a task needs to score: the model's file and its signature, and what is written beside the score."""
+    """What a task needs to score: the version's files, the columns that it reads, and what is written beside the score."""
 
-    model: Output
-    features: tuple[str, ...]
+    bundle: Bundle
     entity: str
     as_of: datetime
-    version: str
     order: str
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return self.bundle.features
+
+    @property
+    def version(self) -> str:
+        return self.bundle.version
 
 
 def schema(entity: pa.Field) -> pa.Schema:
@@ -80,11 +82,17 @@ def check_signature(found: pa.Schema, scorer: Scorer) -> None:
 
 
 def score_batch(batch: pa.RecordBatch, scorer: Scorer) -> pa.RecordBatch:
-    """The predictions of a batch of features."""
+    """The predictions of a batch of features.
+
+    Raises:
+        IntegrityError: a file of the version was altered, and nothing of it was unpickled.
+        Drifted: the version does not score here as it did where it was trained.
+    """
+    from almanac.spark.models import opened_once
     from almanac.spark.training import probability
 
     rows = batch.num_rows
-    scores = probability(load(scorer.model), batch.select(list(scorer.features)).to_pandas())
+    scores = probability(opened_once(scorer.bundle), batch.select(list(scorer.features)).to_pandas())
     return pa.RecordBatch.from_arrays(
         [
             batch.column(scorer.entity),
@@ -95,20 +103,3 @@ def score_batch(batch: pa.RecordBatch, scorer: Scorer) -> pa.RecordBatch:
         ],
         schema=schema(batch.schema.field(scorer.entity)),
     )
-
-
-def load(model: Output) -> Any:
-    """The fitted model of a file; loaded once a worker."""
-    return _load(model.uri, model.sha256)
-
-
-@functools.lru_cache(maxsize=2)
-def _load(uri: str, sha256: str) -> Any:
-    import joblib
-
-    system, path = arrow.locate(uri)
-    with system.open_input_stream(path) as stream:
-        body = stream.read()
-    if hashlib.sha256(body).hexdigest() != sha256:
-        raise IntegrityError(f"{uri}: the model was altered since it was published; it is not loaded. Restore it.")
-    return joblib.load(io.BytesIO(body))

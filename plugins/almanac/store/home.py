@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from almanac.core import layout
 from almanac.core.layout import Layout
 from almanac.core.promotions import Log
-from almanac.core.receipts import Door, Order, Receipt, Thing
+from almanac.core.receipts import Order, Receipt, Thing, publish_order
 from almanac.core.rollback import Written
 from almanac.store.objects import Objects
 from almanac.store.promotions import Promotions
 from almanac.store.receipts import Receipts
 from almanac.store.tables import Table
 from almanac.store.versions import Versions
+
+__all__ = ["Home", "pipelines", "publish_order"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +78,6 @@ class Home:
                 if receipt is not None:
                     found[period] = receipt
         return found
-
-
-def publish_order(staged: Order) -> Order:
-    """The order that publishes what a stage order made. It follows from it, so a visible file leads to its receipt."""
-    return staged.next(Door.PUBLISH, {"staged": staged.digest})
 
 
 def pipelines(objects: Objects, root: str) -> list[str]:

@@ -8,6 +8,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import boto3
@@ -26,11 +28,12 @@ ATTEMPTS_AFTER_CONFLICT = 8
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One object as a listing shows it. `etag` is the store's own digest of its bytes."""
+    """One object as a listing shows it. `etag` is the store's own digest of its bytes, `modified` by the store's clock."""
 
     uri: str
     size: int
     etag: str
+    modified: datetime
 
 
 def split(uri: str) -> tuple[str, str]:
@@ -61,6 +64,29 @@ class Objects:
             return self.get(uri)
         except NotFound:
             return None
+
+    def has(self, uri: str) -> bool:
+        """Whether anything is kept under a name."""
+        # Of the names that begin with it, it is the first. A HEAD would find folders too, on servers that have them.
+        first = next(self.walk(uri), None)
+        return first is not None and first.uri == uri
+
+    def now(self, uri: str) -> datetime:
+        """The store's own time, to hold against `Listed.modified`: a wrong clock here makes nothing old.
+
+        Raises:
+            StoreError: the store does not tell it.
+        """
+        bucket, key = split(uri)
+        answer = self._ask(uri, lambda: self._client.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1))
+        told = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+        try:
+            return parsedate_to_datetime(told)
+        except ValueError:
+            raise StoreError(
+                f"{uri}: the store's answers tell no time (Date: {told!r}), so nobody can say how old its objects are. "
+                "Nothing was changed; let the proxy before the store pass the header Date."
+            ) from None
 
     def put(self, uri: str, body: bytes) -> None:
         """Writes bytes under a name that nobody else uses."""
@@ -93,7 +119,8 @@ class Objects:
         while True:
             page = self._ask(prefix, functools.partial(self._client.list_objects_v2, Bucket=bucket, Prefix=key, **start, **token))
             for item in page.get("Contents", ()):
-                yield Listed(f"s3://{bucket}/{item['Key']}", int(item["Size"]), str(item["ETag"]).strip('"'))
+                uri, etag = f"s3://{bucket}/{item['Key']}", str(item["ETag"]).strip('"')
+                yield Listed(uri, int(item["Size"]), etag, item["LastModified"])
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}

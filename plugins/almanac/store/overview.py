@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 
+from almanac.core.conditions import Candidate, Fate, newest_first
+from almanac.core.gate import Verdict
+from almanac.core.notes import Note
 from almanac.core.pipeline import Pipeline
 from almanac.core.promotions import Log
 from almanac.core.receipts import Door, Receipt, Thing
 from almanac.store.home import Home
+from almanac.store.notes import READERS, notes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +26,7 @@ class VersionRow:
         decision: what the gate said last, and by hand if somebody promoted it all the same.
         in_force: the periods that it is in force for, such as `2017-09 to 2017-10` or `from 2017-11`.
         withdrawn: whether it was withdrawn.
+        notes: what people said of it, the oldest first.
     """
 
     version: str
@@ -33,11 +39,12 @@ class VersionRow:
     reasons: tuple[str, ...]
     in_force: tuple[str, ...]
     withdrawn: bool
+    notes: tuple[Note, ...] = ()
 
 
 def versions(home: Home) -> list[VersionRow]:
     """Every version, the oldest first."""
-    log, decided = home.log(), decisions(home)
+    log, decided, said = home.log(), decisions(home), notes(home)
     rows = []
     for name in home.versions.names():
         manifest = home.versions.read(name)
@@ -56,9 +63,35 @@ def versions(home: Home) -> list[VersionRow]:
                 reasons=gate.findings if gate else (),
                 in_force=tuple(spans(log, name, home.receipts.description(manifest.description))),
                 withdrawn=name in log.withdrawn,
+                notes=said.get(name, ()),
             )
         )
     return rows
+
+
+def candidates(home: Home) -> list[Candidate]:
+    """Every version as conditions look at it; the one that was trained last first."""
+    log, decided, said = home.log(), decisions(home), notes(home)
+
+    def look(name: str) -> Candidate:
+        manifest = home.versions.read(name)
+        rejected = name in decided and decided[name].facts["decision"]["verdict"] == Verdict.REJECT.value
+        fates = {Fate.PROMOTED: name in log.versions, Fate.REJECTED: rejected, Fate.WITHDRAWN: name in log.withdrawn}
+        return Candidate(
+            pipeline=home.name,
+            version=name,
+            period=manifest.period,
+            estimator=manifest.estimator,
+            classes=manifest.classes,
+            features=manifest.features,
+            metrics=manifest.metrics,
+            trained=home.receipts.read(manifest.receipt).witness.ended,
+            fates=tuple(fate for fate, met in fates.items() if met),
+            notes=said.get(name, ()),
+        )
+
+    with ThreadPoolExecutor(READERS) as pool:
+        return newest_first(pool.map(look, home.versions.names()))
 
 
 def decisions(home: Home) -> dict[str, Receipt]:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from almanac.core.canonical import sealed
 from almanac.core.layout import Layout
 from almanac.core.promotions import Entry, Log
-from almanac.errors import Conflict
-from almanac.store.objects import Objects, record
+from almanac.errors import LogMoved
+from almanac.store.objects import Listed, Objects, record
+
+READERS = 16
+REMEMBERED = 20_000
+# Entries never change, so one that was read is read no more. The etag is the store's own digest: an entry that was altered
+# by hand is another one.
+_read: dict[Listed, Entry] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,21 +26,38 @@ class Promotions:
     layout: Layout
 
     def read(self) -> Log:
-        """The whole log, checked. Raises: IntegrityError."""
-        found = self.objects.walk(self.layout.promotions)
-        return Log(tuple(record(Entry, self.objects.get(item.uri), item.uri) for item in found))
-
-    def append(self, entry: Entry) -> Log:
-        """Appends an entry behind the log that its writer has seen, and gives the log with it.
+        """The whole log, checked: one listing, and those entries that this process has not read yet.
 
         Raises:
-            Conflict: somebody else got the number; the message names that entry.
+            IntegrityError: an entry was altered, removed, or added by hand.
+        """
+        listed = list(self.objects.walk(self.layout.promotions))
+        known = {item: entry for item in listed if (entry := _read.get(item)) is not None}
+        new = [item for item in listed if item not in known]
+        if len(new) > 1:
+            with ThreadPoolExecutor(READERS) as pool:
+                found = dict(zip(new, pool.map(self._entry, new), strict=True))
+        else:
+            found = {item: self._entry(item) for item in new}
+        if len(_read) + len(found) > REMEMBERED:
+            _read.clear()
+        _read.update(found)
+        return Log(tuple(known.get(item) or found[item] for item in listed))
+
+    def _entry(self, item: Listed) -> Entry:
+        return record(Entry, self.objects.get(item.uri), item.uri)
+
+    def append(self, entry: Entry) -> None:
+        """Appends an entry behind the log that its writer has seen.
+
+        Raises:
+            LogMoved: somebody else got the number; it carries that entry, and the message names it.
         """
         uri = self.layout.promotion(entry.sequence)
         if not self.objects.put_if_absent(uri, sealed(entry)):
             other = record(Entry, self.objects.get(uri), uri)
-            raise Conflict(
+            raise LogMoved(
                 f"Entry {entry.sequence} of the promotion log was written by somebody else meanwhile: "
-                f"{other.action.value} {other.version} ({other.reason}). Nothing of ours was kept; look at it and decide again."
+                f"{other.action.value} {other.version} ({other.reason}). Nothing of ours was kept; look at it and decide again.",
+                other,
             )
-        return self.read()

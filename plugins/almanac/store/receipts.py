@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 from almanac.core.canonical import decode, dumps, sealed, sha256
 from almanac.core.layout import Layout
 from almanac.core.pipeline import Pipeline
-from almanac.core.receipts import Order, Placed, Receipt
+from almanac.core.receipts import FRESH, Order, Placed, Receipt, Thing, publish_order
 from almanac.errors import IntegrityError
 from almanac.store.objects import Objects, record
+
+# gc leaves a part alone for a week; who finds it a day earlier has a day to combine it.
+PART_KEPT = timedelta(days=6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +24,20 @@ class Receipts:
     objects: Objects
     layout: Layout
 
-    def place(self, placed: Placed) -> str:
-        """Keeps an order and gives its URI. Placing it twice keeps the first."""
+    def place(self, placed: Placed, now: datetime | None = None) -> str:
+        """Keeps an order and gives its URI. Placing it twice keeps the first.
+
+        Unless that is older than a day and nothing came of it: then the links of who asks now are kept, because what the
+        first one linked may be gone.
+        """
         uri = self.layout.order(placed.order.digest)
-        self.objects.put_if_absent(uri, sealed(placed))
+        if not self.objects.put_if_absent(uri, sealed(placed)) and self._forgotten(placed.order, now or datetime.now(UTC)):
+            self.objects.put(uri, sealed(placed))
         return uri
+
+    def _forgotten(self, order: Order, now: datetime) -> bool:
+        kept = next(self.objects.walk(self.layout.order(order.digest)))
+        return now - kept.modified > FRESH and self.done(order, now) is None
 
     def placed(self, digest: str) -> Placed:
         """The order of a digest. Raises: NotFound, IntegrityError."""
@@ -39,15 +52,33 @@ class Receipts:
         attempts = sorted(self.objects.walk(prefix), key=lambda item: int(item.uri.removeprefix(prefix).removesuffix(".json")))
         return self.read(attempts[-1].uri) if attempts else None
 
-    def done(self, order: Order) -> Receipt | None:
-        """The receipt of an order, if it was answered; None when it is still to be carried out."""
-        receipt = self.find(order)
-        return receipt if receipt is not None and receipt.answered else None
+    def done(self, order: Order, now: datetime | None = None) -> Receipt | None:
+        """The receipt of an order, if it was answered; None when it is still to be carried out.
 
-    def keep(self, receipt: Receipt) -> Receipt:
-        """Keeps a receipt after those of failed attempts. Gives the one that is kept: ours, or the one that came first."""
+        A stage that nobody published within a day is carried out again. `now`: the clock's, by default.
+        """
+        receipt = self.find(order)
+        return receipt if receipt is not None and self._stands(receipt, now or datetime.now(UTC)) else None
+
+    def _stands(self, receipt: Receipt, now: datetime) -> bool:
+        if not receipt.answered or not receipt.stale(now):
+            return receipt.answered
+        if receipt.order.part:
+            return not receipt.stale(now - (PART_KEPT - FRESH)) and all(self.objects.has(item.uri) for item in receipt.outputs)
+        return self.is_published(receipt)
+
+    def is_published(self, staged: Receipt) -> bool:
+        """Whether what an order staged is published: a version has its manifest, anything else its publish receipt."""
+        if staged.order.thing is Thing.MODEL:
+            return self.objects.has(self.layout.manifest(str(staged.facts["version"])))
+        return self.find(publish_order(staged.order)) is not None
+
+    def keep(self, receipt: Receipt, now: datetime | None = None) -> Receipt:
+        """Keeps a receipt after those of failed attempts, and of stages too old to be published. Gives the one that is kept:
+        ours, or the one that came first.
+        """
         before = self.find(receipt.order)
-        if before is not None and before.answered:
+        if before is not None and self._stands(before, now or datetime.now(UTC)):
             return before
         ours = replace(receipt, attempt=0 if before is None else before.attempt + 1)
         uri = self.uri(ours)
@@ -62,7 +93,7 @@ class Receipts:
         """
         receipt = record(Receipt, self.objects.get(uri), uri)
         if self.uri(receipt) != uri:
-            raise IntegrityError(f"{uri}: found the receipt of {receipt.order}, which belongs to {self.uri(receipt)}. Restore it.")
+            raise IntegrityError(f"{uri}: found a receipt that belongs to {self.uri(receipt)} ({receipt.order}). Restore it.")
         return receipt
 
     def uri(self, receipt: Receipt) -> str:

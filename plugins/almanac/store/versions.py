@@ -1,19 +1,20 @@
 """Model versions on S3: immutable bundles whose manifest, put last, makes them visible.
 
-joblib is code. Nothing is unpickled whose chain (log entry or receipt, manifest, file digests) does not hold.
+Nothing is unpickled here: `spark.models` does that, with what a manifest's `bundle` names.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from almanac.core.canonical import digest, sealed
+from almanac.core.bundle import Bundle
+from almanac.core.canonical import digest, sealed, sha256
 from almanac.core.layout import Layout
 from almanac.core.receipts import Output
 from almanac.errors import IntegrityError, NotFound, PromotionError, examples
+from almanac.settings import signing_key, verifying_key
+from almanac.store import signatures
 from almanac.store.objects import Objects, record, verified
 
 
@@ -32,7 +33,8 @@ class Manifest:
         metrics: on the holdout.
         files: name to file.
         content: digest of the training rows.
-        environment: library to version.
+        environment: distribution to version, where it was trained.
+        classes: of the fitted pipeline and of what is within it.
     """
 
     pipeline: str
@@ -53,10 +55,16 @@ class Manifest:
     files: Mapping[str, Output]
     content: str
     environment: Mapping[str, str] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
         return digest(self)
+
+    @property
+    def bundle(self) -> Bundle:
+        """What a load needs of it."""
+        return Bundle.of(self.version, self.files, self.features, self.environment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +75,14 @@ class Versions:
     layout: Layout
 
     def publish(self, manifest: Manifest) -> Manifest:
-        """Makes a version visible. A second publish of it finds the first."""
-        uri = self.layout.manifest(manifest.version)
-        if self.objects.put_if_absent(uri, sealed(manifest)):
+        """Makes a version visible, signed where ALMANAC_SIGNING_KEY is set. A second publish of it finds the first.
+
+        The signature is put first, so that no version is ever seen without it.
+        """
+        uri, body = self.layout.manifest(manifest.version), sealed(manifest)
+        if (key := signing_key()) is not None:
+            self.objects.put(self.layout.signature(manifest.version, sha256(body)), signatures.sign(body, key))
+        if self.objects.put_if_absent(uri, body):
             return manifest
         kept = self.read(manifest.version)
         if kept.order != manifest.order:
@@ -77,21 +90,51 @@ class Versions:
         return kept
 
     def read(self, version: str, expected: str | None = None) -> Manifest:
-        """The manifest of a version; with `expected`, only if that is its digest.
+        """The manifest of a version, to look at; with `expected`, only if that is its digest.
 
         Raises:
             PromotionError: there is no such version.
             IntegrityError: the manifest is not the one that was promoted.
         """
-        uri = self.layout.manifest(version)
+        return self._expected(self._opened(version, self._body(version)), expected)
+
+    def trusted(self, version: str, expected: str | None = None) -> Manifest:
+        """The manifest of a version that is to be promoted, compared or scored with: its signature holds as well, where
+        ALMANAC_VERIFYING_KEY asks for one.
+
+        Raises:
+            PromotionError, IntegrityError: as for `read`.
+            Unsigned: it has no valid signature.
+        """
+        body = self._body(version)
+        if (key := verifying_key()) is not None:
+            signature = self.objects.find(self.layout.signature(version, sha256(body)))
+            signatures.check(body, signature, key, self.layout.manifest(version))
+        return self._expected(self._opened(version, body), expected)
+
+    def _body(self, version: str) -> bytes:
         try:
-            manifest = record(Manifest, self.objects.get(uri), uri)
+            return self.objects.get(self.layout.manifest(version))
         except NotFound:
             raise PromotionError(
                 f"Version {version!r} is unknown (there are: {examples(self.names(), 12)}). Name one of them."
             ) from None
-        if expected is not None and manifest.digest != expected:
+
+    def _expected(self, manifest: Manifest, digest: str | None) -> Manifest:
+        if digest is not None and manifest.digest != digest:
+            uri = self.layout.manifest(manifest.version)
             raise IntegrityError(f"{uri}: the manifest is not the one that was promoted. It is not used; restore it.")
+        return manifest
+
+    def _opened(self, version: str, body: bytes) -> Manifest:
+        """A manifest of this very version: one that was copied to another place is as little of use as an altered one."""
+        uri = self.layout.manifest(version)
+        manifest = record(Manifest, body, uri)
+        if (manifest.pipeline, manifest.version) != (self.layout.pipeline, version):
+            raise IntegrityError(
+                f"{uri}: found the manifest of {manifest.pipeline} {manifest.version}. It was put there by hand; it is not used. "
+                "Restore it from the bucket's versions."
+            )
         return manifest
 
     def names(self) -> list[str]:
@@ -102,14 +145,3 @@ class Versions:
     def file(self, output: Output) -> bytes:
         """The bytes of a bundle's file. Raises: NotFound, IntegrityError."""
         return verified(self.objects.get(output.uri), output.sha256, output.uri)
-
-    def model(self, files: Mapping[str, Output]) -> Any:
-        """The fitted scikit-learn pipeline of a bundle, unpickled after its bytes were verified.
-
-        Raises:
-            IntegrityError: the bytes are not those of the manifest; nothing was unpickled.
-        """
-        body = self.file(files["model.joblib"])
-        import joblib
-
-        return joblib.load(io.BytesIO(body))

@@ -1,0 +1,143 @@
+"""What publishing tasks do: they publish, and where somebody else moved meanwhile they carry out the doors before again.
+
+A version can be withdrawn while a run scores with it, a period published by another run, the promotion log move after the
+gate has looked. None of that is worth a person's attention: the work is done again on what is true now.
+
+Imported by a running task only, never when DAGs are parsed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from airflow.sdk.exceptions import AirflowSkipException
+
+from almanac.airflow.desk import Desk
+from almanac.airflow.work import Given, pairs, run_plan
+from almanac.core.canonical import decode
+from almanac.core.plan import RunPlan
+from almanac.core.receipts import Placed, Receipt
+from almanac.core.rollback import Plan
+from almanac.doors import orders, pin, plan, publish, rollback
+from almanac.errors import Conflict, LogMoved, Overtaken, PromotionError
+
+log = logging.getLogger(__name__)
+# A step of spark_jobs/steps/ and orders in, period to receipt's URI out.
+Carry = Callable[[str, list[Placed]], dict[str, str]]
+ROUNDS = 4
+
+
+def publish_predictions(desk: Desk, given: Given, carry: Carry) -> dict[str, str]:
+    """Publishes a scored period. Where its version was withdrawn meanwhile, or another run published the period first, it is
+    scored again with what is in force now; a version that a person asked for is replaced only where its rows are visible.
+    """
+    uris, planned = {}, run_plan(given)
+    for period, staged, audited in pairs(desk, given):
+        try:
+            receipt = publish.predictions(desk.home, staged, audited, desk.witness)
+        except (Overtaken, Conflict) as moved:
+            if planned.pinned and not (isinstance(moved, Overtaken) and moved.published):
+                raise
+            log.warning("%s It is done now.", moved)
+            receipt = made(desk, plan.score(desk.home, desk.pipeline.period(period), allow_in_sample=planned.in_sample), carry)
+        uris[period] = desk.home.receipts.uri(receipt)
+        log.info("predictions of %s: %d rows by version %s", period, receipt.rows, receipt.facts["version"])
+        desk.announce(period=period, rows=receipt.rows, version=receipt.facts["version"])
+    return uris
+
+
+def made(desk: Desk, planned: RunPlan, carry: Carry) -> Receipt:
+    """A period's predictions through all of their doors, and again where somebody else moved meanwhile.
+
+    Raises:
+        Conflict, Overtaken: somebody else did so each of several times.
+    """
+    for _ in range(ROUNDS - 1):
+        try:
+            return _through(desk, planned, carry)
+        except (Overtaken, Conflict) as moved:
+            log.warning("%s Trying again.", moved)
+            version = planned.version if planned.pinned else None
+            period = desk.pipeline.period(planned.period)
+            planned = plan.score(desk.home, period, version=version, allow_in_sample=planned.in_sample)
+    return _through(desk, planned, carry)
+
+
+def _through(desk: Desk, planned: RunPlan, carry: Carry) -> Receipt:
+    home, read = desk.home, desk.home.receipts.read
+    if planned.build:
+        pinned = pin.pin(home, planned, desk.witness)
+        groups = home.receipts.description(planned.description).features
+        parts = [carry("features_stage", orders.groups(home, planned, pinned, group.name)) for group in groups]
+        staged = carry("features_stage", orders.combined(home, planned, pinned, parts))
+        audited = carry("features_audit", orders.audits(home, staged))
+        for period in staged:
+            publish.features(home, read(staged[period]), read(audited[period]), desk.witness)
+    staged = carry("predictions_stage", [orders.predictions(home, planned)])
+    audited = carry("predictions_audit", orders.audits(home, staged))
+    return publish.predictions(home, read(staged[planned.period]), read(audited[planned.period]), desk.witness)
+
+
+def publish_champion(desk: Desk, given: Given, carry: Carry) -> str:
+    """Promotes what the gate let through. Where the log moved since the gate looked, it is gated again."""
+    (gate,) = (desk.home.receipts.read(uri) for uri in given["gate"].values())
+    version = str(gate.facts["comparison"]["candidate_version"])
+    for attempt in range(ROUNDS):
+        said = f"{gate.facts['decision']['verdict']}: {'; '.join(gate.findings)}"
+        if not gate.passed and version not in desk.home.log().versions:
+            raise AirflowSkipException(f"Version {version} is not promoted, it stays in the history. {said}")
+        try:
+            entry = publish.champion(desk.home, desk.pipeline, gate, desk.witness, approver=_approver(given))
+            break
+        except LogMoved as moved:
+            if attempt == ROUNDS - 1 or given.get("approved"):
+                raise  # a person approved another comparison
+            log.warning("%s It is compared again now.", moved)
+            gate = _gated(desk, given, version, carry)
+    if entry is None:
+        log.info("nothing new: version %s is in the promotion log already", version)
+    else:
+        log.info("promoted %s, in force from %s on. %s", version, entry.effective, said)
+        desk.announce(version=version, effective=entry.effective, decision=said)
+    return version
+
+
+def _gated(desk: Desk, given: Given, version: str, carry: Carry) -> Receipt:
+    compared = carry("champion_stage", [orders.comparison(desk.home, desk.pipeline, run_plan(given), version)])
+    (uri,) = carry("champion_audit", orders.audits(desk.home, compared)).values()
+    return desk.home.receipts.read(uri)
+
+
+def _approver(given: Given) -> str:
+    by = (given.get("approved") or {}).get("responded_by_user") or {}
+    return str(by.get("name") or by.get("id") or "")
+
+
+def verify_rollback(desk: Desk, given: Given, carry: Carry) -> str:
+    """Makes sure that nothing is visible any more as the withdrawn version wrote it. A period that became visible while the
+    rollback ran is scored again, until nothing is left.
+
+    Raises:
+        PromotionError: such periods went on appearing.
+    """
+    planned = decode(Plan, given["plan"])
+    if not planned.withdraw or desk.params.get("dry_run"):
+        return "nothing was withdrawn"
+    for _ in range(ROUNDS):
+        for run in rollback.runs(desk.home, desk.pipeline, planned):
+            log.warning("%s still shows %s; it is scored again", run.period, planned.bad)
+            made(desk, run, carry)
+    if left := rollback.left(desk.home, planned):
+        raise PromotionError(
+            f"Periods {', '.join(left)} still show predictions of {planned.bad}, which is withdrawn: they became visible again "
+            f"and again while the rollback ran. Clear the task verify once the runs that score them have ended."
+        )
+    log.info("no visible period was written by %s any more", planned.bad)
+    return f"{len(planned.scores)} periods repaired"
+
+
+AGAIN: dict[str, Callable[[Desk, Given, Carry], Any]] = {
+    work.__name__: work for work in (publish_predictions, publish_champion, verify_rollback)
+}

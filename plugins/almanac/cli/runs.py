@@ -1,0 +1,106 @@
+"""DAG runs, started and watched through Airflow's REST API: for the few commands that need Spark.
+
+ALMANAC_AIRFLOW_URL       where Airflow answers, such as http://localhost:8080
+ALMANAC_AIRFLOW_TOKEN     a token; or
+ALMANAC_AIRFLOW_USER, ALMANAC_AIRFLOW_PASSWORD   with which one is asked for
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from almanac.errors import AccessRefused, AlmanacError, DescriptionError, Unreachable
+
+POLL_SECONDS = 2.0
+ENDED = ("success", "failed")
+LOGIN = "Set ALMANAC_AIRFLOW_TOKEN, or ALMANAC_AIRFLOW_USER and ALMANAC_AIRFLOW_PASSWORD."
+
+
+@dataclass(frozen=True, slots=True)
+class Airflow:
+    """An Airflow that can be asked to run a DAG."""
+
+    url: str
+    token: str
+
+    @classmethod
+    def from_environment(cls) -> Airflow:
+        """The Airflow of this process's environment.
+
+        Raises:
+            DescriptionError: no address, or no login, is set.
+            AccessRefused: the login is refused.
+            Unreachable: it does not answer.
+        """
+        url = os.environ.get("ALMANAC_AIRFLOW_URL", "").rstrip("/")
+        if not url.startswith(("http://", "https://")):
+            raise DescriptionError(
+                f"ALMANAC_AIRFLOW_URL: found {url or 'nothing'}, allowed is Airflow's address such as http://localhost:8080. "
+                "This command starts a DAG run: set it, or start the DAG in the Airflow UI."
+            )
+        if token := os.environ.get("ALMANAC_AIRFLOW_TOKEN"):
+            return cls(url, token)
+        user, password = os.environ.get("ALMANAC_AIRFLOW_USER"), os.environ.get("ALMANAC_AIRFLOW_PASSWORD")
+        if not user or not password:
+            raise DescriptionError(f"There is no login for Airflow at {url}. {LOGIN}")
+        answer = _ask("POST", f"{url}/auth/token", {"username": user, "password": password})
+        return cls(url, str(answer["access_token"]))
+
+    def start(self, dag: str, conf: Mapping[str, Any]) -> str:
+        """Starts a run of a DAG with these params; gives the run's id.
+
+        Raises:
+            AlmanacError: Airflow does not know the DAG, or refuses the params; the message is Airflow's own.
+        """
+        answer = self._ask("POST", f"/api/v2/dags/{dag}/dagRuns", {"logical_date": None, "conf": dict(conf)})
+        return str(answer["dag_run_id"])
+
+    def wait(self, dag: str, run: str, told: Callable[[str], None]) -> str:
+        """Waits until a run has ended; gives `success` or `failed`. `told` is given a line whenever a task changes."""
+        seen: dict[str, str] = {}
+        while True:
+            # The run is asked first: a task that ends meanwhile is told in the round after.
+            state = str(self._ask("GET", f"/api/v2/dags/{dag}/dagRuns/{run}")["state"])
+            for task in self._ask("GET", f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances?limit=200")["task_instances"]:
+                name = task["task_id"] + (f" [{task['map_index']}]" if task["map_index"] >= 0 else "")
+                if task["state"] and seen.get(name) != task["state"]:
+                    seen[name] = task["state"]
+                    told(f"{name}: {task['state']}")
+            if state in ENDED:
+                return state
+            time.sleep(POLL_SECONDS)
+
+    def page(self, dag: str, run: str) -> str:
+        """The run's page in the UI."""
+        return f"{self.url}/dags/{dag}/runs/{run}"
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        return _ask(method, self.url + path, body, {"Authorization": f"Bearer {self.token}"})
+
+
+def _ask(method: str, url: str, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None) -> Any:
+    try:
+        answer = httpx.request(method, url, json=body, headers=dict(headers or {}), timeout=30, follow_redirects=True)
+    except httpx.HTTPError as error:
+        raise Unreachable(
+            f"{url}: Airflow does not answer ({type(error).__name__}). Check ALMANAC_AIRFLOW_URL and that its API server runs."
+        ) from error
+    if answer.status_code in (401, 403):
+        raise AccessRefused(f"{url}: Airflow refused the login ({answer.status_code}). {LOGIN}")
+    if answer.is_error:
+        raise AlmanacError(f"{url}: Airflow answered {answer.status_code}: {_detail(answer)}. Nothing was started.")
+    return answer.json()
+
+
+def _detail(answer: httpx.Response) -> str:
+    try:
+        detail = answer.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        return answer.text[:300]
+    return str(detail)[:300]

@@ -1,0 +1,164 @@
+"""Conditions: what is asked of versions when some of them are looked for, and whether one fits."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+
+from almanac.core.gate import METRICS
+from almanac.core.notes import Note
+from almanac.core.period import Every, Period
+from almanac.errors import PeriodError
+
+HOURS = {"h": 1, "d": 24, "w": 24 * 7}
+SIGNS: Mapping[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+
+class Fate(Enum):
+    """What became of a version. One can have several: a version may be promoted and withdrawn."""
+
+    PROMOTED = "promoted"
+    REJECTED = "rejected"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """What a metric on the holdout must be, such as `roc_auc>=0.8`."""
+
+    metric: str
+    sign: str
+    value: float
+
+    def holds(self, metrics: Mapping[str, float]) -> bool:
+        return self.metric in metrics and SIGNS[self.sign](metrics[self.metric], self.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A version, as far as conditions look at it.
+
+    Args:
+        classes: the class names of the fitted pipeline and its steps.
+        trained: when its training ended; None when nobody knows.
+    """
+
+    pipeline: str
+    version: str
+    period: str
+    estimator: str
+    classes: tuple[str, ...]
+    features: tuple[str, ...]
+    metrics: Mapping[str, float]
+    trained: datetime | None
+    fates: tuple[Fate, ...]
+    notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """What a version must be; what is not given does not matter. Each of several features, metrics, fates and tags must fit.
+
+    Args:
+        estimator: a part of the estimator's name or of a class's, in whatever case.
+        since: it was trained then or later.
+        note: a part of what somebody said of it, in whatever case.
+    """
+
+    estimator: str = ""
+    since: datetime | None = None
+    features: tuple[str, ...] = ()
+    period: str = ""
+    metrics: tuple[Bound, ...] = ()
+    fates: tuple[Fate, ...] = ()
+    note: str = ""
+    tags: tuple[str, ...] = ()
+
+    def fit(self, found: Candidate) -> bool:
+        named = (found.estimator, *found.classes)
+        return (
+            _within(self.estimator, named)
+            and (self.since is None or (found.trained is not None and found.trained >= self.since))
+            and set(self.features) <= set(found.features)
+            and self.period in ("", found.period)
+            and all(bound.holds(found.metrics) for bound in self.metrics)
+            and set(self.fates) <= set(found.fates)
+            and (not self.note or _within(self.note, [note.text for note in found.notes]))
+            and set(self.tags) <= {tag for note in found.notes for tag in note.tags}
+        )
+
+
+def newest_first(found: Iterable[Candidate]) -> list[Candidate]:
+    """By when they were trained; those of which nobody knows it last."""
+    beginning = datetime.min.replace(tzinfo=UTC)
+    return sorted(found, key=lambda one: (one.trained or beginning, one.version), reverse=True)
+
+
+def _within(part: str, texts: tuple[str, ...] | list[str]) -> bool:
+    return not part or any(part.casefold() in text.casefold() for text in texts)
+
+
+def age(text: str) -> timedelta:
+    """A length of time: `36h`, `7d` or `2w`.
+
+    Raises:
+        ValueError: it is not written like that.
+    """
+    found = re.fullmatch(r"(\d{1,4})([hdw])", text.strip())
+    if found is None:
+        raise ValueError(f"found {text!r}, allowed is a number of hours, days or weeks, such as 36h, 7d or 2w.")
+    return timedelta(hours=int(found[1]) * HOURS[found[2]])
+
+
+def since(text: str, now: datetime) -> datetime:
+    """A moment: so long ago, or a day (its beginning, in UTC).
+
+    Raises:
+        ValueError: it is neither.
+    """
+    try:
+        return now - age(text)
+    except ValueError:
+        pass
+    try:
+        return datetime.strptime(text.strip(), "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise ValueError(f"found {text!r}, allowed is how long ago (36h, 7d, 2w) or a day, such as 2017-01-01.") from None
+
+
+def bound(text: str) -> Bound:
+    """What a metric must be.
+
+    Raises:
+        ValueError: it is not a known metric, a sign and a number.
+    """
+    found = re.fullmatch(r"\s*(\w+)\s*(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?)\s*", text)
+    if found is None or found[1] not in METRICS:
+        raise ValueError(
+            f"found {text!r}, allowed is one of {', '.join(METRICS)} with a sign (>=, <=, >, <) and a number, such as "
+            "roc_auc>=0.8. Quote it, so that the shell does not read the sign."
+        )
+    return Bound(metric=found[1], sign=found[2], value=float(found[3]))
+
+
+def period(text: str) -> str:
+    """A period's key.
+
+    Raises:
+        ValueError: no period is written like that.
+    """
+    for every in Every:
+        try:
+            return Period.parse(text, every).key
+        except PeriodError:
+            continue
+    raise ValueError(f"found {text!r}, allowed is a period's key: a month such as 2017-09, or a day such as 2017-09-04.")

@@ -1,0 +1,108 @@
+"""What may be deleted: data files that nothing kept names, and none younger than a week.
+
+Only four kinds of objects are ever looked at. Receipts, orders, entries of the log, manifests, descriptions, modules,
+reports, pins and a table's own log are no candidates at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+
+from almanac.core.layout import Layout
+
+# A stage older than a day is not published, and nobody reads an old state of a table for longer.
+YOUNGEST = timedelta(days=7)
+
+
+class Kind(Enum):
+    """What a data file is of."""
+
+    PREDICTIONS = "predictions"
+    FEATURES = "features"
+    PARTS = "parts"
+    MODELS = "models"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One data file. `modified` is by the store's clock."""
+
+    kind: Kind
+    uri: str
+    bytes: int
+    modified: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Total:
+    """The items of one kind. `oldest` is None when there are none."""
+
+    kind: Kind
+    files: int
+    bytes: int
+    oldest: datetime | None
+
+
+def kind_of(layout: Layout, uri: str) -> Kind | None:
+    """What an object is a data file of; None for everything that is never deleted.
+
+    A group's part lies in a folder of its own below its order; a pin lies beside these folders. A model's file lies in its
+    training's folder; manifest and signature lie beside these folders.
+    """
+    match uri.removeprefix(f"{layout.home}/").split("/"):
+        case ["predictions", partition, name] if _is_staged(partition, name):
+            return Kind.PREDICTIONS
+        case ["features", _, partition, name] if _is_staged(partition, name):
+            return Kind.FEATURES
+        case ["parts", _, _, _]:
+            return Kind.PARTS
+        case ["models", _, _, _]:
+            return Kind.MODELS
+    return None
+
+
+def _is_staged(partition: str, name: str) -> bool:
+    return partition.startswith("period=") and name.endswith(".parquet")
+
+
+def check_age(older: timedelta) -> timedelta:
+    """The age that a file must have.
+
+    Raises:
+        ValueError: less than a week was asked for.
+    """
+    if older < YOUNGEST:
+        raise ValueError(
+            f"Found an age of {older.total_seconds() / 86400:g} days, allowed are {YOUNGEST.days} or more: running jobs, and "
+            "readers of an earlier state of a table, still need younger files. Ask for 7d, or for more."
+        )
+    return older
+
+
+def garbage(listed: Iterable[Item], kept: Collection[str], now: datetime, older: timedelta = YOUNGEST) -> tuple[Item, ...]:
+    """Those of the listed files that are older and that nothing kept names. `now`: by the store's clock.
+
+    Raises:
+        ValueError: see `check_age`.
+    """
+    check_age(older)
+    return tuple(item for item in listed if item.uri not in kept and now - item.modified > older)
+
+
+def totals(items: Iterable[Item]) -> tuple[Total, ...]:
+    """Number, bytes and age of each kind; a kind without items has zeros."""
+    found: Mapping[Kind, list[Item]] = {kind: [] for kind in Kind}
+    for item in items:
+        found[item.kind].append(item)
+    return tuple(
+        Total(
+            kind=kind,
+            files=len(those),
+            bytes=sum(item.bytes for item in those),
+            oldest=min((item.modified for item in those), default=None),
+        )
+        for kind, those in found.items()
+    )

@@ -1,0 +1,72 @@
+"""Notes: what people say of a version, long after it was made. A note is a receipt, and no entry of the promotion log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from almanac.core.receipts import Door, Order, Receipt, Thing
+
+TAG = re.compile(r"[\w.:-]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What one person said of a version."""
+
+    text: str
+    tags: tuple[str, ...]
+    actor: str
+    at: datetime | None
+
+
+def note_order(
+    text: str, tags: Iterable[str], actor: str, *, pipeline: str, period: str, manifest: str, description: str, module: str
+) -> Order:
+    """The order that a note answers. The same text by the same person about the same manifest is one order.
+
+    Args:
+        manifest: the digest of the version's manifest.
+        description, module: the digests of those that the version was made by.
+
+    Raises:
+        ValueError: there is no text, or a tag is not one word.
+    """
+    if not text.strip():
+        raise ValueError("A note needs a text, found none. Say what should be known of the version.")
+    listed = sorted(set(tags))
+    if wrong := [tag for tag in listed if not TAG.fullmatch(tag)]:
+        raise ValueError(
+            f"Tag: found {wrong[0]!r}, allowed are letters, digits and the signs _ . : - without spaces, such as campaign-2017."
+        )
+    return Order(
+        pipeline=pipeline,
+        thing=Thing.MODEL,
+        door=Door.NOTE,
+        period=period,
+        description=description,
+        module=module,
+        # Said of a version, whatever Almanac it is said with.
+        almanac="",
+        inputs={"version": manifest},
+        parameters={"text": text.strip(), "tags": listed, "actor": actor},
+    )
+
+
+def note_of(receipt: Receipt) -> Note:
+    said: Mapping[str, object] = receipt.order.parameters
+    return Note(
+        text=str(said["text"]),
+        tags=tuple(receipt.order.parameters["tags"]),
+        actor=str(said["actor"]),
+        at=receipt.witness.ended,
+    )
+
+
+def in_words(note: Note) -> str:
+    """`ann, 2017-09-01: sales week [campaign]`."""
+    tags = f" [{', '.join(note.tags)}]" if note.tags else ""
+    at = f", {note.at:%Y-%m-%d}" if note.at else ""
+    return f"{note.actor}{at}: {note.text}{tags}"

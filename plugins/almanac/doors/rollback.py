@@ -1,0 +1,119 @@
+"""What a rollback will do, resolved once and kept before anything changes; and what is left of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from almanac.core import rollback
+from almanac.core.canonical import digest, sealed
+from almanac.core.layout import trained_for
+from almanac.core.pipeline import Pipeline
+from almanac.core.plan import RunPlan
+from almanac.core.promotions import Log
+from almanac.core.rollback import Decided, Kept, Plan
+from almanac.doors import plan
+from almanac.errors import PromotionError
+from almanac.store import overview
+from almanac.store.home import Home
+from almanac.store.objects import record
+
+
+def planned(
+    home: Home,
+    pipeline: Pipeline,
+    *,
+    reason: str,
+    to: str | None = None,
+    bad: str | None = None,
+    withdraw: bool = True,
+    periods: Iterable[str] | None = None,
+    run: str = "",
+) -> Plan:
+    """The plan of a rollback. With the name of a run it is kept; the same run asked again gives the plan of then, whatever
+    happened since: so a run that is cleared goes on with what it began.
+
+    Raises:
+        PromotionError, IllegalTransition: see `core.rollback.plan`.
+    """
+    uri = address(home, run)
+    if run and (before := home.objects.find(uri)) is not None:
+        return record(Plan, before, uri)
+    found = kept(home, pipeline)
+    following = pipeline.period(max(item.period for item in found.written)).plus(1).key if found.written else ""
+    ours = rollback.plan(
+        home.name, found, reason=reason, to=to, bad=bad, withdraw=withdraw, periods=periods, next_period=following
+    )
+    if run and not home.objects.put_if_absent(uri, sealed(ours)):
+        return record(Plan, home.objects.get(uri), uri)
+    return ours
+
+
+def address(home: Home, run: str) -> str:
+    """Where the plan of a run's rollback is kept; empty for no run."""
+    return home.layout.rollback(digest(run)) if run else ""
+
+
+def kept(home: Home, pipeline: Pipeline) -> Kept:
+    """What is kept of a pipeline, as a rollback's plan needs it."""
+    log = home.log()
+    return Kept(
+        log=log,
+        written=home.written(),
+        earliest={name: pipeline.period(trained_for(name)).plus(1).key for name in home.versions.names()},
+        decided=decided(home),
+        plans=_plans(home, log),
+    )
+
+
+def _plans(home: Home, log: Log) -> dict[int, Plan]:
+    """The plans of the log's rollbacks that withdrew a version, by the number of their entry."""
+    asked = [entry for entry in log.entries if entry.withdraw and entry.plan]
+    return {entry.sequence: record(Plan, home.objects.get(entry.plan), entry.plan) for entry in asked}
+
+
+def decided(home: Home) -> list[Decided]:
+    """The decisions that a gate took against a version in force, one a candidate: the last."""
+    found = []
+    for name, gate in sorted(overview.decisions(home).items()):
+        against, verdict = str(gate.facts["comparison"]["champion_version"]), str(gate.facts["decision"]["verdict"])
+        if against:
+            found.append(Decided(candidate=name, against=against, verdict=verdict, gate=home.receipts.uri(gate)))
+    return found
+
+
+def left(home: Home, planned: Plan) -> list[str]:
+    """The periods that a rollback is to score again and that still show the version that it withdrew. Periods that became
+    visible after it was planned belong to it, unless a person named its periods.
+    """
+    if not planned.withdraw:
+        return []
+    wrote = [item.period for item in home.written() if item.version == planned.bad]
+    return [period for period in wrote if not planned.asked or period in planned.scores]
+
+
+def runs(home: Home, pipeline: Pipeline, planned: Plan) -> list[RunPlan]:
+    """The runs that score again what is left of a rollback, each by the version that is in force now.
+
+    Raises:
+        PromotionError: nothing is in force for a period, and the version that is rolled back to is too new for it.
+    """
+    log = home.log()
+    found = []
+    for period in left(home, planned):
+        version = None if log.in_force(period) else planned.to
+        if version and period <= trained_for(version):
+            raise PromotionError(
+                f"Nothing is in force for {period}, which {planned.bad} wrote. Score it with an older version: "
+                f"start the score DAG for it with version=..."
+            )
+        found.append(plan.score(home, pipeline.period(period), version=version))
+    return found
+
+
+def rebuilds(plans: Iterable[RunPlan]) -> list[RunPlan]:
+    """One run a feature definition that builds all that some plans miss: in one Spark application, one commit a period."""
+    wanting: dict[str, list[RunPlan]] = {}
+    for one in plans:
+        if one.build:
+            wanting.setdefault(one.definition, []).append(one)
+    return [plan.joined(same) for same in wanting.values()]

@@ -1,0 +1,1 @@
+"""What is kept, told in the words of other tools."""

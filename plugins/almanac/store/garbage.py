@@ -1,0 +1,108 @@
+"""Garbage on S3: found from a listing and from what kept things name, and deleted after another look at both.
+
+Safe beside running jobs: a stage older than a day is not published, so what is older than a week and not visible cannot
+become visible; what a commit of the last week replaced is left to those who may still read it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from urllib.parse import unquote
+
+from almanac.core.garbage import YOUNGEST, Item, check_age, garbage, kind_of
+from almanac.store.home import Home
+from almanac.store.tables import Table
+from almanac.store.versions import Manifest
+
+WORKERS = 16
+BATCH = 1000
+
+Told = Callable[[int], None]
+
+
+def collect(home: Home, *, older: timedelta = YOUNGEST, now: datetime | None = None) -> tuple[Item, ...]:
+    """What may be deleted now, in the order of names. `now`: the store's time, by default.
+
+    Raises:
+        ValueError: less than a week was asked for.
+        StoreError, IntegrityError: something kept cannot be read, so nobody knows what it names.
+    """
+    check_age(older)
+    now = now or home.objects.now(home.layout.home)
+    # Listed before anything kept is read: what is made meanwhile is not in the listing.
+    listed = list(_listed(home))
+    return garbage(listed, kept(home, now - older), now, older)
+
+
+def delete(
+    home: Home, items: Sequence[Item], *, older: timedelta = YOUNGEST, now: datetime | None = None, told: Told = lambda _: None
+) -> tuple[Item, ...]:
+    """Deletes those of the items that nothing kept names by now either; gives what it deleted. One that is gone is no error.
+
+    `told` hears how many were dealt with. Raises: as `collect`; what was deleted until then is gone, ask again.
+    """
+    now = now or home.objects.now(home.layout.home)
+    deleted: list[Item] = []
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for begin in range(0, len(items), BATCH):
+            batch = items[begin : begin + BATCH]
+            sure = garbage(batch, kept(home, now - older), now, older)
+            for item in pool.map(lambda item: _delete(home, item), sure):
+                deleted.append(item)
+                told(1)
+            told(len(batch) - len(sure))
+    return tuple(deleted)
+
+
+def _delete(home: Home, item: Item) -> Item:
+    home.objects.delete(item.uri)
+    return item
+
+
+def _listed(home: Home) -> Iterator[Item]:
+    for folder in home.layout.data:
+        for found in home.objects.walk(folder):
+            if kind := kind_of(home.layout, found.uri):
+                yield Item(kind=kind, uri=found.uri, bytes=found.size, modified=found.modified)
+
+
+def kept(home: Home, since: datetime) -> set[str]:
+    """The files that are visible, or were until a moment ago, and those that kept versions and visible predictions name.
+
+    A version's features are those of its training periods and its holdout, also where others are visible by now: they
+    are what it was made from.
+    """
+    tables = [home.predictions, *(home.features(name) for name in home.objects.folders(home.layout.features("")))]
+    found: set[str] = set()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for uris in pool.map(lambda table: {*_visible(table), *_replaced(home, table, since)}, tables):
+            found |= uris
+        manifests = list(pool.map(home.versions.read, home.versions.names()))
+        orders = [seen.order for seen in home.predictions.visible().values()]
+        links = {uri for uris in pool.map(lambda manifest: _features_of(home, manifest), manifests) for uri in uris}
+        links |= {placed.links["features"] for placed in pool.map(home.receipts.placed, orders)}
+        for receipt in pool.map(home.receipts.read, sorted(links)):
+            found |= {output.uri for output in receipt.outputs}
+    return found | {file.uri for manifest in manifests for file in manifest.files.values()}
+
+
+def _visible(table: Table) -> set[str]:
+    return {f"{table.uri}/{unquote(path)}" for seen in table.visible().values() for path in seen.paths}
+
+
+def _replaced(home: Home, table: Table, since: datetime) -> Iterator[str]:
+    """The files that commits since then replaced: whoever opened the table before them may still read those."""
+    for item in home.objects.walk(f"{table.uri}/_delta_log/"):
+        if item.uri.endswith(".json") and item.modified >= since:
+            for line in home.objects.get(item.uri).splitlines():
+                if removed := json.loads(line).get("remove"):
+                    yield f"{table.uri}/{unquote(removed['path'])}"
+
+
+def _features_of(home: Home, manifest: Manifest) -> list[str]:
+    """The publish receipts of the features that a version was trained and judged on."""
+    links = home.receipts.read(manifest.receipt).links
+    return [uri for name, uri in links.items() if name.startswith("features.")]

@@ -1,0 +1,98 @@
+"""docs/models.md is true: its Python runs, its figures are those of the code, its commands make keys that can be used."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from almanac import Gate, Slice
+from almanac.core import gate
+from almanac.core.bundle import GOLDEN, GOLDEN_TOLERANCE, MODEL
+from almanac.core.layout import Layout
+from almanac.spark import comparison, training
+from almanac.store import signatures
+
+
+@pytest.fixture(scope="module")
+def text(repository: Path) -> str:
+    return (repository / "docs" / "models.md").read_text()
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def test_the_policy_and_its_decision_are_as_shown(text: str) -> None:
+    described, decided = blocks(text, "python")
+    assert "assert " in decided
+    names: dict[str, Any] = {}
+    exec(compile(described, "policy", "exec"), names)
+    exec(compile(decided, "decision", "exec"), names)
+
+    assert isinstance(names["gate"], Gate)
+    assert names["decision"].verdict is gate.Verdict.REJECT
+
+
+def test_every_field_of_the_policy_is_told(text: str) -> None:
+    table = text.split("## The gate")[1]
+    told = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+
+    assert told == {name for name in Gate.__dataclass_fields__ if name != "metric"}
+    for metric in gate.METRICS:
+        assert metric in table
+
+
+def test_the_figures_are_those_of_the_code(text: str) -> None:
+    assert float(re.findall(r"by more than (0\.0+1) is an error", text)[0]) == GOLDEN_TOLERANCE
+    assert f"up to {training.GOLDEN_ROWS} rows" in text
+    assert f"{comparison.RESAMPLES} resamples, a fixed seed" in text
+    assert f"{comparison.MOST_ROWS:,} evenly spaced rows" in text
+    assert comparison.MOST_LEFT_OUT * 10 == comparison.RESAMPLES and "more than a tenth" in text
+    assert f"At most {comparison.MOST_VALUES} values" in text
+    assert f"`minimum_rows` rows ({Slice(by='x', floor=0).minimum_rows})" in text
+
+
+def test_the_files_of_a_version_are_named_as_they_are(text: str) -> None:
+    named = re.findall(r"^\| `(?:UNIQUE/)?([\w.-]+)` \|", text.split("## What happens")[0], re.MULTILINE)
+    layout = Layout("s3://bucket", "shop")
+
+    assert named == [
+        layout.manifest("V").rsplit("/", 1)[1],
+        layout.signature("V", "SHA256").rsplit("/", 1)[1],
+        MODEL,
+        GOLDEN,
+        "holdout.parquet",
+        "report.json",
+    ]
+
+
+def test_the_install_command_is_the_one_that_errors_name(text: str) -> None:
+    assert f"```\n{signatures.INSTALL}\n```" in text
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_the_commands_make_a_pair_of_keys_that_sign_and_check(text: str, tmp_path: Path) -> None:
+    (commands,) = blocks(text, "sh")
+    for command in commands.splitlines():
+        subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
+
+    signature = signatures.sign(b"{}", tmp_path / "almanac-signing.pem")
+    signatures.check(b"{}", signature, tmp_path / "almanac-verifying.pem", "s3://bucket/manifest.json")
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "manifest.json").write_bytes(b"{}")
+    (tmp_path / "manifest-SHA256.sig").write_bytes(signature)
+    (verify,) = re.findall(r"^model_signing verify .*$", text, re.MULTILINE)
+    told = subprocess.run(
+        [sys.executable, "-m", *verify.replace("FOLDER", "only").split()],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr

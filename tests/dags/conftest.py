@@ -1,0 +1,49 @@
+"""What tests of running DAGs share: Spark as the demo sets it up, and an Airflow with the small pipeline's DAGs."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo import java, scheduler, seaweed, spark_conf
+from tests.dags.running import Running
+from tests.dags.shop_dags import write_dags, write_jobs
+from tests.shop import Shop
+
+
+@pytest.fixture(scope="session")
+def spark_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("spark")
+    return dict(spark_conf.environment(folder, java.java_home(folder / "java")))
+
+
+@pytest.fixture(scope="session")
+def running(
+    store: seaweed.Store,
+    spark: Any,
+    spark_environment: dict[str, str],
+    repository: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("backfill")
+    shop = Shop.open(f"s3://almanac/backfill-{uuid.uuid4().hex}", spark)
+    versions = {"2017-07": shop.retrain("2017-06"), "2017-08": shop.retrain("2017-07"), "2017-09": shop.train("2017-08")}
+    shop.promote(versions["2017-09"])
+    jobs = write_jobs(folder / "spark_jobs", repository)
+    given = {
+        "AIRFLOW__CORE__DAGS_FOLDER": str(write_dags(folder / "dags", shop.pipeline)),
+        "ALMANAC_ROOT": shop.home.layout.root,
+        "ALMANAC_SPARK_JOBS": str(jobs),
+    }
+    airflow, environment = scheduler.start(folder / "airflow", store, lambda: spark_environment, given)
+    try:
+        airflow.wait_for_dags(["shop_retrain", "shop_score", "shop_rollback"])
+        path = f"{Path(sys.executable).parent}:{environment['PATH']}"
+        yield Running(shop, versions, airflow, {**environment, "PATH": path}, jobs)
+    finally:
+        airflow.stop()

@@ -1,0 +1,71 @@
+"""A running Airflow that knows the small pipeline, and what a person does with it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from demo import scheduler
+from tests.shop import Shop
+
+MONTHS = ("2017-07", "2017-08", "2017-09")
+
+
+@dataclass
+class Running:
+    """The shop with three versions in force, one after the other, and an Airflow that knows its DAGs."""
+
+    shop: Shop
+    versions: dict[str, str]
+    airflow: scheduler.Airflow
+    environment: dict[str, str]
+    jobs: Path
+
+    def by_command(self, verb: str, *more: str) -> None:
+        """`airflow backfill create`, as a person types it."""
+        command = ["airflow", "backfill", "create", "--dag-id", f"shop_{verb}", *more]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr[-3000:]
+        self.wait(f"shop_{verb}")
+
+    def by_page(self, verb: str, first: str, last: str, **more: Any) -> None:
+        """What the UI's backfill asks of the REST API."""
+        body = {"dag_id": f"shop_{verb}", "from_date": f"{first}-01T00:00:00Z", "to_date": f"{last}-28T00:00:00Z", **more}
+        answer = self.airflow.ask("POST", "backfills", body)
+        assert answer.status_code == 200, answer.text
+        self.wait(f"shop_{verb}")
+
+    def almanac(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The command line, as a person types it who may start DAG runs."""
+        login = {
+            "ALMANAC_AIRFLOW_URL": self.airflow.address,
+            "ALMANAC_AIRFLOW_USER": scheduler.USER,
+            "ALMANAC_AIRFLOW_PASSWORD": self.airflow.password,
+            "ALMANAC_ACTOR": "ann",
+        }
+        command = [str(Path(sys.executable).parent / "almanac"), *arguments]
+        env = {**self.environment, **login}
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=300)
+
+    def wait(self, dag: str) -> None:
+        deadline = time.monotonic() + 600
+        while any(
+            item["completed_at"] is None for item in self.airflow.ask("GET", f"backfills?dag_id={dag}").json()["backfills"]
+        ):
+            assert time.monotonic() < deadline, "the backfill did not end"
+            time.sleep(1)
+
+    def states(self, verb: str) -> dict[str, str]:
+        """The backfill's runs: period to state."""
+        runs = self.airflow.ask("GET", f"dags/shop_{verb}/dagRuns?run_type=backfill&limit=50").json()["dag_runs"]
+        return {run["data_interval_start"][:7]: run["state"] for run in runs}
+
+    def table(self) -> dict[str, tuple[str, str]]:
+        """Visible period to version and content digest."""
+        shop = self.shop
+        published = shop.home.published(shop.home.predictions, MONTHS)
+        return {item.period: (item.version, published[item.period].content) for item in shop.home.written()}

@@ -1,0 +1,66 @@
+"""Backfills through a running scheduler: any order, any parallelism, the same table."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.dags.running import MONTHS, Running
+
+pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.store, pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def test_a_backfill_gives_each_period_the_version_in_force_for_it(running: Running):
+    running.by_command("score", "--from-date", "2017-07-01", "--to-date", "2017-09-30")
+
+    assert running.states("score") == dict.fromkeys(MONTHS, "success")
+    assert {period: version for period, (version, _) in running.table().items()} == running.versions
+
+
+def test_a_backfill_again_and_backwards_publishes_nothing(running: Running):
+    before, table = running.shop.home.predictions.version(), running.table()
+
+    running.by_page("score", "2017-07", "2017-09", run_backwards=True, reprocess_behavior="completed", max_active_runs=3)
+
+    assert running.states("score") == dict.fromkeys(MONTHS, "success")
+    assert running.shop.home.predictions.version() == before
+    assert running.table() == table
+
+
+def test_a_backfill_can_be_pinned_to_a_version(running: Running):
+    older, table = running.versions["2017-07"], running.table()
+
+    running.by_command(
+        "score",
+        *("--from-date", "2017-08-01", "--to-date", "2017-08-31", "--reprocess-behavior", "completed"),
+        *("--dag-run-conf", json.dumps({"version": older})),
+    )
+
+    assert {**table, "2017-08": running.table()["2017-08"]} == running.table()
+    assert running.table()["2017-08"][0] == older
+
+
+def test_a_backfill_with_params_that_the_dag_does_not_take_is_refused(running: Running):
+    body = {"dag_id": "shop_score", "from_date": "2017-07-01T00:00:00Z", "to_date": "2017-07-28T00:00:00Z"}
+    answer = running.airflow.ask("POST", "backfills", {**body, "dag_run_conf": {"version": 7}})
+
+    assert answer.status_code == 422, answer.text
+    assert "version" in answer.text
+
+
+def test_backfilled_retrains_are_in_force_for_their_own_periods_and_never_overtake_the_champion(running: Running):
+    shop = running.shop
+    champion, entries = shop.home.log().champion, shop.home.log().position
+    module = running.jobs / "shop.py"
+    module.write_text(module.read_text().replace('F.sum("amount")', '(F.sum("amount") * 2)'))
+
+    running.by_command("retrain", "--from-date", "2017-06-01", "--to-date", "2017-07-31", "--run-backwards")
+
+    assert running.states("retrain") == {"2017-06": "success", "2017-07": "success"}
+    log = shop.home.log()
+    assert len(shop.home.versions.names()) == 5
+    assert log.champion == champion == log.in_force("2017-09") == log.in_force("2017-12")
+    later = log.entries[entries:]
+    assert {entry.effective for entry in later} <= {"2017-07", "2017-08"}
+    assert [log.in_force(entry.effective) for entry in later] == [entry.version for entry in later]

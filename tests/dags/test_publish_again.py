@@ -1,0 +1,290 @@
+"""What a publishing task does where somebody else moved meanwhile: with the real store and the real Spark, in one process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from almanac.core.canonical import encode
+from almanac.core.receipts import Placed, Witness
+from almanac.doors import audit, orders, plan, promotions, publish, rollback, stage
+from almanac.doors.job import Carry
+from almanac.errors import Conflict, LogMoved, Overtaken, PromotionError
+from almanac.settings import Settings
+from tests.world import World
+
+pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.store]
+
+STEPS: dict[str, Carry] = {
+    "features_stage": stage.features,
+    "features_audit": audit.features,
+    "predictions_stage": stage.predictions,
+    "predictions_audit": audit.predictions,
+    "champion_stage": stage.champion,
+    "champion_audit": audit.champion,
+}
+
+
+class Task:
+    """A running task's desk, and what it submitted."""
+
+    def __init__(self, world: World, **params: Any) -> None:
+        from almanac.airflow.desk import Desk
+
+        self.world, self.submitted, self.meanwhile = world, [], lambda: None
+        context = {
+            "params": params,
+            "dag_run": SimpleNamespace(dag_id="shop_score", run_id="run-1", triggering_user_name="ann"),
+            "ti": SimpleNamespace(task_id="publish", try_number=1),
+            "task": SimpleNamespace(outlets=[]),
+            "outlet_events": {},
+        }
+        shop = world.shop
+        self.desk = Desk(shop.pipeline, shop.home, Settings(root=shop.home.layout.root, spark_jobs=Path()), context)
+
+    def carry(self, step: str, placed: list[Placed]) -> dict[str, str]:
+        self.submitted.append(step)
+        uris = self.world.shop.carry(placed, STEPS[step])
+        self.meanwhile()
+        return uris
+
+
+@pytest.fixture(scope="module", autouse=True)
+def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    os.environ.setdefault("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
+    return
+
+
+def given(world: World, period: str, **asked: Any) -> dict[str, Any]:
+    """A scored and audited period, as the tasks before leave it."""
+    shop = world.shop
+    planned = plan.score(shop.home, shop.pipeline.period(period), **asked)
+    staged, audited = shop.stage_score(period, **asked)
+    uri = shop.home.receipts.uri
+    return {"plan": encode(planned), "staged": {period: uri(staged)}, "audited": {period: uri(audited)}}
+
+
+def rolled_back(world: World) -> None:
+    """The champion is withdrawn; nothing is scored again."""
+    shop = world.shop
+    promotions.rollback(shop.home, rollback.planned(shop.home, shop.pipeline, reason="bad"), Witness())
+
+
+def test_a_period_whose_version_was_withdrawn_meanwhile_is_scored_by_the_one_in_force(world: World) -> None:
+    from almanac.airflow import again
+
+    shop = world.shop
+    shop.promote(world.new)
+    left = given(world, "2017-08")
+    rolled_back(world)
+    task = Task(world)
+
+    again.publish_predictions(task.desk, left, task.carry)
+
+    assert task.submitted == ["predictions_stage", "predictions_audit"]
+    assert {item.period: item.version for item in shop.home.written()} == {"2017-07": world.old, "2017-08": world.old}
+
+
+def test_a_period_that_became_visible_in_the_moment_of_the_withdrawal_is_repaired(world: World) -> None:
+    """The commit is made, then the log is read again: a publisher that dies between the two finds both on its retry."""
+    from almanac.airflow import again
+
+    shop = world.shop
+    shop.promote(world.new)
+    left = given(world, "2017-08", version=world.new)
+    read = shop.home.receipts.read
+    publish.predictions(shop.home, read(left["staged"]["2017-08"]), read(left["audited"]["2017-08"]), Witness())
+    rolled_back(world)
+    task = Task(world)
+
+    again.publish_predictions(task.desk, left, task.carry)
+
+    assert {item.period: item.version for item in shop.home.written()}["2017-08"] == world.old
+
+
+def test_a_version_that_a_person_asked_for_and_that_was_withdrawn_is_not_replaced_by_another_one(world: World) -> None:
+    from almanac.airflow import again
+
+    shop = world.shop
+    left = given(world, "2017-08", version=world.new)
+    promotions.withdraw(shop.home, world.new, reason="bad", witness=Witness())
+    before, task = shop.state(), Task(world)
+
+    with pytest.raises(Overtaken, match=f"Version {world.new} was withdrawn while 2017-08 was scored with it, and nothing"):
+        again.publish_predictions(task.desk, left, task.carry)
+    assert shop.state() == before
+
+
+def test_of_two_runs_of_one_period_the_second_finds_what_the_first_published(world: World) -> None:
+    from almanac.airflow import again
+
+    shop = world.shop
+    first = given(world, "2017-08")
+    shop.score("2017-08")
+    before, task = shop.home.predictions.version(), Task(world)
+
+    again.publish_predictions(task.desk, first, task.carry)
+
+    assert shop.home.predictions.version() == before
+
+
+def test_a_run_that_lost_its_period_to_another_version_does_it_again(world: World) -> None:
+    from almanac.airflow import again
+
+    shop = world.shop
+    shop.promote(world.new)
+    left = given(world, "2017-08")
+    shop.score("2017-08", version=world.old)
+    task = Task(world)
+
+    again.publish_predictions(task.desk, left, task.carry)
+
+    assert {item.period: item.version for item in shop.home.written()}["2017-08"] == world.new
+
+
+def test_a_run_that_meets_somebody_else_each_time_gives_up_in_words(world: World) -> None:
+    from almanac.airflow import again
+
+    shop = world.shop
+    shop.promote(world.new)
+    left = given(world, "2017-08")
+    others = iter([world.old, shop.train("2017-08")] * 10)
+    task = Task(world)
+    shop.score("2017-08", version=next(others))
+
+    def meanwhile() -> None:
+        if task.submitted[-1] == "predictions_audit":
+            shop.score("2017-08", version=next(others))
+
+    task.meanwhile = meanwhile
+    with pytest.raises(Conflict, match="2017-08 was published by somebody else since this run staged it"):
+        again.publish_predictions(task.desk, left, task.carry)
+    assert task.submitted.count("predictions_stage") == again.ROUNDS
+
+
+def test_a_rollback_ends_when_nothing_is_left_also_of_what_appeared_while_it_ran(world: World) -> None:
+    from almanac.airflow import again
+
+    shop = world.shop
+    shop.score("2017-08")
+    untouched = shop.scores()
+    shop.restore(world.memory)
+    shop.promote(world.new)
+    planned = rollback.planned(shop.home, shop.pipeline, reason="bad")
+    shop.score("2017-08")  # in flight while the rollback is planned
+    promotions.rollback(shop.home, planned, Witness())
+    task = Task(world)
+
+    said = again.verify_rollback(task.desk, {"plan": encode(planned)}, task.carry)
+
+    assert said == "0 periods repaired"
+    assert shop.scores() == untouched
+
+
+def test_a_rollback_names_the_periods_that_keep_appearing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from almanac.airflow import again
+
+    shop = world.shop
+    shop.promote(world.new)
+    planned = rollback.planned(shop.home, shop.pipeline, reason="bad")
+    shop.score("2017-08")
+    promotions.rollback(shop.home, planned, Witness())
+    monkeypatch.setattr(again, "ROUNDS", 0)
+
+    with pytest.raises(PromotionError) as refused:
+        again.verify_rollback(Task(world).desk, {"plan": encode(planned)}, Task(world).carry)
+    assert f"Periods 2017-08 still show predictions of {world.new}, which is withdrawn" in str(refused.value)
+
+
+def test_a_promotion_is_gated_again_when_the_log_moved(world: World) -> None:
+    from almanac.airflow import again
+
+    shop = world.shop
+    gate = shop.gate("2017-07", world.new)
+    newest = shop.train("2017-08")
+    shop.promote(newest)
+    task = Task(world)
+    asked = {"plan": encode(world.planned("2017-07")), "gate": {"2017-07": shop.home.receipts.uri(gate)}}
+
+    assert again.publish_champion(task.desk, asked, task.carry) == world.new
+
+    entry = shop.home.log().entries[-1]
+    assert task.submitted == ["champion_stage", "champion_audit"]
+    assert (entry.version, entry.sequence) == (world.new, 3)
+    assert shop.home.receipts.read(entry.gate).facts["decision"]["position"] == 2
+    assert entry.gate != asked["gate"]["2017-07"]
+
+
+def test_a_promotion_that_a_person_approved_is_not_gated_again_behind_their_back(world: World) -> None:
+    from almanac.airflow import again
+
+    shop = world.shop
+    gate = shop.gate("2017-07", world.new)
+    shop.promote(shop.train("2017-08"))
+    before, task = shop.state(), Task(world)
+    asked = {
+        "plan": encode(world.planned("2017-07")),
+        "gate": {"2017-07": shop.home.receipts.uri(gate)},
+        "approved": {"chosen_options": ["Approve"], "responded_by_user": {"id": "7", "name": "bob"}},
+    }
+
+    with pytest.raises(LogMoved, match="moved from entry 1 to 2 since the gate compared"):
+        again.publish_champion(task.desk, asked, task.carry)
+    assert shop.state() == before
+
+
+def test_who_approved_a_promotion_stands_in_the_log(world: World) -> None:
+    from almanac.airflow import again
+
+    shop = world.shop
+    gate = shop.gate("2017-07", world.new)
+    task = Task(world)
+    asked = {
+        "plan": encode(world.planned("2017-07")),
+        "gate": {"2017-07": shop.home.receipts.uri(gate)},
+        "approved": {"chosen_options": ["Approve"], "responded_by_user": {"id": "7", "name": "bob"}},
+    }
+
+    again.publish_champion(task.desk, asked, task.carry)
+
+    entry = shop.home.log().entries[-1]
+    assert (entry.approver, entry.actor) == ("bob", "ann")
+
+
+def test_a_person_is_asked_with_the_comparison_and_only_about_what_the_gate_let_through(world: World) -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from almanac.airflow import work
+
+    shop = world.shop
+    gate = shop.gate("2017-07", world.new)
+    task = Task(world)
+    subject, body = work.question(task.desk, {"gate": {"2017-07": shop.home.receipts.uri(gate)}})
+
+    assert subject == f"Promote {world.new}?"
+    assert f"| metric | {world.new} | {world.old} in force |" in body
+    assert "| roc_auc | 0." in body
+    assert "The gate says: promote." in body
+    shop.describe(gate=type(shop.pipeline.gate)(floor=1.0))
+    rejected = shop.gate("2017-07", world.new)
+    with pytest.raises(AirflowSkipException, match=f"Version {world.new} was not let through: .* below the floor 1.0000"):
+        work.question(task.desk, {"gate": {"2017-07": shop.home.receipts.uri(rejected)}})
+
+
+def test_the_features_of_an_older_definition_are_built_in_one_run(world: World) -> None:
+    """The rollback's own tasks: whatever groups the older description had."""
+    shop = world.shop
+    planned = [plan.score(shop.home, shop.pipeline.period(period)) for period in ("2017-09", "2017-10")]
+    (joined,) = rollback.rebuilds(planned)
+    pinned = world.pin(joined)
+    every = [placed for group in orders.every_group(shop.home, joined, pinned).values() for placed in group]
+    shop.carry(every, stage.features)
+    staged = shop.carry(orders.combined(shop.home, joined, pinned, orders.built(shop.home, joined, pinned)), stage.features)
+
+    assert joined.build == ("2017-09", "2017-10")
+    assert sorted(staged) == ["2017-09", "2017-10"]
