@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from almanac.core.canonical import dumps, sha256
+from almanac.core.canonical import sealed, sha256
 from almanac.core.receipts import Output, Placed, Receipt, Witness
 from almanac.doors import audit, job, orders, plan, publish, stage
 from almanac.doors.job import Bench
@@ -154,7 +154,7 @@ def test_a_receipt_says_who_asked_when_it_was_made_and_by_which_spark_applicatio
 def test_a_job_does_not_carry_out_an_order_that_was_altered(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     home, placed = world.shop.home, world.group("traits")
     uri = home.receipts.place(placed)
-    home.objects.put(uri, dumps(replace(placed, order=replace(placed.order, period="2017-04"))))
+    home.objects.put(uri, sealed(replace(placed, order=replace(placed.order, period="2017-04"))))
     before = world.changed()
 
     with pytest.raises(IntegrityError, match=r"the order was altered\. It is not carried out; place it again"):
@@ -189,9 +189,10 @@ def test_a_model_may_hold_functions_of_the_users_module(world: World) -> None:
 
 
 def forged(world: World, receipt: Receipt, **changes: Any) -> str:
-    """The URI of a stage's receipt that tells something else."""
-    uri = f"{world.shop.home.layout.home}/forged.json"
-    world.shop.home.objects.put(uri, dumps(replace(receipt, **changes)))
+    """The URI of a stage's receipt that tells something else, of another attempt."""
+    other = replace(receipt, attempt=9, **changes)
+    uri = world.shop.home.receipts.uri(other)
+    world.shop.home.objects.put(uri, sealed(other))
     return uri
 
 

@@ -11,13 +11,11 @@ import pytest
 
 from almanac import FeatureGroup, Gate
 from almanac.core.gate import Verdict
-from almanac.core.promotions import Action
 from almanac.core.receipts import Door, Thing, Witness, admit
 from almanac.doors import plan, publish
 from almanac.errors import DescriptionError, NotAdmitted
 from almanac.spark import models, training
 from tests import shop as shops
-from tests.records import NOON
 from tests.shop import Shop
 from tests.world import World
 
@@ -168,18 +166,6 @@ def test_a_candidate_below_the_floor_is_rejected_although_it_gains(world: World)
 
     assert not decided.passed
     assert "is below the floor 0.9990" in decided.findings[0]
-
-
-def test_a_version_in_force_that_has_seen_the_holdout_is_not_comparable(world: World) -> None:
-    log = world.shop.home.log()
-    # No rollback allows it any more: the version is put in force from 2017-07 by hand, and was trained on 2017-05.
-    manifest = world.shop.home.versions.read(world.new).digest
-    entry = log.next(Action.PROMOTE, world.new, effective="2017-07", manifest=manifest, reason="by hand", at=NOON, nonce="2")
-    world.shop.home.promotions.append(entry)
-    decided = world.shop.gate("2017-06", world.old)
-
-    assert decided.facts["decision"]["verdict"] == Verdict.NOT_COMPARABLE.value
-    assert f"{world.new} in force was trained on the holdout 2017-05 (its window: 2017-04, 2017-05)" in decided.findings[0]
 
 
 def test_a_gate_that_looked_before_somebody_else_promoted_is_not_used(world: World) -> None:
