@@ -193,6 +193,13 @@ def test_before_a_version_that_was_retrained_for_the_same_period_is_the_one_it_t
     assert promote(promoted(THREE), "D", "2017-06").before("D") == "C"
 
 
+def test_before_a_version_is_also_what_was_promoted_later_for_an_older_period() -> None:
+    """As in a world where C never was: the backfilled B would be in force for 2017-09."""
+    log = promote(promoted((("A", "2017-04"), ("C", "2017-09"))), "B", "2017-06")
+
+    assert log.before("C") == "B"
+
+
 def test_before_a_version_is_nothing_that_was_withdrawn() -> None:
     log = promote(roll_back(promoted(THREE), "B", "2017-06"), "D", "2017-07")
     further = roll_back(log, "B", "2017-07")

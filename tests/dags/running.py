@@ -17,7 +17,7 @@ MONTHS = ("2017-07", "2017-08", "2017-09")
 
 @dataclass
 class Running:
-    """The shop with three versions in force, one after the other, and an Airflow that knows its DAGs."""
+    """The shop with two versions in force, one after the other, and an Airflow that knows its DAGs."""
 
     shop: Shop
     versions: dict[str, str]

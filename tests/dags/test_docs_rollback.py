@@ -51,7 +51,7 @@ def test_the_walk_ends_with_every_period_scored_by_what_is_in_force(running: Run
 
 
 def test_before_the_rollback_the_score_is_explained_by_the_bad_version_and_after_it_by_the_good_one(walked: dict[str, str]):
-    explained = "explain purchase_propensity 2017-09 --entity 7"
+    explained = "explain purchase_propensity 2017-09 --entity 77"
 
     assert walked["bad"] in walked[explained]
     assert walked["good"] in walked["last " + explained]

@@ -176,17 +176,7 @@ class Log:
 
         A rollback puts its version wherever the replaced one stood; without withdrawal only from its effective period on.
         """
-        standing: dict[str, str] = {}
-        for entry in self.entries:
-            if entry.action is Action.PROMOTE:
-                standing[entry.effective] = entry.version
-            elif entry.action is Action.ROLL_BACK:
-                if not entry.withdraw and _holding(standing, entry.effective) == entry.replaces:
-                    standing[entry.effective] = entry.version
-                begins = "" if entry.withdraw else entry.effective
-                replaced = {period for period, held in standing.items() if held == entry.replaces and period >= begins}
-                standing.update(dict.fromkeys(replaced, entry.version))
-        return dict(sorted(standing.items()))
+        return _fold(self.entries)
 
     def in_force(self, period: str) -> str | None:
         """The version that scores a period: the one with the newest effective period at or before it."""
@@ -198,25 +188,22 @@ class Log:
         return next(reversed(list(self.assignments().values())), None)
 
     def before(self, version: str) -> str:
-        """What was in force before a version first was, by promotion or by a rollback to it, and may be again.
+        """What would be in force where a version begins, had it never been: of what was not withdrawn.
+
+        Promotions that came later count as well, such as that of a backfilled retrain.
 
         Raises:
             PromotionError: there is nothing older that was not withdrawn.
         """
-        for entry in self.entries:
-            if entry.version == version:
-                older = [name for name in self._held_before(entry) if name not in self.withdrawn]
-                if older:
-                    return older[-1]
-                break
-        raise PromotionError(
-            f"There is no version to roll back to: nothing older than {version} is in force or was "
-            f"(the log has: {examples(self.versions)}). Promote a version first, and then roll back to it by name."
-        )
-
-    def _held_before(self, entry: Entry) -> list[str]:
-        earlier = Log(self.entries[: entry.sequence - 1]).assignments()
-        return [version for effective, version in earlier.items() if effective <= entry.effective]
+        begins = min((period for period, held in self.assignments().items() if held == version), default="")
+        others = _fold(entry for entry in self.entries if entry.version != version)
+        older = [held for period, held in others.items() if period <= begins and held not in self.withdrawn]
+        if not older:
+            raise PromotionError(
+                f"There is no version to roll back to: nothing older than {version} is in force or was "
+                f"(the log has: {examples(self.versions)}). Promote a version first, and then roll back to it by name."
+            )
+        return older[-1]
 
     def check(self, action: Action, version: str) -> None:
         """An action is legal where its version stands.
@@ -275,6 +262,20 @@ class Log:
             nonce=nonce,
             **{**before, **more},
         )
+
+
+def _fold(entries: Iterable[Entry]) -> dict[str, str]:
+    standing: dict[str, str] = {}
+    for entry in entries:
+        if entry.action is Action.PROMOTE:
+            standing[entry.effective] = entry.version
+        elif entry.action is Action.ROLL_BACK:
+            if not entry.withdraw and _holding(standing, entry.effective) == entry.replaces:
+                standing[entry.effective] = entry.version
+            begins = "" if entry.withdraw else entry.effective
+            replaced = {period for period, held in standing.items() if held == entry.replaces and period >= begins}
+            standing.update(dict.fromkeys(replaced, entry.version))
+    return dict(sorted(standing.items()))
 
 
 def _holding(standing: Mapping[str, str], period: str) -> str | None:

@@ -51,9 +51,9 @@ def has_provider() -> bool:
 
 
 def _lineage(home: Home, uris: list[str]) -> Any:
+    inputs, outputs = datasets(home, uris)
     from airflow.providers.openlineage.extractors import OperatorLineage
 
-    inputs, outputs = datasets(home, uris)
     return OperatorLineage(inputs=inputs, outputs=outputs)
 
 
@@ -67,7 +67,8 @@ def datasets(home: Home, uris: Iterable[str]) -> tuple[list[InputDataset], list[
     """
     listed = list(uris)
     with reading(home) as trail:
-        trail.follow(listed)
+        trail.read(listed)
+        trail.read(link for uri in listed for link in trail.receipts[uri].links.values())
         trail.look_into({uri: trail.receipts[uri] for uri in listed})
         outputs = [_written(home, trail.receipts[uri]) for uri in listed]
         inputs = [dataset for uri in listed for dataset in _read(trail, trail.receipts[uri])]

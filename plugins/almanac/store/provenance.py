@@ -59,13 +59,19 @@ class Trail:
         new: dict[str, Receipt] = {}
         left = self._unread(uris, known)
         while left:
-            read = dict(zip(left, self.each(self.home.receipts.read, left, progress), strict=True))
-            self.receipts.update(read)
+            read = self.read(left, progress)
             new.update(read)
             left = self._unread((uri for receipt in read.values() for uri in receipt.links.values()), known)
         return new
 
-    def _unread(self, uris: Iterable[str], known: Container[str]) -> list[str]:
+    def read(self, uris: Iterable[str], progress: Progress | None = None) -> dict[str, Receipt]:
+        """Reads receipts that were not read yet, and nothing that they link. Raises: NotFound, IntegrityError."""
+        left = self._unread(uris)
+        found = dict(zip(left, self.each(self.home.receipts.read, left, progress), strict=True))
+        self.receipts.update(found)
+        return found
+
+    def _unread(self, uris: Iterable[str], known: Container[str] = ()) -> list[str]:
         return [uri for uri in dict.fromkeys(uris) if uri not in self.receipts and uri not in known]
 
     def look_into(self, receipts: Mapping[str, Receipt]) -> None:
