@@ -31,6 +31,8 @@ def test_every_key_is_where_it_was(root: str) -> None:
         "promotions": layout.promotions,
         "promotion": layout.promotion(12),
         "rollback": layout.rollback("D"),
+        "definitions": layout.definitions,
+        "index": layout.index,
     } == {
         "home": "s3://bucket/almanac/shop",
         "description": "s3://bucket/almanac/shop/descriptions/D.json",
@@ -49,6 +51,8 @@ def test_every_key_is_where_it_was(root: str) -> None:
         "promotions": "s3://bucket/almanac/shop/promotions/",
         "promotion": "s3://bucket/almanac/shop/promotions/00000012.json",
         "rollback": "s3://bucket/almanac/shop/rollbacks/D.json",
+        "definitions": "s3://bucket/almanac/shop/features/",
+        "index": "s3://bucket/almanac/shop/index.json",
     }  # fmt: skip
     assert pipelines(root) == "s3://bucket/almanac/"
 
