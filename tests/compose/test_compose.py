@@ -170,7 +170,9 @@ BROKEN: list[tuple[str, str, str, Check, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("field", "old", "new", "check", "says"), BROKEN, ids=lambda value: getattr(value, "__name__", str(value))[:40])
+@pytest.mark.parametrize(
+    ("field", "old", "new", "check", "says"), BROKEN, ids=lambda value: getattr(value, "__name__", str(value))[:40]
+)
 def test_what_is_broken_is_found(field: str, old: str, new: str, check: Check, says: str, project: Deployment) -> None:
     text = getattr(project, field)
     assert old in text

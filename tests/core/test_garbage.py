@@ -51,7 +51,7 @@ def test_data_files_of_four_kinds_are_candidates(uri: str, kind: Kind) -> None:
         LAYOUT.order(ORDER),
         LAYOUT.receipt("features", "stage", ORDER, 0),
         LAYOUT.receipt("model", "note", ORDER, 0),
-        LAYOUT.report(ORDER, "checks.json"),
+        LAYOUT.report(ORDER, "U", "checks.json"),
         LAYOUT.promotion(1),
         LAYOUT.rollback("d"),
         f"{Layout(LAYOUT.root, 'shop2').predictions}/{STAGED}",

@@ -8,9 +8,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from almanac.core.canonical import encode
+from almanac.core.plan import RunPlan
 from almanac.core.receipts import Placed, Witness
 from almanac.doors import audit, orders, plan, promotions, publish, rollback, stage
 from almanac.doors.job import Carry
@@ -288,3 +290,70 @@ def test_the_features_of_an_older_definition_are_built_in_one_run(world: World) 
 
     assert joined.build == ("2017-09", "2017-10")
     assert sorted(staged) == ["2017-09", "2017-10"]
+
+
+def test_a_version_that_is_in_the_log_is_nothing_new_and_asks_nobody(world: World) -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from almanac.airflow import again, work
+
+    shop = world.shop
+    gate = shop.gate("2017-07", world.new)
+    asked = {"plan": encode(world.planned("2017-07")), "gate": {"2017-07": shop.home.receipts.uri(gate)}}
+    again.publish_champion(Task(world).desk, asked, Task(world).carry)
+    before = shop.state()
+
+    assert again.publish_champion(Task(world).desk, asked, Task(world).carry) == world.new
+    with pytest.raises(AirflowSkipException, match=f"Nothing new: version {world.new} is in the promotion log already"):
+        work.question(Task(world).desk, asked)
+    assert shop.state() == before
+
+
+def test_a_retrain_that_gives_a_withdrawn_version_again_ends_with_nothing_new(world: World) -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from almanac.airflow import again
+
+    shop = world.shop
+    gate = shop.gate("2017-07", world.new)
+    promotions.withdraw(shop.home, world.new, reason="bad", witness=Witness())
+    asked = {"plan": encode(world.planned("2017-07")), "gate": {"2017-07": shop.home.receipts.uri(gate)}}
+
+    with pytest.raises(AirflowSkipException, match=f"Nothing new: version {world.new} was withdrawn, and stays so"):
+        again.publish_champion(Task(world).desk, asked, Task(world).carry)
+
+
+def test_a_run_whose_features_another_run_published_first_uses_those(world: World) -> None:
+    """Two runs build one period of one definition, and pinned the source before and after a delivery."""
+    from almanac.airflow import work
+
+    shop = world.shop
+    planned = plan.score(shop.home, shop.pipeline.period("2017-09"))
+    first = made_features(world, planned)
+    shop.put("people", "all.parquet", pa.table({"customer": [0, 2], "band": [1, 1]}))
+    second = made_features(world, planned)
+    published = work.publish_features(Task(world).desk, first)
+    before = shop.state()
+
+    assert first["staged"] != second["staged"]
+    assert work.publish_features(Task(world).desk, second) == published
+    assert shop.state() == before
+
+
+def made_features(world: World, planned: RunPlan) -> dict[str, Any]:
+    """The period that a plan builds, staged and audited."""
+    shop, pinned = world.shop, world.pin(planned)
+    shop.carry([placed for group in orders.every_group(shop.home, planned, pinned).values() for placed in group], stage.features)
+    staged = shop.carry(orders.combined(shop.home, planned, pinned, orders.built(shop.home, planned, pinned)), stage.features)
+    return {"staged": staged, "audited": shop.carry(orders.audits(shop.home, staged), audit.features)}
+
+
+def test_features_that_another_run_published_from_the_same_files_are_not_published_again(world: World) -> None:
+    shop = world.shop
+    planned = plan.score(shop.home, shop.pipeline.period("2017-09"))
+    shop.build(planned, world.pin(planned))
+    before = shop.home.features(planned.definition).version()
+
+    shop.build(planned, world.pin(planned))  # a run that was planned before
+
+    assert shop.home.features(planned.definition).version() == before

@@ -66,9 +66,7 @@ def test_the_java_of_java_home_is_taken_when_it_is_new_enough(tmp_path: Path, mo
     assert java.system_java() == tmp_path / "new"
 
 
-def test_the_java_of_the_path_is_taken_when_that_of_java_home_is_too_old(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_java_of_the_path_is_taken_when_that_of_java_home_is_too_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAVA_HOME", str(fake(tmp_path / "old", "11.0.2")))
     monkeypatch.setenv("PATH", f"{fake(tmp_path / 'new', '17.0.2') / 'bin'}:/usr/bin:/bin")
     assert java.system_java() == tmp_path / "new"

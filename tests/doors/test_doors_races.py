@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from almanac.core.receipts import Door, Placed, Receipt, Thing, Witness
+from almanac.core.receipts import Door, Placed, Receipt, Thing, Witness, publish_order
 from almanac.doors import audit, orders, plan, publish, stage
 from almanac.doors.job import carry_out
 from almanac.errors import Conflict, IntegrityError, NotAdmitted, Unreachable
-from almanac.store.home import publish_order
 from almanac.store.receipts import Receipts
 from almanac.store.tables import Table
 from tests.shop import Shop, renamed

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from almanac.core.canonical import sealed
 from almanac.core.receipts import Witness
 from almanac.core.rollback import Plan
-from almanac.doors import promotions, rollback
-from almanac.errors import IllegalTransition, LogMoved, PromotionError
+from almanac.doors import promotions, publish, rollback
+from almanac.errors import IllegalTransition, IntegrityError, LogMoved, PromotionError
 from tests.shop import Shop
 from tests.world import World
 
@@ -291,3 +294,60 @@ def test_a_withdrawal_that_would_leave_predictions_standing_or_has_no_reason_is_
     with pytest.raises(PromotionError, match="Version '2016-01-00000000' is unknown"):
         promotions.withdraw(shop.home, "2016-01-00000000", reason="bad", witness=Witness())
     assert shop.state() == before
+
+
+def test_a_version_that_becomes_visible_while_it_is_withdrawn_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list is read once more after the entry: a run that published in between is seen."""
+    shop = world.shop
+    staged, audited = shop.stage_score("2017-08", version=world.new)
+    append = type(shop.home.promotions).append
+
+    def slow(self: object, entry: object) -> None:
+        publish.predictions(shop.home, staged, audited, Witness())
+        append(self, entry)
+
+    monkeypatch.setattr(type(shop.home.promotions), "append", slow)
+    with pytest.raises(PromotionError) as refused:
+        promotions.withdraw(shop.home, world.new, reason="bad", witness=Witness())
+
+    text = str(refused.value)
+    assert f"Version {world.new} is withdrawn now, and it wrote the visible predictions of 2017-08" in text
+    assert "start the score DAG for them" in text
+
+
+def test_a_rollback_leaves_alone_what_a_reinstated_and_promoted_version_wrote(world: World) -> None:
+    shop = world.shop
+    shop.promote(world.new)
+    planned = planned_rollback(shop)
+    promotions.rollback(shop.home, planned, Witness())
+    promotions.reinstate(shop.home, world.new, reason="it was right", witness=Witness())
+    shop.promote(world.new)
+    shop.score("2017-08")
+
+    assert rollback.left(shop.home, planned) == []
+
+
+# --- a manifest that somebody exchanged ---
+
+
+@pytest.mark.parametrize("action", ["promote", "roll back", "withdraw"])
+def test_a_manifest_that_was_exchanged_gets_into_the_log_by_no_action(world: World, action: str) -> None:
+    """An entry would vouch for it, and its pickle would be loaded."""
+    shop = world.shop
+    bad = world.old if action == "roll back" else world.new
+    if action == "roll back":
+        shop.promote(world.new)
+    planned = planned_rollback(shop) if action == "roll back" else None
+    manifest = shop.home.versions.read(bad)
+    planted = replace(manifest, files={**manifest.files, "model.joblib": manifest.files["golden.parquet"]})
+    shop.home.objects.put(shop.home.layout.manifest(bad), sealed(planted))
+    before = shop.home.log().position
+
+    with pytest.raises(IntegrityError, match=f"Version {bad}: the manifest is not the one that was published"):
+        if planned is not None:
+            promotions.rollback(shop.home, planned, Witness())
+        elif action == "promote":
+            shop.promote(bad)
+        else:
+            promotions.withdraw(shop.home, bad, reason="bad", witness=Witness())
+    assert shop.home.log().position == before

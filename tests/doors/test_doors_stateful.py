@@ -20,12 +20,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from almanac.core.layout import staged_file
-from almanac.core.receipts import Receipt, Witness
+from almanac.core.receipts import Receipt, Witness, publish_order
 from almanac.doors import orders, pin, plan, promotions, publish, rollback
 from almanac.doors.job import Work
 from almanac.errors import AlmanacError, Conflict, IllegalTransition, Overtaken, PromotionError
 from almanac.spark import arrow, scoring
-from almanac.store.home import publish_order
 from tests.shop import Memory, Shop
 
 pytestmark = [pytest.mark.store, pytest.mark.spark, pytest.mark.slow]

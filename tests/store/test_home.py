@@ -13,10 +13,10 @@ import pytest
 from almanac.core.canonical import sha256
 from almanac.core.layout import staged_file
 from almanac.core.promotions import Log
-from almanac.core.receipts import Order, Output, Placed, Thing
+from almanac.core.receipts import Order, Output, Placed, Thing, publish_order
 from almanac.core.rollback import Written
 from almanac.errors import NotFound
-from almanac.store.home import Home, pipelines, publish_order
+from almanac.store.home import Home, pipelines
 from almanac.store.objects import Objects
 from tests.records import order, receipt
 

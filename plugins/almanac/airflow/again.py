@@ -88,6 +88,8 @@ def publish_champion(desk: Desk, given: Given, carry: Carry) -> str:
         said = f"{gate.facts['decision']['verdict']}: {'; '.join(gate.findings)}"
         if not gate.passed and version not in desk.home.log().versions:
             raise AirflowSkipException(f"Version {version} is not promoted, it stays in the history. {said}")
+        if version in desk.home.log().withdrawn:
+            raise AirflowSkipException(f"Nothing new: version {version} was withdrawn, and stays so until it is reinstated.")
         try:
             entry = publish.champion(desk.home, desk.pipeline, gate, desk.witness, approver=_approver(given))
             break

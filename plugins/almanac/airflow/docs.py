@@ -46,7 +46,7 @@ def rollback_doc(pipeline: Pipeline) -> str:
 
 **Rolls back**: takes the version in force out of it, and scores again exactly the periods that it wrote. Where the older
 version wants features that are not there, they are built by its own definition. A rollback that was begun and not finished is
-finished first.
+gone on with.
 
 | parameter | meaning |
 |---|---|

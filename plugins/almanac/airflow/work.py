@@ -20,6 +20,7 @@ from almanac.core.plan import RunPlan
 from almanac.core.receipts import Placed, Receipt
 from almanac.core.rollback import Plan
 from almanac.doors import orders, pin, plan, promotions, publish, rollback
+from almanac.errors import Conflict
 
 Given = Mapping[str, Any]
 log = logging.getLogger(__name__)
@@ -60,7 +61,15 @@ def pin_sources(desk: Desk, given: Given) -> str:
 def publish_features(desk: Desk, given: Given) -> dict[str, str]:
     uris = {}
     for period, staged, audited in pairs(desk, given):
-        receipt = publish.features(desk.home, staged, audited, desk.witness)
+        try:
+            receipt = publish.features(desk.home, staged, audited, desk.witness)
+        except Conflict as beaten:
+            # Another run built the period of the same definition meanwhile: what it published is as good.
+            standing = desk.home.published(desk.home.table_of(staged.order), [period]).get(period)
+            if standing is None:
+                raise
+            log.info("%s Its features are used.", beaten)
+            receipt = standing
         uris[period] = desk.home.receipts.uri(receipt)
         log.info("published features of %s: %d rows", period, receipt.rows)
     desk.announce(periods=sorted(uris))
@@ -79,6 +88,8 @@ def question(desk: Desk, given: Given) -> tuple[str, str]:
     """What a person is asked before a promotion: subject, and the comparison as Markdown. A rejected candidate asks nobody."""
     (gate,) = (desk.home.receipts.read(uri) for uri in given["gate"].values())
     comparison = decode(Comparison, gate.facts["comparison"])
+    if comparison.candidate_version in desk.home.log().versions:
+        raise AirflowSkipException(f"Nothing new: version {comparison.candidate_version} is in the promotion log already.")
     if not gate.passed:
         raise AirflowSkipException(f"Version {comparison.candidate_version} was not let through: {'; '.join(gate.findings)}")
     standing = comparison.champion_version or "nothing"
@@ -101,10 +112,10 @@ def plan_rollback(desk: Desk, given: Given) -> dict[str, Any]:  # noqa: ARG001
         desk.home,
         desk.pipeline,
         reason=str(params.get("reason") or ""),
-        to=params.get("to"),
-        bad=params.get("from"),
+        to=params.get("to") or None,
+        bad=params.get("from") or None,
         withdraw=bool(params.get("withdraw", True)),
-        periods=params.get("periods"),
+        periods=params.get("periods") or None,
         run="" if params.get("dry_run") else desk.run,
     )
     log.info(found.in_words)

@@ -89,7 +89,8 @@ def rollback(
         show_rows(found, as_json, ["rollback of", name], lines)
         return
     airflow, dag = Airflow.from_environment(), f"{name}_rollback"
-    conf = {"reason": reason, "to": to, "from": bad, "withdraw": withdraw, "periods": periods}
+    # What was shown is what is started, whatever happens until then: a start that is repeated goes no further back.
+    conf = {"reason": reason, "to": found.to, "from": found.bad, "withdraw": withdraw, "periods": periods}
     run = airflow.start(dag, {key: value for key, value in conf.items() if value is not None})
     told = {"dag": dag, "run": run, "page": airflow.page(dag, run), "plan": encode(found)}
     if wait:

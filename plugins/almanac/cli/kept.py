@@ -100,7 +100,7 @@ def show(name: Name, version: Version, as_json: AsJson = False) -> None:
 
 
 @app.command(epilog="Example: almanac check purchase_propensity")
-def check(name: Name) -> None:
+def check(name: Name, as_json: AsJson = False) -> None:
     """Holds the functions of spark_jobs/PIPELINE.py against the newest description that a run has used."""
     settings = Settings.from_environment()
     home = home_of(name)
@@ -114,4 +114,7 @@ def check(name: Name) -> None:
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     check_module(module, described)
-    out().print(f"{name}: every function is there and takes what the description reads.")
+    if as_json:
+        print(json.dumps({"pipeline": name, "functions": sorted(part.name for part in described.parts)}))
+    else:
+        out().print(f"{name}: every function is there and takes what the description reads.")

@@ -35,8 +35,9 @@ class Layout:
     def receipt(self, thing: str, door: str, order: str, attempt: int) -> str:
         return f"{self.receipts(thing, door)}{order}-{attempt}.json"
 
-    def report(self, order: str, name: str) -> str:
-        return f"{self.home}/reports/{order}/{name}"
+    def report(self, order: str, unique: str, name: str) -> str:
+        """A report of one carrying out of an order; the receipt names the one that counts."""
+        return f"{self.home}/reports/{order}/{unique}/{name}"
 
     def features(self, definition: str) -> str:
         """The Delta table of one feature definition."""

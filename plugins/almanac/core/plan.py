@@ -17,7 +17,7 @@ class RunPlan:
         position: the promotion log's last entry when the run was planned.
         training, holdout: a retrain's snapshots.
         version, manifest: what a score run scores with, and its manifest's digest.
-        pinned: the version was asked for, and is not the one in force.
+        pinned: the version was asked for by name.
         in_sample: the version was trained on the period, and that was asked for.
         dry_run: stop after this.
     """

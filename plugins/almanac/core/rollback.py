@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from almanac.core.canonical import digest
 from almanac.core.promotions import Action, Entry, Log
 from almanac.errors import PromotionError, examples
 
@@ -61,10 +60,6 @@ class Plan:
     finishes: int = 0
 
     @property
-    def digest(self) -> str:
-        return digest(self)
-
-    @property
     def periods(self) -> tuple[str, ...]:
         return tuple(sorted(self.scores))
 
@@ -108,7 +103,7 @@ def plan(
 ) -> Plan:
     """The plan to take a version out of force: `bad`, or the one in force now.
 
-    A rollback that was begun and not finished is finished first. `next_period` is the first one not yet scored: without
+    A rollback that was begun and not finished is gone on with. `next_period` is the first one not yet scored: without
     withdrawal `to` is in force from there.
 
     Raises:
@@ -119,10 +114,17 @@ def plan(
     if not reason.strip():
         raise PromotionError("A rollback needs a reason, found none. Give one: it stays in the promotion log.")
     asked = None if periods is None else sorted(set(periods))
-    begun = unfinished(kept)
-    if begun is not None and to in (None, begun.version) and bad in (None, begun.replaces):
+    if asked == []:
+        raise PromotionError("Periods were asked for, found none. Name some, or leave periods out for all that are affected.")
+    log, begun = kept.log, unfinished(kept, bad)
+    if begun is not None and withdraw and to in (None, begun.version):
+        if bad is None and log.champion != begun.version:
+            raise PromotionError(
+                f"Entry {begun.sequence} of the promotion log rolled back from {begun.replaces} to {begun.version} and was not "
+                f"finished, and {log.champion} is in force by now. Say which one is meant: from {begun.replaces}, which finishes "
+                f"it, or from {log.champion}."
+            )
         return _finishing(pipeline, kept, begun, asked)
-    log = kept.log
     goes = bad or log.champion
     if goes is None:
         raise PromotionError(f"Pipeline {pipeline} has no version in force, so there is nothing to roll back.")
@@ -155,9 +157,13 @@ def plan(
     )
 
 
-def unfinished(kept: Kept) -> Entry | None:
-    """The newest rollback of which periods that it was to score again still show the version that it withdrew."""
-    begun = (entry for entry in reversed(kept.log.entries) if entry.action is Action.ROLL_BACK and entry.withdraw)
+def unfinished(kept: Kept, bad: str | None = None) -> Entry | None:
+    """The newest rollback of which periods that it was to score again still show the version that it withdrew.
+
+    Of several rollbacks from one version the last counts. With `bad` only those from that version.
+    """
+    last = {entry.replaces: entry for entry in kept.log.entries if entry.action is Action.ROLL_BACK and entry.withdraw}
+    begun = sorted((entry for name, entry in last.items() if bad in (None, name)), key=lambda entry: -entry.sequence)
     return next((entry for entry in begun if _left(kept, entry)), None)
 
 
@@ -175,14 +181,16 @@ def _finishing(pipeline: str, kept: Kept, begun: Entry, asked: Sequence[str] | N
     left = _left(kept, begun)
     chosen = _chosen(begun.replaces, left, asked)
     planned = (kept.plans or {}).get(begun.sequence)
+    # What it went to may have been withdrawn as well since.
+    comes = begun.version if begun.version not in kept.log.withdrawn else kept.log.champion or begun.version
     return Plan(
         pipeline=pipeline,
         bad=begun.replaces,
-        to=begun.version,
+        to=comes,
         effective=begun.effective,
         reason=begun.reason,
         withdraw=True,
-        scores=_scores(kept, kept.log, begun.version, chosen),
+        scores=_scores(kept, kept.log, comes, chosen),
         rows=sum(left[period].rows for period in chosen),
         asked=asked is not None or (planned is not None and planned.asked),
         tainted=tuple(item for item in kept.decided if item.against == begun.replaces),

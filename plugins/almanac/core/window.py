@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from almanac.core.period import Period
 from almanac.errors import DataError, DescriptionError
@@ -82,10 +82,6 @@ class Examples:
     def periods(self) -> tuple[str, ...]:
         return (*self.training, self.holdout)
 
-    def overlaps(self, training: tuple[str, ...]) -> bool:
-        """Whether a version with these training periods has seen the holdout."""
-        return self.holdout in training
-
 
 def examples(retrained: Period, window: MovingWindow, label: Label, first: Period) -> Examples:
     """The snapshots for the retrain of a period: see the module's rule. 2017-07 gives 03, 04, 05 and the holdout 06.
@@ -120,8 +116,3 @@ def check_classes(counts: Mapping[str, Mapping[int, int]]) -> None:
                 f"The label of {period} has one class ({listed}), two are needed. "
                 "Look at the label's function and at the sources of the days after the period's end."
             )
-
-
-def label_known(snapshot: datetime, label: Label) -> datetime:
-    """When the label of a snapshot is known."""
-    return snapshot + label.horizon + label.lag

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,7 +66,8 @@ def _checked(work: Work, staged: Receipt, expectations: list[Any]) -> Receipt:
     frame = rooms.of_files(work.bench.spark, staged.outputs)
     checked = checks.run(frame, expectations, f"{work.home.name}_{work.order.thing.value}_{work.order.period}")
     reports = {"checks.html": checked.html.encode(), "checks.json": dumps(_finite(checked.result))}
-    outputs = [_report(work, name, body) for name, body in reports.items()]
+    unique = uuid.uuid4().hex  # the same order may be carried out twice at once
+    outputs = [_report(work, unique, name, body) for name, body in reports.items()]
     return work.receipt(
         passed=checked.passed,
         content=staged.content,
@@ -75,8 +77,8 @@ def _checked(work: Work, staged: Receipt, expectations: list[Any]) -> Receipt:
     )
 
 
-def _report(work: Work, name: str, body: bytes) -> Output:
-    uri = work.home.layout.report(work.order.digest, name)
+def _report(work: Work, unique: str, name: str, body: bytes) -> Output:
+    uri = work.home.layout.report(work.order.digest, unique, name)
     work.home.objects.put(uri, body)
     return Output(name=name, uri=uri, bytes=len(body), sha256=sha256(body))
 

@@ -70,7 +70,10 @@ def combined(home: Home, plan: RunPlan, pin: str, parts: Iterable[Mapping[str, s
             replaces=visible[period].order if period in visible else "",
             fence=table.fence(period),
         )
-        placed.append(Placed(order=order, links={**links, "pin": pin, "description": plan.description}))
+        if period in visible and (standing := home.receipts.placed(visible[period].order)).order.same_work(order):
+            placed.append(standing)  # somebody else published just that meanwhile: its receipts are found
+        else:
+            placed.append(Placed(order=order, links={**links, "pin": pin, "description": plan.description}))
     return placed
 
 
@@ -129,12 +132,13 @@ def model(home: Home, plan: RunPlan, pin: str) -> Placed:
             cut = cut_for_label(pipeline.sources[name], pipeline.period(period).as_of, pipeline.label.horizon, known)
             inputs[f"label.{period}.{name}"] = content_of(found[name].within(cut))
     links = {f"features.{period}": home.receipts.uri(published[period]) for period in snapshots}
+    labelled = {name: pipeline.sources[name] for name in pipeline.label.reads}
     order = Order(
         pipeline=home.name,
         thing=Thing.MODEL,
         door=Door.STAGE,
         period=plan.period,
-        description=digest({"features": plan.definition, "label": encode(pipeline.label)}),
+        description=digest({"features": plan.definition, "label": encode(pipeline.label), "sources": encode(labelled)}),
         module=plan.module,
         almanac=VERSION,
         inputs=inputs,

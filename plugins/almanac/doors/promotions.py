@@ -36,7 +36,7 @@ def promote(
         LogMoved: somebody else appended first.
     """
     _check_reason("promotion by hand", reason)
-    manifest = home.versions.trusted(version)
+    manifest = home.vouched(version)
     log.check(Action.PROMOTE, version)
     effective = pipeline.period(manifest.period).plus(1).key
     if log.in_force(effective) == version:
@@ -68,7 +68,7 @@ def rollback(home: Home, plan: Plan, witness: Witness, kept: str = "") -> Entry:
             later[0],
         )
     log.check(Action.ROLL_BACK, plan.to)
-    manifest = home.versions.trusted(plan.to)
+    manifest = home.vouched(plan.to)
     said = {"previous": plan.bad, "replaces": plan.bad, "withdraw": plan.withdraw, "plan": kept}
     return _append(home, log, Action.ROLL_BACK, manifest, plan.reason, witness, effective=plan.effective, **said)
 
@@ -83,14 +83,21 @@ def withdraw(home: Home, version: str, *, reason: str, witness: Witness) -> Entr
     """
     _check_reason("withdrawal", reason)
     log = home.log()
-    manifest = home.versions.read(version)
+    manifest = home.vouched(version)
     log.check(Action.WITHDRAW, version)
+    _check_unseen(home, version)
+    entry = _append(home, log, Action.WITHDRAW, manifest, reason, witness)
+    _check_unseen(home, version)  # once more: a run that scored with it may have published meanwhile
+    return entry
+
+
+def _check_unseen(home: Home, version: str) -> None:
     if wrote := [item.period for item in home.written() if item.version == version]:
+        state = "is withdrawn now, and" if version in home.log().withdrawn else "was not withdrawn:"
         raise PromotionError(
-            f"Version {version} wrote the visible predictions of {examples(wrote, 12)}, which would be left standing. Score them "
-            "again with the version in force first: start the score DAG for them."
+            f"Version {version} {state} it wrote the visible predictions of {examples(wrote, 12)}, which would be left standing. "
+            "Score them again with the version in force: start the score DAG for them."
         )
-    return _append(home, log, Action.WITHDRAW, manifest, reason, witness)
 
 
 def reinstate(home: Home, version: str, *, reason: str, witness: Witness) -> Entry:
@@ -103,7 +110,7 @@ def reinstate(home: Home, version: str, *, reason: str, witness: Witness) -> Ent
     """
     _check_reason("reinstatement", reason)
     log = home.log()
-    manifest = home.versions.read(version)
+    manifest = home.vouched(version)
     log.check(Action.REINSTATE, version)
     return _append(home, log, Action.REINSTATE, manifest, reason, witness)
 

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 
 from almanac.core.pipeline import Pipeline
 from almanac.core.promotions import Entry
-from almanac.core.receipts import FRESH, Door, Order, Placed, Receipt, Thing, Witness, admit
+from almanac.core.receipts import FRESH, Door, Order, Placed, Receipt, Thing, Witness, admit, publish_order
 from almanac.doors import promotions
 from almanac.errors import Conflict, LogMoved, NotAdmitted, Overtaken
-from almanac.store.home import Home, publish_order
+from almanac.store.home import Home
 from almanac.store.tables import Commit, Table
 from almanac.store.versions import Manifest
 

@@ -85,7 +85,7 @@ def left(home: Home, planned: Plan) -> list[str]:
     """The periods that a rollback is to score again and that still show the version that it withdrew. Periods that became
     visible after it was planned belong to it, unless a person named its periods.
     """
-    if not planned.withdraw:
+    if not planned.withdraw or planned.bad not in home.log().withdrawn:
         return []
     wrote = [item.period for item in home.written() if item.version == planned.bad]
     return [period for period in wrote if not planned.asked or period in planned.scores]

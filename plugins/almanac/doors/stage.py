@@ -17,13 +17,12 @@ from almanac.core.canonical import decode, digest, encode, sha256
 from almanac.core.functions import function_of
 from almanac.core.gate import Bound, Comparison, Gate
 from almanac.core.layout import staged_file, version_id
-from almanac.core.receipts import Door, Order, Output, Receipt, Thing, admit, publish_order
+from almanac.core.receipts import Door, Order, Output, Receipt, Thing, admit
 from almanac.core.sources import cut_for_label
 from almanac.core.window import check_classes
 from almanac.doors import calls, job
 from almanac.doors.job import Work
-from almanac.errors import DataError, DescriptionError, IntegrityError, NotAdmitted
-from almanac.store.home import Home
+from almanac.errors import DataError, DescriptionError
 from almanac.store.tables import Table
 from almanac.store.versions import Manifest
 
@@ -205,11 +204,11 @@ def champion(work: Work) -> Receipt:
 
     asked = work.order.parameters
     gate, versions = decode(Gate, asked["gate"]), work.home.versions
-    candidate = vouched(work.home, asked["candidate"], work.order.inputs["candidate"])
+    candidate = work.home.vouched(asked["candidate"], work.order.inputs["candidate"])
     holdout = pq.read_table(io.BytesIO(versions.file(candidate.files["holdout.parquet"]))).to_pandas()
     obstacle, score = "", None
     if asked["champion"]:
-        champion = vouched(work.home, asked["champion"], work.order.inputs["champion"])
+        champion = work.home.vouched(asked["champion"], work.order.inputs["champion"])
         obstacle = _obstacle(champion, candidate)
         if not obstacle:
             obstacle, score = _scored(work, champion, candidate, holdout)
@@ -228,31 +227,6 @@ def champion(work: Work) -> Receipt:
         slices=comparison.slices(holdout, gate, candidate.features, candidate.holdout),
     )
     return work.receipt(content=digest(compared), facts={"comparison": encode(compared)})
-
-
-def vouched(home: Home, version: str, expected: str) -> Manifest:
-    """The manifest of a version that is the one which the order names, and which a log entry or its publish wrote down.
-
-    Raises:
-        NotAdmitted: neither of the two names the version.
-        IntegrityError: the manifest is another one.
-    """
-    manifest = home.versions.trusted(version, expected)
-    written = next((entry.manifest for entry in reversed(home.log().entries) if entry.version == version), None)
-    if written is None:
-        published = home.receipts.find(publish_order(home.receipts.placed(manifest.order).order))
-        if published is None:
-            raise NotAdmitted(
-                f"Version {version} has neither an entry in the promotion log nor a receipt of its publish, so nothing vouches "
-                "for it and it is not loaded. Clear the task model.publish of its retrain: it writes the receipt."
-            )
-        written = str(published.facts["manifest"])
-    if manifest.digest != written:
-        raise IntegrityError(
-            f"Version {version}: the manifest is not the one that was published, so nothing of it is loaded. "
-            "Restore it from the bucket's versions."
-        )
-    return manifest
 
 
 def _obstacle(champion: Manifest, candidate: Manifest) -> str:
@@ -295,7 +269,7 @@ def predictions(work: Work) -> Receipt:
     from almanac.spark import scoring
 
     home, order, pipeline = work.home, work.order, work.pipeline
-    manifest = vouched(home, str(order.parameters["version"]), order.inputs["version"])
+    manifest = home.vouched(str(order.parameters["version"]), order.inputs["version"])
     published = admit(work.linked("features"), Thing.FEATURES, Door.PUBLISH, pipeline=home.name, period=order.period)
     if manifest.definition != published.order.description:
         raise DescriptionError(

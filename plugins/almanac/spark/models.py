@@ -12,7 +12,7 @@ import io
 import json
 import pickle
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -52,7 +52,8 @@ def open_model(bundle: Bundle) -> Opened:
     body, golden = (_verified(output) for output in (bundle.model, bundle.golden))
     model = _unpickled(bundle, body)
     rows = pq.read_table(pa.BufferReader(golden)).to_pandas()
-    again = probability(model, rows[list(bundle.features)])
+    with _loadable(bundle):
+        again = probability(model, rows[list(bundle.features)])
     worst = float(abs(again - rows["score"]).max())
     if not worst <= GOLDEN_TOLERANCE:
         raise Drifted(
@@ -98,8 +99,15 @@ def read_file(uri: str) -> bytes:
 def _unpickled(bundle: Bundle, body: bytes) -> Any:
     import joblib
 
-    try:
+    with _loadable(bundle):
         return joblib.load(io.BytesIO(body))
+
+
+@contextlib.contextmanager
+def _loadable(bundle: Bundle) -> Iterator[None]:
+    """A pickle of another library fails when it is loaded, or only when it is asked for a score. Raises: Drifted."""
+    try:
+        yield
     except UNLOADABLE as error:
         raise Drifted(
             f"Version {bundle.version} cannot be loaded here ({type(error).__name__}: {_line(error)}), so nothing is scored with "

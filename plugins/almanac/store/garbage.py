@@ -75,7 +75,7 @@ def kept(home: Home, since: datetime) -> set[str]:
     A version's features are those of its training periods and its holdout, also where others are visible by now: they
     are what it was made from.
     """
-    tables = [home.predictions, *(home.features(name) for name in home.objects.folders(home.layout.features("")))]
+    tables = [home.predictions, *(home.features(name) for name in home.objects.folders(home.layout.definitions))]
     found: set[str] = set()
     with ThreadPoolExecutor(WORKERS) as pool:
         for uris in pool.map(lambda table: {*_visible(table), *_replaced(home, table, since)}, tables):

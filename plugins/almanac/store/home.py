@@ -10,13 +10,12 @@ from almanac.core.layout import Layout
 from almanac.core.promotions import Log
 from almanac.core.receipts import Order, Receipt, Thing, publish_order
 from almanac.core.rollback import Written
+from almanac.errors import IntegrityError, NotAdmitted
 from almanac.store.objects import Objects
 from almanac.store.promotions import Promotions
 from almanac.store.receipts import Receipts
 from almanac.store.tables import Table
-from almanac.store.versions import Versions
-
-__all__ = ["Home", "pipelines", "publish_order"]
+from almanac.store.versions import Manifest, Versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +58,32 @@ class Home:
 
     def log(self) -> Log:
         return self.promotions.read()
+
+    def vouched(self, version: str, expected: str | None = None) -> Manifest:
+        """The manifest of a version that is to be put in force, compared or scored with: the very one that its publish wrote
+        down, or where that receipt is lost, the first entry of the log that names the version.
+
+        Raises:
+            PromotionError: there is no such version.
+            NotAdmitted: nothing vouches for it.
+            IntegrityError: the manifest is another one, or not the expected one. Unsigned: as for `Versions.trusted`.
+        """
+        manifest = self.versions.trusted(version, expected)
+        written = {entry.manifest for entry in self.log().entries if entry.version == version}
+        published = self.receipts.find(publish_order(self.receipts.placed(manifest.order).order))
+        if published is not None:
+            written.add(str(published.facts["manifest"]))
+        if not written:
+            raise NotAdmitted(
+                f"Version {version} has neither an entry in the promotion log nor a receipt of its publish, so nothing vouches "
+                "for it and it is not loaded. Clear the task model.publish of its retrain: it writes the receipt."
+            )
+        if written != {manifest.digest}:
+            raise IntegrityError(
+                f"Version {version}: the manifest is not the one that was published, so nothing of it is loaded. "
+                "Restore it from the bucket's versions."
+            )
+        return manifest
 
     def written(self) -> list[Written]:
         """The visible prediction periods and the version that wrote each."""

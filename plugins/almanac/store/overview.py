@@ -102,13 +102,15 @@ def decisions(home: Home) -> dict[str, Receipt]:
         if receipt.answered:
             name = str(receipt.facts["comparison"]["candidate_version"])
             older = found.get(name)
-            if older is None or _position(older) <= _position(receipt):
+            if older is None or _when(older) <= _when(receipt):
                 found[name] = receipt
     return found
 
 
-def _position(receipt: Receipt) -> int:
-    return int(receipt.facts["decision"]["position"])
+def _when(receipt: Receipt) -> tuple[int, str]:
+    """The log's position that the gate saw; at one position, the time."""
+    ended = receipt.witness.ended
+    return int(receipt.facts["decision"]["position"]), ended.isoformat() if ended else ""
 
 
 def spans(log: Log, version: str, pipeline: Pipeline) -> list[str]:

@@ -16,10 +16,10 @@ from almanac.core.canonical import decode
 from almanac.core.pipeline import Pipeline
 from almanac.core.promotions import Log
 from almanac.core.provenance import Evidence, Seen, seen
-from almanac.core.receipts import Door, Receipt, Thing
+from almanac.core.receipts import Door, Receipt, Thing, publish_order
 from almanac.core.sources import Pin
 from almanac.errors import DataError, IntegrityError, NotFound, StoreError, examples
-from almanac.store.home import Home, publish_order
+from almanac.store.home import Home
 from almanac.store.objects import verified
 from almanac.store.tables import Visible
 from almanac.store.versions import Manifest

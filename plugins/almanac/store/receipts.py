@@ -77,12 +77,16 @@ class Receipts:
         """Keeps a receipt after those of failed attempts, and of stages too old to be published. Gives the one that is kept:
         ours, or the one that came first.
         """
-        before = self.find(receipt.order)
-        if before is not None and self._stands(before, now or datetime.now(UTC)):
-            return before
-        ours = replace(receipt, attempt=0 if before is None else before.attempt + 1)
-        uri = self.uri(ours)
-        return ours if self.objects.put_if_absent(uri, sealed(ours)) else self.read(uri)
+        while True:
+            before = self.find(receipt.order)
+            if before is not None and self._stands(before, now or datetime.now(UTC)):
+                return before
+            ours = replace(receipt, attempt=0 if before is None else before.attempt + 1)
+            if self.objects.put_if_absent(self.uri(ours), sealed(ours)):
+                return ours
+            # Somebody else's came first. Ours is kept after it if it tells of a failure: a success adopts no failure.
+            if not receipt.answered:
+                return self.read(self.uri(ours))
 
     def read(self, uri: str) -> Receipt:
         """The receipt at a URI.
