@@ -19,7 +19,7 @@ from almanac.store.home import Home
 from demo import landing, seaweed
 from tests.shop import Shop
 
-pytestmark = [pytest.mark.store, pytest.mark.spark, pytest.mark.airflow, pytest.mark.slow]
+pytestmark = [pytest.mark.store, pytest.mark.spark, pytest.mark.airflow, pytest.mark.figure]
 
 NAME = "purchase_propensity"
 DESCRIBE = f"""

@@ -15,7 +15,7 @@ from almanac.store import index, provenance
 from almanac.store.home import Home
 from tests.forest import GROUPS, Forest
 
-pytestmark = [pytest.mark.store, pytest.mark.slow]
+pytestmark = [pytest.mark.store, pytest.mark.figure]
 
 Answer = TypeVar("Answer")
 DAYS = 735
