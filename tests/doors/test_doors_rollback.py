@@ -284,7 +284,10 @@ def test_a_withdrawal_that_would_leave_predictions_standing_or_has_no_reason_is_
 
     with pytest.raises(PromotionError) as refused:
         promotions.withdraw(shop.home, world.new, reason="bad", witness=Witness())
-    assert f"Version {world.new} wrote the visible predictions of 2017-08, which would be left standing." in str(refused.value)
+    assert (
+        f"Version {world.new} was not withdrawn: it wrote the visible predictions of 2017-08, which would be left standing. "
+        in (str(refused.value))
+    )
     with pytest.raises(IllegalTransition, match=f"Cannot withdraw {world.old}: it is in force"):
         promotions.withdraw(shop.home, world.old, reason="bad", witness=Witness())
     with pytest.raises(PromotionError, match="A withdrawal needs a reason, found none"):

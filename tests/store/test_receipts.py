@@ -10,7 +10,7 @@ import pytest
 
 from almanac.core.canonical import sealed, sha256
 from almanac.core.layout import Layout
-from almanac.core.receipts import Door, Placed, Thing, Witness
+from almanac.core.receipts import Door, Order, Placed, Receipt, Thing, Witness
 from almanac.errors import IntegrityError, NotFound
 from almanac.store.objects import Objects
 from almanac.store.receipts import Receipts, read_order
@@ -161,6 +161,23 @@ def test_a_receipt_that_came_between_our_look_and_our_write_is_adopted(receipts:
 
     assert Late(receipts.objects, receipts.layout).keep(receipt(content="ours")) == winner
     assert receipts.find(order()) == winner
+
+
+def test_a_success_does_not_adopt_a_failure_that_came_between(receipts: Receipts) -> None:
+    """Two jobs carry out one order: one fails and writes first, the other one has done the work."""
+    lost = iter([receipt(passed=False, content="", facts={"error": "OSError"}, findings=("no space left",))])
+
+    class Late(Receipts):
+        def find(self, order: Order) -> Receipt | None:
+            for failure in lost:
+                receipts.keep(failure)
+                return None
+            return receipts.find(order)
+
+    kept = Late(receipts.objects, receipts.layout).keep(receipt(content="ours"))
+
+    assert (kept.passed, kept.attempt, kept.content) == (True, 1, "ours")
+    assert receipts.find(order()) == kept
 
 
 def test_a_receipt_whose_bytes_are_none_is_found(receipts: Receipts) -> None:

@@ -84,9 +84,10 @@ class Receipts:
             ours = replace(receipt, attempt=0 if before is None else before.attempt + 1)
             if self.objects.put_if_absent(self.uri(ours), sealed(ours)):
                 return ours
-            # Somebody else's came first. Ours is kept after it if it tells of a failure: a success adopts no failure.
-            if not receipt.answered:
-                return self.read(self.uri(ours))
+            other = self.read(self.uri(ours))
+            # Somebody else's came first. A success adopts no failure: it is kept behind it.
+            if not receipt.answered or self._stands(other, now or datetime.now(UTC)):
+                return other
 
     def read(self, uri: str) -> Receipt:
         """The receipt at a URI.
