@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -13,47 +11,13 @@ import pytest
 
 from almanac.core.canonical import encode
 from almanac.core.plan import RunPlan
-from almanac.core.receipts import Placed, Witness
+from almanac.core.receipts import Witness
 from almanac.doors import audit, orders, plan, promotions, publish, rollback, stage
-from almanac.doors.job import Carry
 from almanac.errors import Conflict, LogMoved, Overtaken, PromotionError
-from almanac.settings import Settings
+from tests.dags.task import Task
 from tests.world import World
 
 pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.store]
-
-STEPS: dict[str, Carry] = {
-    "features_stage": stage.features,
-    "features_audit": audit.features,
-    "predictions_stage": stage.predictions,
-    "predictions_audit": audit.predictions,
-    "champion_stage": stage.champion,
-    "champion_audit": audit.champion,
-}
-
-
-class Task:
-    """A running task's desk, and what it submitted."""
-
-    def __init__(self, world: World, **params: Any) -> None:
-        from almanac.airflow.desk import Desk
-
-        self.world, self.submitted, self.meanwhile = world, [], lambda: None
-        context = {
-            "params": params,
-            "dag_run": SimpleNamespace(dag_id="shop_score", run_id="run-1", triggering_user_name="ann"),
-            "ti": SimpleNamespace(task_id="publish", try_number=1),
-            "task": SimpleNamespace(outlets=[]),
-            "outlet_events": {},
-        }
-        shop = world.shop
-        self.desk = Desk(shop.pipeline, shop.home, Settings(root=shop.home.layout.root, spark_jobs=Path()), context)
-
-    def carry(self, step: str, placed: list[Placed]) -> dict[str, str]:
-        self.submitted.append(step)
-        uris = self.world.shop.carry(placed, STEPS[step])
-        self.meanwhile()
-        return uris
 
 
 @pytest.fixture(scope="module", autouse=True)

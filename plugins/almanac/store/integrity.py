@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from almanac.core.canonical import decode, opened, sha256
-from almanac.core.integrity import RESTORE, Finding, Verified
+from almanac.core.integrity import RESTORE, Finding, Verified, misquoted
 from almanac.core.layout import Layout
 from almanac.core.promotions import GENESIS, Entry
 from almanac.core.receipts import Door, Order, Output, Placed, Receipt, Thing, publish_order
@@ -287,22 +287,11 @@ class _Inspection:
                 expected = f"exactly the {len(staged)} files of the receipt {shown.staged}"
                 advice = "Stage the period again: its publish replaces the files"
                 self.findings.append(Finding(uri=f"{shown.table.uri}/{path}", found=told, expected=expected, advice=advice))
-            self._same_figures(uri, shown.seen, receipt)
-            for path in shown.seen.paths:
-                if path in staged:
-                    self.outputs[staged[path].uri] = (staged[path], True)
+            seen = shown.seen
+            self.findings += misquoted(receipt, uri, seen.paths, seen.rows, seen.bytes, seen.stats.get("model_version"))
+            self.outputs.update({staged[path].uri: (staged[path], True) for path in seen.paths if path in staged})
         for uri in [*(manifest.receipt for manifest in self.manifests.values()), *(shown.staged for shown in visible)]:
             self._need_features(self.read.get(uri))
-
-    def _same_figures(self, uri: str, seen: Visible, receipt: Receipt) -> None:
-        """What the table's own log tells readers of a period is what was staged: a rollback finds its periods by it."""
-        told: dict[str, Any] = {"rows": seen.rows, "bytes": seen.bytes}
-        expected: dict[str, Any] = {"rows": receipt.rows, "bytes": sum(output.bytes for output in receipt.outputs)}
-        if receipt.order.thing is Thing.PREDICTIONS and receipt.outputs:
-            told["version"], expected["version"] = seen.stats.get("model_version"), receipt.facts["version"]
-        if set(seen.paths) == {output.name for output in receipt.outputs} and told != expected:
-            advice = "Stage the period again: its publish writes the table's log anew"
-            self.findings.append(Finding(uri=uri, found=f"{told}", expected=f"{expected}, as staged", advice=advice))
 
     def _need_features(self, receipt: Receipt | None) -> None:
         """The features that a version or a visible prediction was made from are kept, also where others are visible by now."""
