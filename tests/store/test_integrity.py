@@ -100,6 +100,22 @@ def test_one_altered_byte_is_found_and_exactly_its_object_is_named(world: World,
     assert findings(verify(world.shop.home)) == [uri]
 
 
+def test_a_table_that_tells_readers_another_version_than_was_staged_is_named(world: World):
+    """A rollback finds the periods that a version wrote by what the table's own log tells."""
+    home = world.shop.home
+    commit = next(
+        item.uri
+        for item in home.objects.walk(f"{home.layout.predictions}/_delta_log/")
+        if item.uri.endswith(".json") and world.scored.outputs[0].name.encode() in home.objects.get(item.uri)
+    )
+    home.objects.put(commit, home.objects.get(commit).replace(world.old.encode(), world.new.encode()))
+
+    (finding,) = verify(home).findings
+    assert finding.uri == f"{home.layout.predictions}/period=2017-07/"
+    assert f"'version': '{world.new}'" in finding.found
+    assert f"'version': '{world.old}'" in finding.expected and finding.expected.endswith(", as staged")
+
+
 def test_a_finding_says_what_was_found_what_was_expected_and_what_to_do(world: World):
     home = world.shop.home
     output = world.scored.outputs[0]
