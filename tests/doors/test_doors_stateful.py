@@ -27,7 +27,7 @@ from almanac.errors import AlmanacError, Conflict, IllegalTransition, Overtaken,
 from almanac.spark import arrow, scoring
 from tests.shop import Memory, Shop
 
-pytestmark = [pytest.mark.store, pytest.mark.spark, pytest.mark.slow]
+pytestmark = [pytest.mark.store, pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(900)]
 
 MONTHS = ("2017-07", "2017-08", "2017-09", "2017-10", "2017-11")
 TRAINED = ("2017-06", "2017-07", "2017-08", "2017-09")
