@@ -15,6 +15,7 @@ from almanac.errors import NotAdmitted, Unreachable
 from almanac.store import garbage
 from almanac.store.receipts import Receipts
 from tests.clock import put_forward
+from tests.shop import visits
 from tests.world import World
 
 pytestmark = [pytest.mark.store, pytest.mark.spark]
@@ -123,8 +124,11 @@ def littered(world: World) -> dict[Kind, set[str]]:
     shop, home = world.shop, world.shop.home
     definition = home.versions.read(world.old).definition
     table = home.features(definition)
-    # Features of 2017-08 that nothing was made from, and of 2017-05, which both versions were made from: built again.
+    # Features of 2017-08 that nothing was made from, and of 2017-05, which both versions were made from: built again from
+    # other visits.
     unused = {f"{table.uri}/{path}" for path in table.visible()["2017-08"].paths}
+    for month in (datetime(2017, 4, 1), datetime(2017, 7, 1)):
+        shop.put("visits", f"{month:%Y-%m}.parquet", visits(month, seed=1))
     for period in ("2017-05", "2017-08"):
         planned = world.planned(period)
         shop.build(planned, pin.pin(home, planned, Witness()))
@@ -172,7 +176,7 @@ def test_gc_takes_what_was_replaced_or_orphaned_and_afterwards_everything_can_st
 def test_features_whose_parts_are_gone_are_built_from_parts_made_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The order that combines them is the one of then, and its links lead to the parts of now."""
     shop, home = world.shop, world.shop.home
-    planned = world.planned("2017-08")
+    planned = world.planned("2017-09")
     pinned = pin.pin(home, planned, Witness())
     placed = [orders.groups(home, planned, pinned, name) for name in ("habits", "traits")]
     parts = [shop.carry(group, stage.features) for group in placed]
@@ -182,7 +186,7 @@ def test_features_whose_parts_are_gone_are_built_from_parts_made_anew(world: Wor
     now = datetime.now(UTC) + DAYS
     garbage.delete(home, garbage.collect(home, now=now), now=now)
 
-    built = shop.build(planned, pinned)["2017-08"]
+    built = shop.build(planned, pinned)["2017-09"]
 
     staged = home.receipts.read(built.links["staged"])
     assert staged.order.digest == combined.order.digest

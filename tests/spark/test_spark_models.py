@@ -100,7 +100,7 @@ def test_altered_golden_rows_keep_even_an_unaltered_model_from_being_unpickled(t
 
 def test_the_trap_of_these_tests_springs_where_the_digests_hold(tmp_path: Path) -> None:
     sprung = tmp_path / "sprung"
-    with pytest.raises(AttributeError):
+    with pytest.raises(Drifted, match="AttributeError: 'int' object has no attribute 'predict_proba'"):
         models.open_model(bundle(tmp_path, Trap(sprung), scores=0.5))
     assert sprung.exists()
 

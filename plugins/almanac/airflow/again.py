@@ -69,8 +69,7 @@ def _through(desk: Desk, planned: RunPlan, carry: Carry) -> Receipt:
     home, read = desk.home, desk.home.receipts.read
     if planned.build:
         pinned = pin.pin(home, planned, desk.witness)
-        groups = home.receipts.description(planned.description).features
-        parts = [carry("features_stage", orders.groups(home, planned, pinned, group.name)) for group in groups]
+        parts = [carry("features_stage", placed) for placed in orders.every_group(home, planned, pinned).values()]
         staged = carry("features_stage", orders.combined(home, planned, pinned, parts))
         audited = carry("features_audit", orders.audits(home, staged))
         for period in staged:
@@ -86,9 +85,10 @@ def publish_champion(desk: Desk, given: Given, carry: Carry) -> str:
     version = str(gate.facts["comparison"]["candidate_version"])
     for attempt in range(ROUNDS):
         said = f"{gate.facts['decision']['verdict']}: {'; '.join(gate.findings)}"
-        if not gate.passed and version not in desk.home.log().versions:
+        known = desk.home.log()
+        if not gate.passed and version not in known.versions:
             raise AirflowSkipException(f"Version {version} is not promoted, it stays in the history. {said}")
-        if version in desk.home.log().withdrawn:
+        if version in known.withdrawn:
             raise AirflowSkipException(f"Nothing new: version {version} was withdrawn, and stays so until it is reinstated.")
         try:
             entry = publish.champion(desk.home, desk.pipeline, gate, desk.witness, approver=_approver(given))

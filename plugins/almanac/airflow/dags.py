@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TaskGroup, task_group
@@ -139,18 +139,8 @@ class _Dags:
         )
         return staged
 
-    def _store(self, task_id: str, work: str, shown: str, *, trigger_rule: str = "all_success", **given: Any) -> Any:
-        thing = work.removeprefix("publish_").replace("roll_back", "champion")
-        outlets = [self.asset(thing)] if work.startswith("publish_") or work == "roll_back" else []
-        return StoreDoor(
-            task_id=task_id,
-            task_display_name=shown,
-            description=self.description,
-            work=work,
-            given=given,
-            outlets=outlets,
-            trigger_rule=trigger_rule,
-        ).output
+    def _store(self, task_id: str, work: str, shown: str, **given: Any) -> Any:
+        return StoreDoor(**self._common(task_id, shown, given), work=work, outlets=self._published(work)).output
 
     def _spark(
         self,
@@ -164,32 +154,24 @@ class _Dags:
         trigger_rule: str = "all_success",
         **given: Any,
     ) -> SparkDoor:
-        return SparkDoor(
-            task_id=task_id,
-            task_display_name=shown,
-            description=self.description,
-            step=step,
-            work=work,
-            part=part,
-            given=given,
-            outlets=list(outlets),
-            trigger_rule=trigger_rule,
-        )
+        common = self._common(task_id, shown, given)
+        return SparkDoor(**common, step=step, work=work, part=part, outlets=list(outlets), trigger_rule=trigger_rule)
 
     def _publish(self, task_id: str, work: str, shown: str, *, trigger_rule: str = "all_success", **given: Any) -> PublishDoor:
-        outlets = [self.asset(work.removeprefix("publish_"))] if work.startswith("publish_") else []
-        return PublishDoor(
-            task_id=task_id,
-            task_display_name=shown,
-            description=self.description,
-            work=work,
-            given=given,
-            outlets=outlets,
-            trigger_rule=trigger_rule,
-        )
+        common = self._common(task_id, shown, given)
+        return PublishDoor(**common, work=work, outlets=self._published(work), trigger_rule=trigger_rule)
 
     def _approve(self, gate: Any) -> Approve:
-        return Approve(task_id="approve", task_display_name="approve", description=self.description, given={"gate": gate})
+        return Approve(**self._common("approve", "approve", {"gate": gate}))
+
+    def _common(self, task_id: str, shown: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What every operator of a pipeline is given."""
+        return {"task_id": task_id, "task_display_name": shown, "description": self.description, "given": given}
+
+    def _published(self, work: str) -> list[Asset]:
+        """The asset that a task's work publishes, if it publishes one."""
+        thing = work.removeprefix("publish_").replace("roll_back", "champion")
+        return [self.asset(thing)] if work.startswith("publish_") or work == "roll_back" else []
 
     def asset(self, thing: str) -> Asset:
         """What is published under a thing's name, for DAGs of others to wait for."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
-from almanac.core.canonical import decode, dumps, sha256
+from almanac.core.canonical import dumps, sha256
 from almanac.core.pipeline import Pipeline
 from almanac.core.plan import RunPlan
 from almanac.core.receipts import Door, Order, Output, Placed, Receipt, Thing, Witness, admit
@@ -13,7 +12,7 @@ from almanac.core.sources import Pin
 from almanac.settings import VERSION
 from almanac.store import sources
 from almanac.store.home import Home
-from almanac.store.objects import verified
+from almanac.store.provenance import read_pins
 
 
 def needed(pipeline: Pipeline, plan: RunPlan) -> list[str]:
@@ -64,7 +63,4 @@ def pin(home: Home, plan: RunPlan, witness: Witness) -> str:
 def pinned(home: Home, receipt: Receipt) -> Mapping[str, Pin]:
     """The pins of a receipt. Raises: IntegrityError when one was altered."""
     admit(receipt, Thing.SOURCES, Door.PIN, pipeline=home.name)
-    return {
-        output.name: decode(Pin, json.loads(verified(home.objects.get(output.uri), output.sha256, output.uri)))
-        for output in receipt.outputs
-    }
+    return read_pins(home, receipt)

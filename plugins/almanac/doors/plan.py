@@ -76,7 +76,7 @@ def score(home: Home, period: Period, *, version: str | None = None, allow_in_sa
         )
     if name in log.withdrawn:
         raise PromotionError(f"Version {name} was withdrawn; nothing is scored with it. Name another one.")
-    manifest = home.vouched(name)
+    manifest = home.vouched(name, log=log)
     in_sample = period.key in manifest.training
     if in_sample and not allow_in_sample:
         raise DataError(

@@ -36,7 +36,7 @@ def promote(
         LogMoved: somebody else appended first.
     """
     _check_reason("promotion by hand", reason)
-    manifest = home.vouched(version)
+    manifest = home.vouched(version, log=log)
     log.check(Action.PROMOTE, version)
     effective = pipeline.period(manifest.period).plus(1).key
     if log.in_force(effective) == version:
@@ -68,7 +68,7 @@ def rollback(home: Home, plan: Plan, witness: Witness, kept: str = "") -> Entry:
             later[0],
         )
     log.check(Action.ROLL_BACK, plan.to)
-    manifest = home.vouched(plan.to)
+    manifest = home.vouched(plan.to, log=log)
     said = {"previous": plan.bad, "replaces": plan.bad, "withdraw": plan.withdraw, "plan": kept}
     return _append(home, log, Action.ROLL_BACK, manifest, plan.reason, witness, effective=plan.effective, **said)
 
@@ -83,7 +83,7 @@ def withdraw(home: Home, version: str, *, reason: str, witness: Witness) -> Entr
     """
     _check_reason("withdrawal", reason)
     log = home.log()
-    manifest = home.vouched(version)
+    manifest = home.vouched(version, log=log)
     log.check(Action.WITHDRAW, version)
     _check_unseen(home, version)
     entry = _append(home, log, Action.WITHDRAW, manifest, reason, witness)
@@ -110,7 +110,7 @@ def reinstate(home: Home, version: str, *, reason: str, witness: Witness) -> Ent
     """
     _check_reason("reinstatement", reason)
     log = home.log()
-    manifest = home.vouched(version)
+    manifest = home.vouched(version, log=log)
     log.check(Action.REINSTATE, version)
     return _append(home, log, Action.REINSTATE, manifest, reason, witness)
 

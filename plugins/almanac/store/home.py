@@ -59,9 +59,9 @@ class Home:
     def log(self) -> Log:
         return self.promotions.read()
 
-    def vouched(self, version: str, expected: str | None = None) -> Manifest:
-        """The manifest of a version that is to be put in force, compared or scored with: the very one that its publish wrote
-        down, or where that receipt is lost, the first entry of the log that names the version.
+    def vouched(self, version: str, expected: str | None = None, log: Log | None = None) -> Manifest:
+        """The manifest of a version that is to be put in force, compared or scored with: the very one that its publish and
+        every entry of the log that names the version wrote down. `log`: where it was read already.
 
         Raises:
             PromotionError: there is no such version.
@@ -69,7 +69,7 @@ class Home:
             IntegrityError: the manifest is another one, or not the expected one. Unsigned: as for `Versions.trusted`.
         """
         manifest = self.versions.trusted(version, expected)
-        written = {entry.manifest for entry in self.log().entries if entry.version == version}
+        written = {entry.manifest for entry in (log or self.log()).entries if entry.version == version}
         published = self.receipts.find(publish_order(self.receipts.placed(manifest.order).order))
         if published is not None:
             written.add(str(published.facts["manifest"]))

@@ -181,7 +181,7 @@ class _Inspection:
 
     def tables(self) -> list[_Shown]:
         """The visible periods of all tables."""
-        found = []
+        found, newest = [], self.home.receipts.newest
         for thing, definition in standing_tables(self.home):
             table = self.home.predictions if thing is Thing.PREDICTIONS else self.home.features(definition)
             try:
@@ -189,16 +189,10 @@ class _Inspection:
             except StoreError as error:
                 self.findings.append(Finding(uri=table.uri, found=str(error), expected="a Delta table that can be read"))
                 continue
-            staged = self.pool.map(lambda seen, thing=thing: self._newest(thing, Door.STAGE, seen.order), visible.values())
+            staged = self.pool.map(lambda seen, kind=thing.value: newest(kind, Door.STAGE.value, seen.order), visible.values())
             found += [_Shown(table, thing, seen, uri) for seen, uri in zip(visible.values(), staged, strict=True)]
         self.left += [shown.staged for shown in found if shown.staged]
         return found
-
-    def _newest(self, thing: Thing, door: Door, order: str) -> str:
-        """The URI of an order's newest receipt; empty when there is none."""
-        prefix = f"{self.layout.receipts(thing.value, door.value)}{order}-"
-        attempts = [item.uri for item in self.home.objects.walk(prefix)]
-        return max(attempts, key=lambda uri: int(uri.removeprefix(prefix).removesuffix(".json")), default="")
 
     def receipts(self) -> None:
         """Receipts and all that they link, their orders, and what these name by digest."""
@@ -246,7 +240,7 @@ class _Inspection:
             if receipt is None:
                 continue
             order = publish_order(receipt.order).digest
-            if uri := self._newest(shown.thing, Door.PUBLISH, order):
+            if uri := self.home.receipts.newest(shown.thing.value, Door.PUBLISH.value, order):
                 heads[shown.staged] = uri
             else:
                 uri = self.layout.receipt(shown.thing.value, Door.PUBLISH.value, order, 0)

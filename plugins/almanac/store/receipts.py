@@ -48,9 +48,14 @@ class Receipts:
         return self.find_digest(order.thing.value, order.door.value, order.digest)
 
     def find_digest(self, thing: str, door: str, digest: str) -> Receipt | None:
+        uri = self.newest(thing, door, digest)
+        return self.read(uri) if uri else None
+
+    def newest(self, thing: str, door: str, digest: str) -> str:
+        """The URI of the receipt of an order's newest attempt; empty when nothing came of it yet."""
         prefix = f"{self.layout.receipts(thing, door)}{digest}-"
-        attempts = sorted(self.objects.walk(prefix), key=lambda item: int(item.uri.removeprefix(prefix).removesuffix(".json")))
-        return self.read(attempts[-1].uri) if attempts else None
+        attempts = (item.uri for item in self.objects.walk(prefix))
+        return max(attempts, key=lambda uri: int(uri.removeprefix(prefix).removesuffix(".json")), default="")
 
     def done(self, order: Order, now: datetime | None = None) -> Receipt | None:
         """The receipt of an order, if it was answered; None when it is still to be carried out.
