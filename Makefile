@@ -3,12 +3,14 @@ PYTHON ?= python3
 KEEP ?= yes
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-bench
+BENCH ?=
 STATE := .almanac
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast figures check lock clean
+.PHONY: help demo test test-fast figures bench-scoring check lock clean
 
 help:  ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/demo.stamp  ## the main job on real data, and the Airflow UI; KEEP=no ends when it is done
 	@$(BIN)/python -m demo --folder $(STATE) --keep $(KEEP)
@@ -22,6 +24,10 @@ test-fast: $(VENV)/dev.stamp  ## the tests that need no Spark and no scheduler
 figures: $(VENV)/dev.stamp  ## the figures that are promised, measured: ROC AUC of the first example, provenance among 10,000 receipts
 	$(BIN)/python -m pytest -m figure -s
 
+bench-scoring: $(VENV)/demo.stamp $(PEERS)/bench.stamp  ## batch scoring beside its peers, most of an hour; BENCH="--rows 1000000 --rounds 3"
+	$(BIN)/python -m benchmarks.scoring --folder $(STATE)/bench $(BENCH)
+	$(PEERS)/bin/python -m benchmarks.picture
+
 check: $(VENV)/dev.stamp  ## ruff, mypy, the rooms' import directions, no file over 350 lines
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -31,7 +37,7 @@ check: $(VENV)/dev.stamp  ## ruff, mypy, the rooms' import directions, no file o
 
 lock: $(VENV)/dev.stamp  ## pin requirements*.in anew, for every supported Python
 	$(BIN)/pip install -q uv
-	for name in requirements requirements-demo requirements-dev; do \
+	for name in requirements requirements-demo requirements-dev requirements-bench; do \
 		$(BIN)/uv pip compile --universal --python-version 3.11 --no-header -q $$name.in -o $$name.txt || exit 1; done
 
 clean:  ## stop what a demo left running and remove its state
@@ -52,4 +58,11 @@ $(VENV)/demo.stamp: requirements.txt requirements-demo.txt pyproject.toml
 
 $(VENV)/dev.stamp: $(VENV)/demo.stamp requirements-dev.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+$(PEERS)/bench.stamp: requirements-bench.txt
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@echo "Installing what Almanac is compared with into $(PEERS); the first time takes a few minutes ..."
+	@$(PEERS)/bin/python -m pip --version > /dev/null 2>&1 || $(PEERS)/bin/python -m ensurepip -q
+	@$(PEERS)/bin/python -m pip install -q --disable-pip-version-check -r requirements-bench.txt
 	@touch $@

@@ -10,8 +10,10 @@ These are the nouns a user writes. To read the code, follow one thing through it
 6. `airflow/dags.py`     the DAGs that chain it
 """
 
+from almanac.core.deliveries import ParquetDelivery, PostgresDelivery
 from almanac.core.gate import Gate, Slice
 from almanac.core.pipeline import FeatureGroup, Pipeline, Population
+from almanac.core.scoring import Scoring
 from almanac.core.sources import EventSource, ReferenceSource
 from almanac.core.window import Label, MovingWindow
 
@@ -21,8 +23,11 @@ __all__ = [
     "Gate",
     "Label",
     "MovingWindow",
+    "ParquetDelivery",
     "Pipeline",
     "Population",
+    "PostgresDelivery",
     "ReferenceSource",
+    "Scoring",
     "Slice",
 ]

@@ -15,6 +15,7 @@ AlmanacError
 │   ├── AccessRefused     it does not know the key, or does not let it in
 │   ├── NotFound          nothing is kept under that name
 │   └── Unfit             it does not hold conditional writes
+├── DeliveryError         a delivery's place does not fit, or what it holds is not of this pipeline
 ├── Conflict              somebody else published first; nothing of ours became visible
 │   └── LogMoved          the promotion log has an entry that its reader had not seen; carries it
 └── IntegrityError        bytes are not those that their digest promises
@@ -96,6 +97,10 @@ class NotFound(StoreError):
 
 class Unfit(StoreError):
     """The object store does not hold conditional writes."""
+
+
+class DeliveryError(AlmanacError):
+    """A delivery's place does not fit, or what it holds is not of this pipeline. What is published is not touched."""
 
 
 class Conflict(AlmanacError):

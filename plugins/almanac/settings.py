@@ -6,6 +6,7 @@ ALMANAC_SPARK_CONN     the Airflow connection of Spark; spark_default
 ALMANAC_POOL           the Airflow pool that bounds Spark jobs; spark
 ALMANAC_SIGNING_KEY    a PEM file, private: who publishes a version signs its manifest; none, and nothing is signed
 ALMANAC_VERIFYING_KEY  a PEM file, public: no version is used whose manifest it did not sign; none, and none is asked for
+ALMANAC_DELIVERY_NAME  the address of the database of the delivery NAME, in capitals, for `almanac deliver` outside Airflow
 
 Credentials are not here: boto3, deltalake and pyarrow read AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and
 AWS_ENDPOINT_URL themselves, or use the machine's role.
@@ -18,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from almanac.errors import StoreError
+from almanac.errors import DescriptionError, StoreError
 
 PACKAGE = Path(__file__).resolve().parent
 VERSION = "0.1.0"
@@ -68,6 +69,21 @@ def signing_key() -> Path | None:
 def verifying_key() -> Path | None:
     """The public key whose signature every used version must have, if there is one."""
     return _key("ALMANAC_VERIFYING_KEY")
+
+
+def delivery_address(delivery: str) -> str:
+    """The address of a delivery's database, where no Airflow knows it.
+
+    Raises:
+        DescriptionError: it is not set.
+    """
+    name = f"ALMANAC_DELIVERY_{delivery.upper()}"
+    if not (found := os.environ.get(name, "").strip()):
+        raise DescriptionError(
+            f"{name}: found nothing, allowed is the address of the database of delivery {delivery!r}, such as "
+            "postgresql://user:password@host:5432/database. Set it, or let the DAG deliver, which asks Airflow's connection."
+        )
+    return found
 
 
 def _key(name: str) -> Path | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from almanac.core.bundle import Bundle, drift
@@ -10,13 +12,12 @@ from tests.records import output
 THEN = {"python": "3.11.9", "scikit-learn": "1.7.0", "numpy": "2.1"}
 
 
-def test_a_bundle_is_made_of_the_model_and_the_golden_rows_of_a_version() -> None:
-    files = {name: output(name) for name in ("report.json", "model.joblib", "golden.parquet")}
+def test_a_load_reads_the_golden_rows_and_the_one_file_that_its_engine_scores_with() -> None:
+    model, golden, onnx = (output(name) for name in ("model.joblib", "golden.parquet", "model.onnx"))
+    bundle = Bundle(version="2017-06-aaaaaaaa", model=model, golden=golden, features=("visits",), environment=THEN)
 
-    bundle = Bundle.of("2017-06-aaaaaaaa", files, ("visits",), THEN)
-
-    assert (bundle.model, bundle.golden) == (files["model.joblib"], files["golden.parquet"])
-    assert (bundle.version, bundle.features, bundle.environment) == ("2017-06-aaaaaaaa", ("visits",), THEN)
+    assert bundle.files == (golden, model)
+    assert replace(bundle, onnx=onnx).files == (golden, onnx)
 
 
 def test_the_distributions_that_differ_are_named_with_both_versions() -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from almanac.core.canonical import decode, digest, dumps, encode, opened, sealed, sha256
+from almanac.core.canonical import decode, digest, dumps, encode, later, opened, sealed, sha256
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -99,6 +99,22 @@ def test_a_record_is_read_as_it_was_written() -> None:
 
 def test_absent_fields_take_their_defaults() -> None:
     assert decode(Drawing, {"name": "plain"}) == Drawing(name="plain")
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    text: str
+    colour: str = "red"
+    size: int = later(1)
+    marks: tuple[str, ...] = later(())
+
+
+def test_a_later_field_is_left_out_while_it_has_its_default() -> None:
+    assert encode(Sign("stop")) == {"text": "stop", "colour": "red"}
+    assert encode(Sign("stop", size=2, marks=("a",))) == {"text": "stop", "colour": "red", "size": 2, "marks": ["a"]}
+    assert digest(Sign("stop")) == digest({"text": "stop", "colour": "red"})
+    for sign in (Sign("stop"), Sign("stop", size=2), Sign("stop", marks=("a",))):
+        assert decode(Sign, encode(sign)) == sign
 
 
 def test_an_unknown_field_is_refused_with_those_that_there_are() -> None:

@@ -122,8 +122,8 @@ REFUSED: list[tuple[Callable[[str], object], list[str], str]] = [
     (
         bound,
         ["auc>=0.8", "roc_auc", "roc_auc=0.8", "roc_auc>=high", "roc_auc>=0.8>1", ""],
-        "allowed is one of roc_auc, average_precision, log_loss, brier_score with a sign (>=, <=, >, <) and a number, such as "
-        "roc_auc>=0.8. Quote it, so that the shell does not read the sign.",
+        "allowed is one of roc_auc, average_precision, log_loss, brier_score, accuracy, f1_macro, roc_auc_ovr, rmse, mae, r2 "
+        "with a sign (>=, <=, >, <) and a number, such as roc_auc>=0.8. Quote it, so that the shell does not read the sign.",
     ),
     (
         period,

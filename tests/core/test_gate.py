@@ -97,13 +97,21 @@ def test_a_negative_gain_tolerates_a_loss_of_that_size() -> None:
     assert decide(compared(0.55, champion=0.7), Gate(min_gain=-0.1)).verdict is Verdict.REJECT
 
 
-@pytest.mark.parametrize("metric", ["log_loss", "brier_score"])
+@pytest.mark.parametrize("metric", ["log_loss", "brier_score", "rmse", "mae"])
 def test_of_a_loss_less_is_better(metric: str) -> None:
     gate = Gate(metric=metric, min_gain=0.01)
 
     assert decide(compared(0.2, champion=0.3, metric=metric), gate).verdict is Verdict.PROMOTE
     assert decide(compared(0.3, champion=0.2, metric=metric), gate).verdict is Verdict.REJECT
     assert "a gain of -0.1000" in decide(compared(0.3, champion=0.2, metric=metric), gate).reasons[0]
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "accuracy", "f1_macro", "roc_auc_ovr", "r2"])
+def test_of_any_other_metric_more_is_better(metric: str) -> None:
+    gate = Gate(metric=metric, min_gain=0.01)
+
+    assert decide(compared(0.3, champion=0.2, metric=metric), gate).verdict is Verdict.PROMOTE
+    assert decide(compared(0.2, champion=0.3, metric=metric), gate).verdict is Verdict.REJECT
 
 
 def test_the_floor_of_a_loss_is_one_that_it_must_not_exceed() -> None:
@@ -173,7 +181,10 @@ def test_an_unknown_metric_is_refused_in_the_description() -> None:
     with pytest.raises(DescriptionError) as refused:
         Gate(metric="auc")
 
-    assert str(refused.value) == ("Gate.metric: found 'auc', allowed are roc_auc, average_precision, log_loss, brier_score.")
+    assert str(refused.value) == (
+        "Gate.metric: found 'auc', allowed are roc_auc, average_precision, log_loss, brier_score, accuracy, f1_macro, "
+        "roc_auc_ovr, rmse, mae, r2."
+    )
 
 
 @pytest.mark.parametrize("field", ["min_gain", "floor"])

@@ -15,6 +15,7 @@ from almanac import Gate, Slice
 from almanac.core import gate
 from almanac.core.bundle import GOLDEN, GOLDEN_TOLERANCE, MODEL
 from almanac.core.layout import Layout
+from almanac.core.target import LOWER_IS_BETTER, METRICS_OF
 from almanac.spark import comparison, training
 from almanac.store import signatures
 
@@ -29,7 +30,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def test_the_policy_and_its_decision_are_as_shown(text: str) -> None:
-    described, decided = blocks(text, "python")
+    described, decided = blocks(text.split("## The gate")[1], "python")
     assert "assert " in decided
     names: dict[str, Any] = {}
     exec(compile(described, "policy", "exec"), names)
@@ -44,8 +45,21 @@ def test_every_field_of_the_policy_is_told(text: str) -> None:
     told = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
 
     assert told == {name for name in Gate.__dataclass_fields__ if name != "metric"}
-    for metric in gate.METRICS:
-        assert metric in table
+
+
+def test_the_kinds_of_labels_and_their_metrics_are_as_shown(text: str) -> None:
+    section = text.split("## What a label is, and a score")[1].split("## The gate")[0]
+    (described,) = blocks(section, "python")
+    assert "assert " in described
+    names: dict[str, Any] = {}
+    exec(compile(described, "label", "exec"), names)
+
+    told = dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", section, re.MULTILINE))
+    assert told.pop("kind") == "`Gate.metric`"
+    assert told == {kind: ", ".join(f"`{metric}`" for metric in metrics) for kind, metrics in METRICS_OF.items()}
+    assert names["gate"].metric in names["label"].target.metrics
+    (lower,) = re.findall(r"^.*?([^.]+) are better when they are lower", section, re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", lower)) == set(LOWER_IS_BETTER)
 
 
 def test_the_figures_are_those_of_the_code(text: str) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from almanac.core.canonical import decode, dumps
+from almanac.core.deliveries import ParquetDelivery
 from almanac.core.gate import Gate
 from almanac.core.pipeline import FeatureGroup, Pipeline, Population
+from almanac.core.scoring import Scoring
 from almanac.core.sources import EventSource, ReferenceSource
 from almanac.core.window import Label, MovingWindow
 from almanac.errors import DescriptionError
@@ -138,6 +140,26 @@ def test_a_parameter_that_json_cannot_keep_is_refused(value: object) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "classes", "metric", "allowed"),
+    [
+        ("binary", (), "rmse", "roc_auc, average_precision, log_loss, brier_score"),
+        ("multiclass", ("low", "middle", "high"), "roc_auc", "log_loss, accuracy, f1_macro, roc_auc_ovr"),
+        ("regression", (), "roc_auc", "rmse, mae, r2"),
+    ],
+)
+def test_a_gate_asks_for_a_metric_of_the_labels_kind(kind: str, classes: tuple[str, ...], metric: str, allowed: str) -> None:
+    label = dataclasses.replace(LABEL, kind=kind, classes=classes, absent=None)
+
+    with pytest.raises(DescriptionError) as refused:
+        shop(label=label, gate=Gate(metric=metric))
+
+    assert str(refused.value) == f"Gate.metric: found '{metric}', allowed for a {kind} label are {allowed}."
+    for one in allowed.split(", "):
+        described = shop(label=label, gate=Gate(metric=one))
+        assert decode(Pipeline, json.loads(dumps(described))) == described
+
+
+@pytest.mark.parametrize(
     ("part", "text"),
     [
         (lambda: FeatureGroup("my-habits", reads=("visits",)), "FeatureGroup.name: found 'my-habits', allowed is"),
@@ -198,6 +220,8 @@ def test_every_field_counts_in_the_digest() -> None:
         "parameters": {},
         "description": "",
         "tags": (),
+        "scoring": Scoring(tail=1e-4),
+        "deliveries": (ParquetDelivery("lake", "s3://shop/scores"),),
     }
     days = {"first_period": "2017-03-01", "last_period": "2017-12-31"}
     found = {

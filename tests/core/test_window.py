@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from almanac.core.canonical import decode, digest, encode
 from almanac.core.period import Every, Period
+from almanac.core.target import MULTICLASS, REGRESSION, Target
 from almanac.core.window import Examples, Label, MovingWindow, check_classes, examples
 from almanac.errors import DataError, DescriptionError
 
+SIZES = Target(MULTICLASS, ("low", "middle", "high"))
 LONG_AGO = Period.parse("2010-01", Every.MONTH)
 
 
@@ -149,7 +153,7 @@ def test_a_minimum_lets_a_young_pipeline_train_on_what_there_is() -> None:
 )
 def test_a_snapshot_of_a_single_class_is_refused_by_name(counts: dict[str, dict[int, int]], listed: str) -> None:
     with pytest.raises(DataError) as refused:
-        check_classes(counts)
+        check_classes(counts, Target())
 
     assert str(refused.value) == (
         f"{listed}, two are needed. Look at the label's function and at the sources of the days after the period's end."
@@ -157,7 +161,29 @@ def test_a_snapshot_of_a_single_class_is_refused_by_name(counts: dict[str, dict[
 
 
 def test_snapshots_of_two_classes_are_let_through() -> None:
-    check_classes({"2017-04": {0: 8, 1: 2}, "2017-05": {0: 1, 1: 1}})
+    check_classes({"2017-04": {0: 8, 1: 2}, "2017-05": {0: 1, 1: 1}}, Target())
+
+
+@pytest.mark.parametrize(
+    ("target", "counts", "text"),
+    [
+        (SIZES, {"low": 8, "high": 2}, "has no rows of the class middle (low: 8 rows, middle: 0 rows, high: 2 rows), each class"),
+        (SIZES, {"low": 8, "middle": 0}, "has no rows of the class middle, high (low: 8 rows, middle: 0 rows, high: 0 rows)"),
+        (SIZES, {}, "has no rows of the class low, middle, high (low: 0 rows, middle: 0 rows, high: 0 rows), each class"),
+        (Target(REGRESSION), {2.5: 10}, "has one value (2.5: 10 rows), more are needed. Look at the label's function"),
+        (Target(REGRESSION), {}, "has one value (no rows), more are needed. Look at the label's function"),
+    ],
+)
+def test_a_snapshot_without_a_class_or_of_a_single_value_is_refused(target: Target, counts: Any, text: str) -> None:
+    with pytest.raises(DataError) as refused:
+        check_classes({"2017-04": {"low": 1, "middle": 1, "high": 1}, "2017-05": counts}, target)
+
+    assert str(refused.value).startswith(f"The label of 2017-05 {text}")
+
+
+def test_snapshots_of_every_class_and_of_two_values_are_let_through() -> None:
+    check_classes({"2017-04": {"low": 1, "middle": 2, "high": 1}}, SIZES)
+    check_classes({"2017-04": {2.5: 1, 3.5: 2}}, Target(REGRESSION))
 
 
 @pytest.mark.parametrize(
@@ -183,6 +209,16 @@ def test_a_window_that_cannot_be_is_refused(periods: int, minimum: int | None, t
         ({"reads": "visits"}, "Label('returns').reads: found 'visits', allowed is a tuple of source names, at least one."),
         ({"horizon": timedelta(0)}, "Label.horizon: found 0:00:00, allowed is more than zero."),
         ({"lag": timedelta(days=-1)}, "Label.lag: found -1 day, 0:00:00, allowed is zero or more."),
+        ({"absent": 2}, "Label.absent: found 2, allowed for a binary label are 0 and 1, or None."),
+        ({"kind": "ordinal"}, "Label.kind: found 'ordinal', allowed are binary, multiclass, regression."),
+        (
+            {"kind": "multiclass", "classes": SIZES.classes, "absent": 0},
+            "Label.absent: found 0, allowed for a multiclass label are low, middle, high, or None.",
+        ),
+        (
+            {"kind": "regression", "absent": float("nan")},
+            "Label.absent: found nan, allowed for a regression label are finite numbers, or None.",
+        ),
     ],
 )
 def test_a_label_that_cannot_be_is_refused(changes: dict[str, object], text: str) -> None:
@@ -191,3 +227,21 @@ def test_a_label_that_cannot_be_is_refused(changes: dict[str, object], text: str
         Label(**{**described, **changes})  # type: ignore[arg-type]
 
     assert str(refused.value) == text
+
+
+@pytest.mark.parametrize(
+    ("target", "absent"), [(Target(), 1), (SIZES, "low"), (Target(REGRESSION), 0), (Target(REGRESSION), 2.5), (SIZES, None)]
+)
+def test_a_label_of_every_kind_is_read_as_it_was_written(target: Target, absent: Any) -> None:
+    described = Label(
+        "size", reads=("visits",), horizon=timedelta(days=30), absent=absent, kind=target.kind, classes=target.classes
+    )
+
+    assert decode(Label, encode(described)) == described
+    assert described.target == target
+
+
+def test_a_binary_label_is_written_as_it_was_before_there_were_kinds() -> None:
+    assert encode(label()) == {"name": "returns", "reads": ["visits"], "horizon": 2592000.0, "lag": 0.0, "absent": None}
+    assert digest(label()) == "6a556c09ccb69ab1f148e6df433bc579d932700ae465580fdd49687bdea5517d"
+    assert decode(Label, encode(label())).target == Target()

@@ -53,7 +53,7 @@ def holdout(world: World) -> pd.DataFrame:
     home = world.shop.home
     rows = pq.read_table(io.BytesIO(home.versions.file(home.versions.read(world.new).files["holdout.parquet"]))).to_pandas()
     old = home.versions.read(world.old)
-    return rows.assign(old=training.probability(models.open_model(old.bundle).model, rows[list(old.features)]))
+    return rows.assign(old=training.predict(models.open_model(old.bundle).model, rows[list(old.features)], old.target))
 
 
 # The policy

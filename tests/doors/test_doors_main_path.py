@@ -131,7 +131,7 @@ def test_a_second_version_meets_the_one_in_force_on_its_own_holdout_and_follows_
         io.BytesIO(shop.home.versions.file(shop.home.versions.read(world.new).files["holdout.parquet"]))
     ).to_pandas()
     old = shop.home.versions.read(world.old)
-    scores = training.probability(models.open_model(old.bundle).model, holdout[list(old.features)])
+    scores = training.predict(models.open_model(old.bundle).model, holdout[list(old.features)], old.target)
 
     assert (compared["champion_version"], compared["holdout"], compared["obstacle"]) == (world.old, "2017-06", "")
     assert compared["champion"] == pytest.approx(training.metrics(holdout["label"], scores))

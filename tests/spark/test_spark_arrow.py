@@ -1,10 +1,9 @@
-"""Chunks in, files out: nothing is lost, counted wrongly or read after it was altered."""
+"""Files out: nothing is lost, counted wrongly or read after it was altered."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,81 +12,18 @@ import pytest
 
 from almanac.core.canonical import decode
 from almanac.core.receipts import Output
-from almanac.errors import IntegrityError, SourceError
+from almanac.errors import IntegrityError
 from almanac.spark import arrow, digests
 from almanac.spark import features as rooms
-from almanac.spark.arrow import Chunk, Sink
+from almanac.spark.arrow import Sink
 
 SCHEMA = pa.schema([("customer", pa.int64()), ("score", pa.float64()), ("order", pa.string())])
 ROWS = pa.table({"customer": [1, 2, 3, 4], "score": [0.1, 0.2, None, 0.4], "order": ["a"] * 4}, SCHEMA)
 
 
-def chunks(*rows: int) -> list[Chunk]:
-    return [Chunk(f"file{number}", 0, count, count * 100) for number, count in enumerate(rows)]
-
-
 def written(folder: Path, rows: pa.Table = ROWS, outside: tuple[str, ...] = ()) -> Output:
     (record,) = arrow.sink_batches(rows.to_batches(), str(folder), "stem", rows.schema, outside)
     return decode(Output, json.loads(record)[0])
-
-
-# Chunks
-
-
-@pytest.mark.parametrize(
-    ("rows", "tasks"), [((10, 20, 30, 40), 2), ((5,) * 17, 4), ((100, 1, 1, 1, 1), 3), ((7, 7), 8), (tuple(range(1, 60)), 5)]
-)
-def test_chunks_are_dealt_out_once_each_and_about_evenly(rows: tuple[int, ...], tasks: int) -> None:
-    given = chunks(*rows)
-    hands = arrow.share(given, tasks)
-    held = [sum(chunk.rows for chunk in hand) for hand in hands]
-
-    assert Counter(chunk for hand in hands for chunk in hand) == Counter(given)
-    assert len(hands) == min(tasks, len(rows))
-    assert max(held) - min(held) <= max(rows)
-
-
-def test_the_largest_chunks_are_dealt_first_so_that_the_small_ones_even_it_out() -> None:
-    hands = arrow.share(chunks(1, 1, 2), 2)
-    assert [sum(chunk.rows for chunk in hand) for hand in hands] == [2, 2]
-
-
-def test_chunks_are_dealt_the_same_whatever_their_order() -> None:
-    given = chunks(3, 9, 9, 2, 5)
-    assert arrow.share(given, 3) == arrow.share(given[::-1], 3)
-
-
-def test_no_chunks_are_one_empty_hand() -> None:
-    assert arrow.share([], 4) == [[]]
-
-
-def test_a_files_row_groups_are_its_chunks_and_each_is_read_alone(tmp_path: Path) -> None:
-    path = str(tmp_path / "rows.parquet")
-    pq.write_table(ROWS, path, row_group_size=3)
-
-    found = arrow.chunks_of([path])
-    read = [pa.Table.from_batches(arrow.read_chunks([chunk], ["customer"])).to_pydict() for chunk in found]
-
-    assert [(chunk.uri, chunk.group, chunk.rows) for chunk in found] == [(path, 0, 3), (path, 1, 1)]
-    assert read == [{"customer": [1, 2, 3]}, {"customer": [4]}]
-
-
-def test_a_task_holds_one_batch_at_a_time(tmp_path: Path) -> None:
-    path = str(tmp_path / "rows.parquet")
-    pq.write_table(ROWS, path)
-    sizes = [batch.num_rows for batch in arrow.read_chunks(arrow.chunks_of([path]), ["customer"], rows=3)]
-    assert sizes == [3, 1]
-
-
-@pytest.mark.parametrize("whole", [False, True])
-def test_a_file_that_is_gone_or_no_parquet_is_told_apart(tmp_path: Path, whole: bool) -> None:
-    broken = tmp_path / "broken.parquet"
-    broken.write_bytes(b"customer,score\n")
-
-    with pytest.raises(SourceError, match=r"gone\.parquet: the file is gone since it was pinned\. Start the run again"):
-        arrow.open_parquet(str(tmp_path / "gone.parquet"), whole=whole)
-    with pytest.raises(IntegrityError, match=r"broken\.parquet: this is no whole Parquet file \(.+\)\. Deliver or make it again"):
-        arrow.open_parquet(str(broken), whole=whole)
 
 
 # Files out

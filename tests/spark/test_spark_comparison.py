@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from almanac.core.gate import METRICS, Gate, Slice
+from almanac.core.gate import Gate, Slice
+from almanac.core.target import BINARY, METRICS_OF, MULTICLASS, REGRESSION, Target
 from almanac.errors import DescriptionError
-from almanac.spark import comparison, training
+from almanac.spark import comparison, gains, training
+
+SIZES = Target(MULTICLASS, ("low", "middle", "high"))
+AMOUNT = Target(REGRESSION)
+MEASURED = [(metric, target) for target in (Target(), SIZES, AMOUNT) for metric in METRICS_OF[target.kind]]
 
 
 def holdout(rows: int, seed: int = 0, positive: float = 0.3) -> tuple[Any, Any, Any]:
@@ -22,36 +28,69 @@ def holdout(rows: int, seed: int = 0, positive: float = 0.3) -> tuple[Any, Any, 
     return label, candidate, champion
 
 
-def gain(metric: str, label: Any, candidate: Any, champion: Any) -> float:
-    new, old = (training.metrics(label, score)[metric] for score in (candidate, champion))
+def compared(rows: int, target: Target) -> tuple[Any, Any, Any]:
+    """As `holdout`, for any kind of label."""
+    if target.kind == BINARY:
+        return holdout(rows)
+    dice = np.random.default_rng(7)
+    if target.kind == REGRESSION:
+        label = dice.gamma(2.0, 50.0, rows)
+        return label, np.round(label + dice.normal(0, 20, rows)), label + dice.normal(5, 25, rows)
+    truth = dice.integers(0, len(target.classes), rows)
+    label = np.array(target.classes, dtype=object)[truth]
+    candidate, champion = (np.eye(len(target.classes))[truth] * sure + dice.dirichlet((1, 1, 1), rows) for sure in (0.5, 0.4))
+    return label, np.round(candidate / candidate.sum(axis=1, keepdims=True), 2), champion / champion.sum(axis=1, keepdims=True)
+
+
+def gain(metric: str, label: Any, candidate: Any, champion: Any, target: Target = Target()) -> float:
+    new, old = (training.metrics(label, score, target)[metric] for score in (candidate, champion))
     return Gate(metric=metric).sign * (new - old)
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_the_bound_is_a_percentile_of_what_scikit_learn_finds_on_resamples(metric: str) -> None:
-    columns = holdout(300)
+@functools.cache
+def resampled(target: Target) -> pd.DataFrame:
+    """What scikit-learn finds on resamples of 300 rows: the gain in each metric."""
     dice = np.random.default_rng(5)
-    picks = [dice.integers(0, 300, 300) for _ in range(800)]
-    wanted = np.percentile([gain(metric, *(column[pick] for column in columns)) for pick in picks], 10)
+    picks = [dice.integers(0, 300, 300) for _ in range(400)]
+    columns = compared(300, target)
 
-    found = comparison.bound(*columns, Gate(metric=metric, confidence=0.9))
+    def figures(scores: Any) -> pd.DataFrame:
+        return pd.DataFrame([training.metrics(columns[0][pick], scores[pick], target) for pick in picks])
 
-    assert found.gain_at == pytest.approx(wanted, abs=0.01)
-    assert found.gain_at is not None and found.gain_at < gain(metric, *columns)
+    found = figures(columns[1]) - figures(columns[2])
+    return found * [Gate(metric=metric).sign for metric in found.columns]
+
+
+@pytest.mark.parametrize(("metric", "target"), MEASURED)
+def test_the_bound_is_a_percentile_of_what_scikit_learn_finds_on_resamples(metric: str, target: Target) -> None:
+    columns, theirs = compared(300, target), resampled(target)[metric]
+
+    found = comparison.bound(*columns, Gate(metric=metric, confidence=0.9), target)
+
+    assert found.gain_at == pytest.approx(np.percentile(theirs, 10), abs=0.25 * theirs.std())
+    assert found.gain_at is not None and found.gain_at < gain(metric, *columns, target)
     assert (found.resamples, found.rows, found.obstacle) == (1000, 300, "")
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_a_figure_of_ranks_or_row_losses_is_the_metric_itself(metric: str) -> None:
-    label, candidate, champion = holdout(500)
-    columns, statistic = comparison._prepared(label, candidate, champion, metric)
+@pytest.mark.parametrize(("metric", "target"), MEASURED)
+def test_a_gain_of_prepared_columns_is_the_metrics_own(metric: str, target: Target) -> None:
+    label, candidate, champion = compared(500, target)
+    columns, statistic = gains.prepared(label, candidate, champion, metric, target)
 
-    assert statistic(*columns) == pytest.approx(gain(metric, label, candidate, champion), abs=1e-12)
+    assert statistic(*columns) == pytest.approx(gain(metric, label, candidate, champion, target), abs=1e-12)
+
+
+def test_f1_is_the_mean_over_the_classes_that_a_resample_has() -> None:
+    label, candidate, champion = compared(500, SIZES)
+    rows = (label != "high") & (candidate.argmax(axis=1) != 2)
+    columns, statistic = gains.prepared(label[rows], candidate[rows], champion[rows], "f1_macro", SIZES)
+
+    assert statistic(*columns) == pytest.approx(gain("f1_macro", label[rows], candidate[rows], champion[rows], SIZES), abs=1e-12)
 
 
 def test_scores_of_zero_and_one_have_the_log_loss_of_scikit_learn() -> None:
     label, candidate, champion = np.array([0, 1, 1, 0]), np.array([0.0, 1.0, 0.0, 0.5]), np.array([0.2, 0.8, 0.6, 0.4])
-    columns, statistic = comparison._prepared(label, candidate, champion, "log_loss")
+    columns, statistic = gains.prepared(label, candidate, champion, "log_loss", Target())
 
     assert statistic(*columns) == pytest.approx(gain("log_loss", label, candidate, champion))
 
@@ -121,6 +160,32 @@ def test_with_one_positive_row_there_is_no_bound(metric: str) -> None:
     assert 300 < 1000 - found.resamples < 450  # (1 - 1/200) ** 200 is 0.37
 
 
+def test_with_one_row_of_a_class_there_is_no_bound_of_its_area_and_one_of_the_loss() -> None:
+    label, candidate, champion = compared(200, SIZES)
+    label = np.where(np.arange(200) == 7, "high", np.where(label == "high", "low", label)).astype(object)
+
+    area, loss = (
+        comparison.bound(label, candidate, champion, Gate(metric=metric, confidence=0.95), SIZES)
+        for metric in ("roc_auc_ovr", "log_loss")
+    )
+
+    assert (area.gain_at, area.obstacle) == (None, f"{1000 - area.resamples} of 1000 resamples of 200 rows lack a class")
+    assert 300 < 1000 - area.resamples < 450
+    assert loss.gain_at is not None and loss.resamples == 1000
+
+
+def test_a_label_of_one_value_gives_no_bound_of_r2_and_one_of_the_error() -> None:
+    _, candidate, champion = compared(100, AMOUNT)
+    label = np.full(100, 0.1)
+
+    explained, error = (
+        comparison.bound(label, candidate, champion, Gate(metric=metric, confidence=0.95), AMOUNT) for metric in ("r2", "mae")
+    )
+
+    assert (explained.gain_at, explained.obstacle) == (None, "1000 of 1000 resamples of 100 rows have one value alone")
+    assert error.gain_at is not None
+
+
 def test_a_holdout_of_one_row_gives_no_bound() -> None:
     found = comparison.bound([1], [0.5], [0.4], Gate(metric="log_loss", confidence=0.95))
     assert (found.gain_at, found.obstacle) == (None, "the holdout has 1 rows")
@@ -140,9 +205,9 @@ def rows(counts: dict[float, int]) -> pd.DataFrame:
     )
 
 
-def sliced(frame: pd.DataFrame, **changes: Any) -> list[tuple[Any, ...]]:
-    gate = Gate(slices=(Slice(**{"by": "band", "floor": 0.7, "minimum_rows": 10, **changes}),))
-    found = comparison.slices(frame, gate, FEATURES, "2017-06")
+def sliced(frame: pd.DataFrame, metric: str = "roc_auc", target: Target = Target(), **changes: Any) -> list[tuple[Any, ...]]:
+    gate = Gate(metric=metric, slices=(Slice(**{"by": "band", "floor": 0.7, "minimum_rows": 10, **changes}),))
+    found = comparison.slices(frame, gate, FEATURES, "2017-06", target)
     return [(item.by, item.value, item.rows, item.figure, item.obstacle) for item in found]
 
 
@@ -185,3 +250,39 @@ def test_a_slice_by_a_feature_of_many_values_is_refused() -> None:
     assert str(refused.value) == (
         "Slice.by: 'band' has 21 values on the holdout 2017-06, allowed are at most 20. Slice by a feature of few values."
     )
+
+
+def test_parts_of_a_holdout_of_classes_are_judged_unless_the_metric_lacks_a_class() -> None:
+    label, candidate, _ = compared(60, SIZES)
+    frame = rows({1.0: 30, 2.0: 20, 3.0: 10}).drop(columns="score").assign(label=label)
+    frame = frame.assign(**training.score_columns(candidate, SIZES))
+    frame.loc[(frame["band"] == 2) & (frame["label"] == "high"), "label"] = "low"
+    frame.loc[frame["band"] == 3, "label"] = "low"
+    first, second = (frame[frame["band"] == value] for value in (1, 2))
+
+    def figure(part: pd.DataFrame, metric: str) -> float:
+        return training.metrics(part["label"], training.scores_of(part, SIZES), SIZES)[metric]
+
+    assert sliced(frame, "roc_auc_ovr", SIZES) == [
+        ("band", "1", 30, figure(first, "roc_auc_ovr"), ""),
+        ("band", "2", 20, None, "20 rows without the class high"),
+        ("band", "3", 10, None, "10 rows of one class"),
+    ]
+    assert sliced(frame, "accuracy", SIZES) == [
+        ("band", "1", 30, figure(first, "accuracy"), ""),
+        ("band", "2", 20, figure(second, "accuracy"), ""),
+        ("band", "3", 10, None, "10 rows of one class"),
+    ]
+
+
+def test_parts_of_a_holdout_of_values_are_judged_by_their_error_even_where_all_are_the_same() -> None:
+    label, candidate, _ = compared(40, AMOUNT)
+    frame = rows({1.0: 25, 2.0: 15}).assign(label=label, score=candidate)
+    frame.loc[frame["band"] == 2, "label"] = 0.0
+    first, second = (frame[frame["band"] == value] for value in (1, 2))
+
+    assert sliced(frame, "mae", AMOUNT) == [
+        ("band", "1", 25, pytest.approx((first["label"] - first["score"]).abs().mean()), ""),
+        ("band", "2", 15, pytest.approx(second["score"].abs().mean()), ""),
+    ]
+    assert sliced(frame, "r2", AMOUNT)[1] == ("band", "2", 15, None, "15 rows of one value")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import platform
 from dataclasses import replace
 from importlib import metadata
@@ -20,12 +19,12 @@ from sklearn.preprocessing import StandardScaler
 
 from almanac.core.bundle import Bundle
 from almanac.core.canonical import sha256
-from almanac.core.receipts import Output
+from almanac.core.target import Target
 from almanac.errors import Drifted, IntegrityError, NotFound
-from almanac.spark import models
-from almanac.spark.training import probability
+from almanac.spark import bundles, engines, models
+from almanac.spark.training import predict
+from tests.bundles import VERSION, unaudited
 
-VERSION = "2017-06-0123abcd"
 ROWS = pd.DataFrame({"visits": [0, 1, 8, 9], "band": [9, 8, 1, 0]}, dtype="float32")
 HERE = {"python": platform.python_version(), "scikit-learn": metadata.version("scikit-learn")}
 
@@ -48,29 +47,16 @@ def fitted(slope: float = 1.0) -> LogisticRegression:
     return LogisticRegression(C=slope).fit(ROWS, [0, 0, 1, 1])
 
 
-def file(folder: Path, name: str, body: bytes) -> Output:
-    (folder / name).write_bytes(body)
-    return Output(name=name, uri=str(folder / name), bytes=len(body), sha256=sha256(body))
-
-
 def bundle(folder: Path, model: object, scores: Any = None, environment: dict[str, str] | None = None) -> Bundle:
     """A version's files: the model, and golden rows with the scores of it, or others."""
-    golden = io.BytesIO()
-    ROWS.assign(score=probability(model, ROWS) if scores is None else scores).to_parquet(golden)
-    return Bundle(
-        version=VERSION,
-        model=file(folder, "model.joblib", models.pickled(model)),
-        golden=file(folder, "golden.parquet", golden.getvalue()),
-        features=("visits", "band"),
-        environment=HERE if environment is None else environment,
-    )
+    return unaudited(folder, model, ROWS, scores, environment=HERE if environment is None else environment)
 
 
 def test_a_model_that_gives_its_golden_scores_again_is_opened(tmp_path: Path) -> None:
     opened = models.open_model(bundle(tmp_path, fitted()))
 
     assert (opened.golden_rows, opened.worst) == (4, 0.0)
-    assert np.array_equal(probability(opened.model, ROWS), probability(fitted(), ROWS))
+    assert np.array_equal(predict(opened.model, ROWS, Target()), predict(fitted(), ROWS, Target()))
 
 
 def test_a_model_in_an_altered_file_is_not_unpickled(tmp_path: Path) -> None:
@@ -117,7 +103,7 @@ def test_a_file_that_is_gone_is_not_found(tmp_path: Path) -> None:
 
 
 def test_a_model_that_scores_otherwise_names_the_distributions_that_differ(tmp_path: Path) -> None:
-    scores = probability(fitted(), ROWS) + np.array([0, 0, 0.25, 0])
+    scores = predict(fitted(), ROWS, Target()) + np.array([0, 0, 0.25, 0])
     version = bundle(tmp_path, fitted(), scores, {**HERE, "scikit-learn": "0.1", "long-gone": "2.0"})
 
     with pytest.raises(Drifted) as refused:
@@ -132,12 +118,12 @@ def test_a_model_that_scores_otherwise_names_the_distributions_that_differ(tmp_p
 
 def test_a_drift_that_no_recorded_distribution_explains_says_so(tmp_path: Path) -> None:
     with pytest.raises(Drifted, match=r"None of the distributions that its manifest records \(python, scikit-learn\) differs"):
-        models.open_model(bundle(tmp_path, fitted(), probability(fitted(0.01), ROWS)))
+        models.open_model(bundle(tmp_path, fitted(), predict(fitted(0.01), ROWS, Target())))
 
 
 @pytest.mark.parametrize(("by", "drifts"), [(9e-7, False), (1.1e-6, True), (float("nan"), True)])
 def test_the_tolerance_is_a_millionth(tmp_path: Path, by: float, drifts: bool) -> None:
-    version = bundle(tmp_path, fitted(), probability(fitted(), ROWS) + by)
+    version = bundle(tmp_path, fitted(), predict(fitted(), ROWS, Target()) + by)
 
     if drifts:
         with pytest.raises(Drifted):
@@ -164,13 +150,13 @@ def test_a_model_whose_class_is_not_there_any_more_names_the_distributions_that_
 def test_a_worker_opens_a_version_once_and_another_one_anew(tmp_path: Path) -> None:
     version = bundle(tmp_path, fitted())
 
-    assert models.opened_once(version) is models.opened_once(replace(version))
+    assert engines.opened_once(version) is engines.opened_once(replace(version))
     (tmp_path / "other").mkdir()
-    assert models.opened_once(bundle(tmp_path / "other", fitted(0.5))) is not models.opened_once(version)
+    assert engines.opened_once(bundle(tmp_path / "other", fitted(0.5))) is not engines.opened_once(version)
 
 
 def test_what_is_installed_is_told_by_name_and_the_interpreter_is_python() -> None:
-    assert models.installed(["python", "scikit-learn", "no-such-thing"]) == HERE
+    assert bundles.installed(["python", "scikit-learn", "no-such-thing"]) == HERE
 
 
 def test_a_versions_classes_are_those_of_the_pipeline_and_of_what_is_within_it() -> None:

@@ -15,30 +15,15 @@ from pyspark.sql import SparkSession
 from sklearn.linear_model import LogisticRegression
 
 from almanac.core.bundle import Bundle
-from almanac.core.canonical import sha256
-from almanac.core.receipts import Output
 from almanac.doors.job import plain
 from almanac.errors import DataError
 from almanac.spark import arrow, models, scoring
 from almanac.spark.arrow import Written
 from almanac.spark.scoring import Scorer
-from almanac.spark.training import probability
+from tests.bundles import file, unaudited
 
 FEATURES = pa.schema([("band", pa.float32()), ("customer", pa.int64()), ("visits", pa.float32())])
 ROWS = pd.DataFrame({"visits": [0, 0, 9, 9], "band": [9, 9, 0, 0]}, dtype="float32")
-
-
-def output(path: Path) -> Output:
-    body = path.read_bytes()
-    return Output(name=path.name, uri=str(path), bytes=len(body), sha256=sha256(body))
-
-
-def bundle(folder: Path, model: object, features: tuple[str, ...] = ("visits", "band"), score: object = 0.5) -> Bundle:
-    """The files of a version: a pickle, and golden rows with a score."""
-    (folder / "model.joblib").write_bytes(models.pickled(model))
-    ROWS.assign(score=score).to_parquet(folder / "golden.parquet")
-    kept = {name: output(folder / name) for name in ("model.joblib", "golden.parquet")}
-    return Bundle.of("2017-06-0123abcd", kept, features, {"scikit-learn": "0.1"})
 
 
 def scorer(version: Bundle) -> Scorer:
@@ -49,7 +34,7 @@ def scorer(version: Bundle) -> Scorer:
 def version(tmp_path: Path) -> Bundle:
     """A fitted model on its way: its first feature speaks for the label, its second one against it."""
     model = LogisticRegression().fit(ROWS, [0, 0, 1, 1])
-    return bundle(tmp_path, model, score=probability(model, ROWS))
+    return unaudited(tmp_path, model, ROWS, environment={"scikit-learn": "0.1"})
 
 
 def test_features_of_the_models_signature_are_admitted_in_any_order_and_with_others_beside(version: Bundle) -> None:
@@ -81,7 +66,7 @@ def test_features_of_another_type_are_refused_by_name_and_type(version: Bundle, 
 def test_a_batch_is_scored_with_the_features_in_the_models_order(version: Bundle) -> None:
     batch = pa.RecordBatch.from_pydict({"band": [0, 9], "customer": [1, 2], "visits": [9, 0]}, pa.schema(FEATURES))
 
-    found = scoring.score_batch(batch, scorer(version))
+    (found,) = scoring.batches([batch], scorer(version))
 
     assert found.schema.names == ["customer", "as_of", "score", "model_version", "order"]
     first, second = found.to_pylist()
@@ -93,7 +78,7 @@ def test_a_batch_is_scored_with_the_features_in_the_models_order(version: Bundle
 def test_the_entity_keeps_its_type(version: Bundle) -> None:
     one = np.array([1], "float32")
     batch = pa.RecordBatch.from_pydict({"customer": ["anna"], "visits": one, "band": one})
-    found = scoring.score_batch(batch, scorer(version))
+    (found,) = scoring.batches([batch], scorer(version))
     assert found.schema.field("customer").type == pa.string()
     assert found["customer"].to_pylist() == ["anna"]
 
@@ -155,7 +140,7 @@ def test_a_pickle_planted_in_a_models_place_does_not_run_in_a_task(spark: SparkS
 def test_the_planted_pickle_of_these_tests_would_have_run_in_a_task(spark: SparkSession, tmp_path: Path) -> None:
     sprung = tmp_path / "sprung"
 
-    raised(spark, bundle(tmp_path, Trap(sprung)), tmp_path)
+    raised(spark, unaudited(tmp_path, Trap(sprung), ROWS, 0.5), tmp_path)
 
     assert sprung.exists()
 
@@ -165,14 +150,14 @@ def test_tasks_refuse_a_model_that_a_library_makes_score_otherwise(spark: SparkS
     path = Path(version.golden.uri)
     ROWS.assign(score=0.5).to_parquet(path)
 
-    text = raised(spark, replace(version, golden=output(path)), tmp_path)
+    text = raised(spark, replace(version, golden=file(path.parent, path.name, path.read_bytes())), tmp_path)
 
     assert text.startswith("Version 2017-06-0123abcd does not score here as it did where it was trained: a golden row's score")
     assert "These differ from where it was trained: scikit-learn was 0.1, is 1." in text
     assert text.endswith("Install the versions of then, or retrain.")
 
 
-def test_what_says_where_a_row_is_from_is_no_part_of_what_it_says() -> None:
-    schema = scoring.schema(FEATURES.field("customer"))
+def test_what_says_where_a_row_is_from_is_no_part_of_what_it_says(version: Bundle) -> None:
+    schema = scorer(version).schema(FEATURES.field("customer"))
     assert set(scoring.OUTSIDE) < set(schema.names)
     assert "model_version" not in scoring.OUTSIDE

@@ -12,6 +12,7 @@ import pytest
 from almanac.core.canonical import sealed, sha256
 from almanac.core.layout import Layout
 from almanac.core.receipts import Output
+from almanac.core.target import REGRESSION, Target
 from almanac.errors import IntegrityError, NotFound, PromotionError
 from almanac.store.objects import Objects
 from almanac.store.versions import Manifest, Versions
@@ -59,6 +60,14 @@ def manifest(files: dict[str, Output], **changes: Any) -> Manifest:
         "classes": ("Pipeline", "LogisticRegression"),
     }
     return Manifest(**{**described, **changes})
+
+
+def test_a_manifest_that_says_nothing_of_kind_and_engine_has_the_digest_that_it_always_had(versions: Versions) -> None:
+    """What the promotion log wrote down of versions that were promoted before there were kinds of labels still holds."""
+    assert manifest({}).digest == "83c1cb6f9395ac86903ea0d65e376e8aecdd022394f5722d0915734c7ba52180"
+    told = versions.publish(manifest(bundle(versions), target=Target(REGRESSION)))
+    assert versions.read(VERSION, told.digest).target == Target(REGRESSION)
+    assert told.digest != manifest(bundle(versions)).digest
 
 
 def test_a_version_is_visible_once_its_manifest_is_there_and_not_before(versions: Versions) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
+from almanac.airflow import deliveries
 from almanac.airflow.desk import Desk
-from almanac.airflow.work import Given, pairs, run_plan
+from almanac.airflow.work import Given, pairs, run_plan, run_plans
 from almanac.core.canonical import decode
 from almanac.core.plan import RunPlan
 from almanac.core.receipts import Placed, Receipt
@@ -30,11 +31,15 @@ ROUNDS = 4
 
 
 def publish_predictions(desk: Desk, given: Given, carry: Carry) -> dict[str, str]:
-    """Publishes a scored period. Where its version was withdrawn meanwhile, or another run published the period first, it is
-    scored again with what is in force now; a version that a person asked for is replaced only where its rows are visible.
+    """Publishes scored periods, each in a commit of its own. Where a period's version was withdrawn meanwhile, or another run
+    published the period first, it is scored again with what is in force now; a version that a person asked for is replaced
+    only where its rows are visible.
     """
-    uris, planned = {}, run_plan(given)
+    uris: dict[str, str] = {}
+    said: list[dict[str, Any]] = []
+    plans = {one.period: one for one in run_plans(given)}
     for period, staged, audited in pairs(desk, given):
+        planned = plans[period]
         try:
             receipt = publish.predictions(desk.home, staged, audited, desk.witness)
         except (Overtaken, Conflict) as moved:
@@ -44,7 +49,8 @@ def publish_predictions(desk: Desk, given: Given, carry: Carry) -> dict[str, str
             receipt = made(desk, plan.score(desk.home, desk.pipeline.period(period), allow_in_sample=planned.in_sample), carry)
         uris[period] = desk.home.receipts.uri(receipt)
         log.info("predictions of %s: %d rows by version %s", period, receipt.rows, receipt.facts["version"])
-        desk.announce(period=period, rows=receipt.rows, version=receipt.facts["version"])
+        said.append({"period": period, "rows": receipt.rows, "version": receipt.facts["version"]})
+    desk.announce(**(said[0] if len(said) == 1 else {"periods": said}))
     return uris
 
 
@@ -119,10 +125,11 @@ def _approver(given: Given) -> str:
 
 def verify_rollback(desk: Desk, given: Given, carry: Carry) -> str:
     """Makes sure that nothing is visible any more as the withdrawn version wrote it. A period that became visible while the
-    rollback ran is scored again, until nothing is left.
+    rollback ran is scored again, until nothing is left. Then it is delivered, where the pipeline has deliveries.
 
     Raises:
         PromotionError: such periods went on appearing.
+        StoreError, DeliveryError: a delivery may still show them.
     """
     planned = decode(Plan, given["plan"])
     if not planned.withdraw or desk.params.get("dry_run"):
@@ -136,6 +143,7 @@ def verify_rollback(desk: Desk, given: Given, carry: Carry) -> str:
             f"Periods {', '.join(left)} still show predictions of {planned.bad}, which is withdrawn: they became visible again "
             f"and again while the rollback ran. Clear the task verify once the runs that score them have ended."
         )
+    deliveries.verify(desk, planned.bad)
     log.info("no visible period was written by %s any more", planned.bad)
     return f"{len(planned.scores)} periods repaired"
 

@@ -55,6 +55,8 @@ class _Dags:
     def score(self) -> DAG:
         params = {
             "period": self._period_param(),
+            "from": Param(None, type=["null", "string"], description="The first of several to score in one run, with to."),
+            "to": Param(None, type=["null", "string"], description="The last of them."),
             "version": Param(None, type=["null", "string"], description="Score with this version instead of the one in force."),
             "allow_in_sample": Param(
                 False, type="boolean", description="Score a period that the version was trained on; recorded as in-sample."
@@ -66,6 +68,7 @@ class _Dags:
             published = self._features(plan, pin)
             with TaskGroup("predictions"):
                 published >> self._predictions(plan)
+                self._deliver("deliver", "deliver", after=dag.get_task("predictions.publish"))
         return dag
 
     def rollback(self) -> DAG:
@@ -101,7 +104,10 @@ class _Dags:
                 self._predictions(plan, trigger_rule="none_failed_min_one_success")
 
             built, again = build.expand(plan=rebuilds), score_again.expand(plan=back)
-            built >> again >> self._publish("verify", "verify_rollback", "verify", plan=plan, trigger_rule="none_failed")
+            verified = self._publish("verify", "verify_rollback", "verify", plan=plan, trigger_rule="none_failed")
+            built >> again >> verified
+            # What was repaired is delivered, also where another period could not be.
+            self._deliver("deliver", "deliver_in_rollback", after=again, before=verified, trigger_rule="all_done")
         return dag
 
     def _features(self, plan: Any, pin: Any) -> Any:
@@ -138,6 +144,15 @@ class _Dags:
             "publish", "publish_predictions", "publish predictions", plan=plan, staged=staged.output, audited=audited.output
         )
         return staged
+
+    def _deliver(self, task_id: str, work: str, *, after: Any, before: Any = None, trigger_rule: str = "all_success") -> None:
+        """The task that brings predictions to where others read them, where the description names such places."""
+        if not self.pipeline.deliveries:
+            return
+        delivering = StoreDoor(**self._common(task_id, "deliver", {}), work=work, trigger_rule=trigger_rule)
+        after >> delivering
+        if before is not None:
+            delivering >> before
 
     def _store(self, task_id: str, work: str, shown: str, **given: Any) -> Any:
         return StoreDoor(**self._common(task_id, shown, given), work=work, outlets=self._published(work)).output

@@ -22,7 +22,7 @@ from almanac.core.period import Every, Period, resolve
 from almanac.core.pipeline import Pipeline
 from almanac.core.receipts import Placed, Receipt, Witness
 from almanac.doors import plan
-from almanac.errors import AlmanacError, CheckFailed, DescriptionError, NotFound, StoreError, bounded
+from almanac.errors import AlmanacError, CheckFailed, DescriptionError, NotFound, PeriodError, StoreError, bounded
 from almanac.settings import PACKAGE, VERSION, Settings
 from almanac.store.home import Home
 
@@ -63,6 +63,20 @@ class Desk:
             interval=interval if all(interval) else None,
             by_timetable=kind in ("scheduled", "backfill"),
         )
+
+    @property
+    def range(self) -> tuple[Period, ...]:
+        """The periods that a person asked for by `from` and `to`; none when these are empty. Raises: PeriodError."""
+        first, last = self.params.get("from"), self.params.get("to")
+        if not first and not last:
+            return ()
+        kind = str(getattr(self.context["dag_run"].run_type, "value", self.context["dag_run"].run_type))
+        if kind in ("scheduled", "backfill") or self.params.get("period"):
+            raise PeriodError(
+                f"This run has from ({first}) and to ({last}), and a period besides. Leave out one of the two; scheduled runs "
+                "and backfills have their own."
+            )
+        return self.pipeline.range(first, last)
 
     @property
     def module(self) -> bytes:

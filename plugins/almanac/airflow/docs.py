@@ -29,13 +29,14 @@ def score_doc(pipeline: Pipeline) -> str:
     return f"""{_head(pipeline)}
 
 **Scores** one {pipeline.every} with the version in force for it. A backfill gives each period its own version, in any order.
-Scoring again with nothing changed publishes nothing.
+Scoring again with nothing changed publishes nothing.{_delivered(pipeline)}
 
     airflow backfill create --dag-id {pipeline.name}_score --from-date 2017-08-01 --to-date 2017-10-31
 
 | parameter | meaning |
 |---|---|
 | `period` | the {pipeline.every} to score; a schedule or backfill gives its own |
+| `from`, `to` | the first and the last of several, scored in one Spark application with a commit each |
 | `version` | score with this version instead of the one in force |
 | `allow_in_sample` | score a period that the version was trained on; recorded as such |
 """
@@ -46,7 +47,7 @@ def rollback_doc(pipeline: Pipeline) -> str:
 
 **Rolls back**: takes the version in force out of it, and scores again exactly the periods that it wrote. Where the older
 version wants features that are not there, they are built by its own definition. A rollback that was begun and not finished is
-gone on with.
+gone on with.{_delivered(pipeline)}
 
 | parameter | meaning |
 |---|---|
@@ -57,6 +58,11 @@ gone on with.
 | `periods` | only these of the affected periods |
 | `dry_run` | plan only |
 """
+
+
+def _delivered(pipeline: Pipeline) -> str:
+    names = ", ".join(f"`{one.name}`" for one in pipeline.deliveries)
+    return f" What was published is then **delivered** to {names}." if names else ""
 
 
 def _head(pipeline: Pipeline) -> str:

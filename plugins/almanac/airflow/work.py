@@ -12,6 +12,7 @@ from typing import Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
+from almanac.airflow.deliveries import deliver, deliver_in_rollback
 from almanac.airflow.desk import Desk
 from almanac.core.canonical import decode, encode
 from almanac.core.gate import Comparison
@@ -28,18 +29,22 @@ log = logging.getLogger(__name__)
 
 def plan_retrain(desk: Desk, given: Given) -> dict[str, Any]:  # noqa: ARG001
     period = _begin(desk)
+    _begin_store(desk)
     found = plan.retrain(desk.home, desk.pipeline, period, desk.module, dry_run=bool(desk.params.get("dry_run")))
     log.info(found.in_words)
     return encode(found)  # type: ignore[no-any-return]
 
 
-def plan_score(desk: Desk, given: Given) -> dict[str, Any]:  # noqa: ARG001
-    period = _begin(desk)
+def plan_score(desk: Desk, given: Given) -> list[dict[str, Any]]:  # noqa: ARG001
+    """A plan for each period of the run: one, or those from `from` to `to`."""
+    periods = desk.range or (_begin(desk),)
+    _begin_store(desk)
     asked = {"version": desk.params.get("version"), "allow_in_sample": bool(desk.params.get("allow_in_sample"))}
-    found = plan.score(desk.home, period, **asked)  # type: ignore[arg-type]
-    plan.check_buildable(desk.home, desk.pipeline, found)
-    log.info(found.in_words)
-    return encode(found)  # type: ignore[no-any-return]
+    found = plan.score_all(desk.home, periods, **asked)  # type: ignore[arg-type]
+    for one in found:
+        plan.check_buildable(desk.home, desk.pipeline, one)
+        log.info(one.in_words)
+    return [encode(one) for one in found]
 
 
 def _begin(desk: Desk) -> Period:
@@ -47,8 +52,11 @@ def _begin(desk: Desk) -> Period:
     period, last = desk.period, desk.pipeline.last_period
     if last is not None and period.key > last:
         raise AirflowSkipException(f"{period} is after {last}, the last period of {desk.pipeline.name}: there is nothing to do.")
-    desk.home.objects.probe(desk.settings.root)
     return period
+
+
+def _begin_store(desk: Desk) -> None:
+    desk.home.objects.probe(desk.settings.root)
 
 
 def pin_sources(desk: Desk, given: Given) -> str:
@@ -144,7 +152,14 @@ def plan_rebuilds(desk: Desk, given: Given) -> list[dict[str, Any]]:  # noqa: AR
 
 
 def run_plan(given: Given) -> RunPlan:
-    return decode(RunPlan, given["plan"])
+    """What a run builds and trains; of a run that scores several periods, what it builds."""
+    return plan.joined(run_plans(given))
+
+
+def run_plans(given: Given) -> list[RunPlan]:
+    """What a run scores: a plan for each period."""
+    found = given["plan"]
+    return [decode(RunPlan, one) for one in (found if isinstance(found, list) else [found])]
 
 
 def pairs(desk: Desk, given: Given) -> list[tuple[str, Receipt, Receipt]]:
@@ -163,6 +178,8 @@ WORK: dict[str, Callable[[Desk, Given], Any]] = {
         publish_features,
         publish_model,
         roll_back,
+        deliver,
+        deliver_in_rollback,
     )
 }
 
@@ -197,7 +214,7 @@ def comparison_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # n
 
 
 def prediction_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # noqa: ARG001
-    return [orders.predictions(desk.home, run_plan(given))]
+    return [orders.predictions(desk.home, one) for one in run_plans(given)]
 
 
 ORDERS: dict[str, Callable[[Desk, Given, str], list[Placed]]] = {

@@ -10,12 +10,10 @@ from almanac.cli.console import AsJson, Name, Reason, Version, app, by_hand, com
 from almanac.cli.kept import entry_row
 from almanac.cli.runs import Airflow
 from almanac.core.canonical import encode
-from almanac.core.pipeline import Pipeline
 from almanac.doors import promotions
 from almanac.doors import rollback as rollbacks
-from almanac.errors import PromotionError, examples
+from almanac.errors import examples
 from almanac.store import overview
-from almanac.store.home import Home
 
 
 @app.command(epilog="Example: almanac promote purchase_propensity 2017-09-1a2b3c4d --reason 'campaign starts on Monday'")
@@ -70,7 +68,7 @@ def rollback(
     home = home_of(name)
     found = rollbacks.planned(
         home,
-        _newest_description(home),
+        overview.newest_description(home),
         reason=reason or ("dry run" if dry_run else ""),
         to=to,
         bad=bad,
@@ -100,11 +98,3 @@ def rollback(
             raise typer.Exit(1)
         return
     show_rows(told, as_json, ["rollback of", name], [*lines, ["started", run], ["page", told["page"]]])
-
-
-def _newest_description(home: Home) -> Pipeline:
-    """The description that the newest version was trained by. Raises: PromotionError, if there is no version."""
-    newest = max(home.versions.names(), default=None)
-    if newest is None:
-        raise PromotionError(f"Pipeline {home.name} has no version, so there is nothing to roll back. Run its retrain DAG first.")
-    return home.receipts.description(home.versions.read(newest).description)

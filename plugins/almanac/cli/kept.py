@@ -8,6 +8,7 @@ import json
 from almanac.cli.console import AsJson, Name, Version, app, figures, home_of, out, show_rows
 from almanac.core.canonical import encode
 from almanac.core.functions import check_module
+from almanac.core.gate import METRICS
 from almanac.core.notes import in_words
 from almanac.core.pipeline import Pipeline
 from almanac.core.promotions import Entry
@@ -18,6 +19,8 @@ from almanac.store import overview
 from almanac.store.home import pipelines
 from almanac.store.notes import notes
 from almanac.store.objects import Objects
+
+HEADS = {"roc_auc": "ROC AUC", "average_precision": "avg. precision"}
 
 
 @app.command("pipelines", epilog="Example: almanac pipelines")
@@ -31,7 +34,8 @@ def list_pipelines(as_json: AsJson = False) -> None:
 def versions(name: Name, as_json: AsJson = False) -> None:
     """Every version: its period, metrics on the holdout, the gate's decision, and the periods it is in force for."""
     rows = overview.versions(home_of(name))
-    columns = ["version", "period", "estimator", "ROC AUC", "avg. precision", "gate", "in force"]
+    measured = [name for name in METRICS if any(name in row.metrics for row in rows)][:2]
+    columns = ["version", "period", "estimator", *(HEADS.get(name, name) for name in measured), "gate", "in force"]
     show_rows(
         rows,
         as_json,
@@ -41,8 +45,7 @@ def versions(name: Name, as_json: AsJson = False) -> None:
                 row.version,
                 row.period,
                 row.estimator,
-                f"{row.metrics['roc_auc']:.4f}",
-                f"{row.metrics['average_precision']:.4f}",
+                *(f"{row.metrics[name]:.4f}" if name in row.metrics else "" for name in measured),
                 row.decision,
                 "withdrawn" if row.withdrawn else ", ".join(row.in_force) or "never",
             ]

@@ -6,10 +6,51 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from almanac.core.receipts import Output
+from almanac.core.target import Target
 
-MODEL, GOLDEN = "model.joblib", "golden.parquet"
+MODEL, GOLDEN, ONNX = "model.joblib", "golden.parquet", "model.onnx"
 # How much a score of a golden row may differ from the one that is stored with it.
 GOLDEN_TOLERANCE = 1e-6
+SCIKIT_LEARN, ONNXRUNTIME = "scikit-learn", "onnxruntime"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """Values of a feature that onnxruntime takes otherwise than the pipeline: rows with such ones go to scikit-learn.
+
+    Args:
+        nulls: nulls and NaN are such values.
+        seen: so are all that are not among these; where it is empty, no number is.
+    """
+
+    feature: str
+    nulls: bool = False
+    seen: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """What scores with a version, and why: decided once, when the version is audited.
+
+    Args:
+        name: `scikit-learn` (from model.joblib) or `onnxruntime` (from model.onnx).
+        reason: in plain words.
+        rows: on how many real rows the two were compared; 0 when they were not.
+        worst, tail: the largest and the 99.99th percentile of the differences of a score there.
+        golden: by how much a golden row's score may differ at a load.
+        columns: the place of each of the target's scores among those that model.onnx gives; -1 for a class that the model
+            never saw.
+        guards: the values that onnxruntime is not given.
+    """
+
+    name: str = SCIKIT_LEARN
+    reason: str = ""
+    rows: int = 0
+    worst: float | None = None
+    tail: float | None = None
+    golden: float = GOLDEN_TOLERANCE
+    columns: tuple[int, ...] = ()
+    guards: tuple[Guard, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +62,9 @@ class Bundle:
         golden: rows of features with the `score` that they got when it was trained.
         features: their names, in the model's order.
         environment: distribution to version, where it was trained.
+        target: what it predicts.
+        engine: what scores with it.
+        onnx: the exported pipeline, where the engine is onnxruntime.
     """
 
     version: str
@@ -28,10 +72,14 @@ class Bundle:
     golden: Output
     features: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    target: Target = Target()
+    engine: Engine = Engine()
+    onnx: Output | None = None
 
-    @classmethod
-    def of(cls, version: str, files: Mapping[str, Output], features: tuple[str, ...], environment: Mapping[str, str]) -> Bundle:
-        return cls(version=version, model=files[MODEL], golden=files[GOLDEN], features=features, environment=environment)
+    @property
+    def files(self) -> tuple[Output, ...]:
+        """Those that a load reads."""
+        return (self.golden, self.model if self.onnx is None else self.onnx)
 
 
 def drift(then: Mapping[str, str], now: Mapping[str, str]) -> str:

@@ -17,8 +17,17 @@ from enum import Enum
 from typing import Any, TypeVar
 
 Record = TypeVar("Record")
+Value = TypeVar("Value")
 
 SEAL = "seal"
+LATER = "later"
+
+
+def later(default: Value) -> Value:
+    """The default of a field that a record got after records of its kind were kept. While the field has it, it is left out of
+    the JSON: what was kept before keeps its digest.
+    """
+    return dataclasses.field(default=default, metadata={LATER: True})
 
 
 def dumps(value: object) -> bytes:
@@ -58,7 +67,8 @@ def opened(kind: type[Record], body: bytes) -> Record:
 def encode(value: Any) -> Any:
     """Plain JSON values. A dataclass is the object of its fields; a timedelta is seconds; a datetime is ISO 8601."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        fields = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
+        return {field.name: encode(item) for field, item in fields if LATER not in field.metadata or item != field.default}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
@@ -110,6 +120,8 @@ def _decode_union(arguments: tuple[Any, ...], value: Any) -> Any:
     if value is None:
         return None
     kinds = [argument for argument in arguments if argument is not types.NoneType]
+    if len(kinds) == 1:
+        return _decode(kinds[0], value)
     records = [kind for kind in kinds if dataclasses.is_dataclass(kind)]
     if isinstance(value, Mapping) and records:
         # Each record of a union carries a `kind` that no other one has.
@@ -117,7 +129,7 @@ def _decode_union(arguments: tuple[Any, ...], value: Any) -> Any:
         if value.get("kind") not in named:
             raise ValueError(f"found a record of kind {value.get('kind')!r} (known are: {', '.join(sorted(named))})")
         return _decode_record(named[value["kind"]], value)
-    return _decode(kinds[0], value) if len(kinds) == 1 else value
+    return value
 
 
 def _decode_record(kind: Any, value: Mapping[str, Any]) -> Any:

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from almanac.core.target import LOWER_IS_BETTER, METRICS_OF
 from almanac.errors import DescriptionError, examples
 
-LOWER_IS_BETTER = ("log_loss", "brier_score")
-METRICS = ("roc_auc", "average_precision", *LOWER_IS_BETTER)
+# Of all kinds of labels; a pipeline's label says which of them can be asked for.
+METRICS = tuple(dict.fromkeys(metric for metrics in METRICS_OF.values() for metric in metrics))
 ENFORCE, DRY_RUN = MODES = ("enforce", "dry_run")
 # Figures that differ by no more are the same figure: 0.58 - 0.56 is a gain of 0.02.
 TOLERANCE = 1e-9
@@ -29,7 +30,8 @@ class Slice:
     Args:
         by: the feature, one of few values; null is a value of its own.
         floor: what the gate's metric must reach on the holdout's rows of each value.
-        minimum_rows: a value with fewer rows, or with rows of one class alone, is not judged.
+        minimum_rows: a value with fewer rows, or whose labels the metric cannot tell apart (rows of one class alone), is not
+            judged.
     """
 
     by: str
@@ -49,7 +51,8 @@ class Gate:
     """What a candidate must show on the holdout.
 
     Args:
-        metric: one of roc_auc, average_precision, log_loss, brier_score.
+        metric: of a binary label roc_auc, average_precision, log_loss or brier_score; of a multiclass one log_loss, accuracy,
+            f1_macro or roc_auc_ovr; of a regression's rmse, mae or r2.
         min_gain: by how much it must be better than the version in force; negative tolerates a loss.
         floor: what it must reach in any case, also when nothing is in force.
         confidence: such as 0.95: not the gain as measured but its lower bound at this one-sided confidence must reach

@@ -84,6 +84,11 @@ class Layout:
         return f"{self.home}/rollbacks/{run}.json"
 
     @property
+    def deliveries(self) -> str:
+        """Which description the last delivering run had."""
+        return f"{self.home}/deliveries.json"
+
+    @property
     def definitions(self) -> str:
         """The folder that holds a features table for each definition."""
         return f"{self.home}/features/"

@@ -10,9 +10,11 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
-from almanac.core.canonical import digest, encode
+from almanac.core.canonical import digest, encode, later
+from almanac.core.deliveries import Delivery, check_deliveries
 from almanac.core.gate import Gate
 from almanac.core.period import Every, Period
+from almanac.core.scoring import Scoring
 from almanac.core.sources import EventSource, ReferenceSource, Source
 from almanac.core.window import Label, MovingWindow
 from almanac.errors import DescriptionError, PeriodError
@@ -23,12 +25,20 @@ TAKEN = ("as_of",)
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """The function that says which entities a period has: one column, the entity, each once."""
+    """The function that says which entities a period has: one column, the entity, each once.
+
+    Args:
+        name: its function in the user's module.
+        reads: the sources it is given.
+        lookback: how far before as_of it sees events; everything when None.
+        may_be_empty: a period without entities is published, empty; else it is refused, because its sources may be missing.
+    """
 
     name: str
     _: KW_ONLY
     reads: tuple[str, ...]
     lookback: timedelta | None = None
+    may_be_empty: bool = later(False)
 
     def __post_init__(self) -> None:
         _check_function("Population", self.name, self.reads, self.lookback)
@@ -78,8 +88,10 @@ class Pipeline:
         label: what is predicted.
         window: which periods train.
         gate: what a candidate must show to be promoted.
+        scoring: how versions score.
         parameters: values handed to the functions that ask for them by name.
         description, tags: shown in the Airflow UI.
+        deliveries: where predictions are brought to after they are published.
 
     Raises:
         DescriptionError: a field is not as it must be; the message names it.
@@ -96,9 +108,11 @@ class Pipeline:
     every: str = "month"
     last_period: str | None = None
     gate: Gate = field(default_factory=Gate)
+    scoring: Scoring = later(Scoring())
     parameters: Mapping[str, Any] = field(default_factory=dict)
     description: str = ""
     tags: tuple[str, ...] = ()
+    deliveries: tuple[Delivery, ...] = later(())
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -109,6 +123,7 @@ class Pipeline:
         self._check_nouns()
         self._check_names()
         self._check_parameters()
+        check_deliveries(self.deliveries)
         object.__setattr__(self, "sources", MappingProxyType(dict(self.sources)))
         object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
 
@@ -125,12 +140,22 @@ class Pipeline:
             )
 
     def _check_nouns(self) -> None:
-        for name, noun in (("population", Population), ("label", Label), ("window", MovingWindow), ("gate", Gate)):
+        for name, noun in (
+            ("population", Population),
+            ("label", Label),
+            ("window", MovingWindow),
+            ("gate", Gate),
+            ("scoring", Scoring),
+        ):
             if not isinstance(found := getattr(self, name), noun):
                 raise DescriptionError(f"Pipeline.{name}: found {type(found).__name__}, allowed is {noun.__name__}(...).")
         if not isinstance(self.features, tuple) or any(not isinstance(group, FeatureGroup) for group in self.features):
             raise DescriptionError(
                 f"Pipeline.features: found {self.features!r}, allowed is a tuple of FeatureGroup: a single one needs its comma."
+            )
+        if self.gate.metric not in (allowed := self.label.target.metrics):
+            raise DescriptionError(
+                f"Gate.metric: found {self.gate.metric!r}, allowed for a {self.label.kind} label are {', '.join(allowed)}."
             )
 
     def _check_names(self) -> None:
@@ -185,6 +210,20 @@ class Pipeline:
 
     def period(self, key: str) -> Period:
         return Period.parse(key, Every.of(self.every))
+
+    def range(self, first: str | None, last: str | None) -> tuple[Period, ...]:
+        """The periods from one to another, both included. Raises: PeriodError."""
+        if not first or not last:
+            raise PeriodError(
+                f"From {first or 'nothing'} to {last or 'nothing'}: give the first and the last period, both included."
+            )
+        begin, end = self.period(first), self.period(last)
+        if end.start < begin.start:
+            raise PeriodError(f"From {begin} to {end}: the last period lies before the first. Exchange them.")
+        if begin.start < self.first.start or (self.last_period is not None and end.key > self.last_period):
+            known = f"{self.first_period} to {self.last_period}" if self.last_period else f"{self.first_period} and later"
+            raise PeriodError(f"From {begin} to {end}: the periods of {self.name} are {known}. Ask for those.")
+        return tuple(begin.until(end))
 
     @property
     def first(self) -> Period:

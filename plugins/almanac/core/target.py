@@ -1,15 +1,27 @@
-"""What a label is, and so what a score is: the probability of a class, one for each class, or a value."""
+"""What a label is, and so what a score is: the probability of a class, one for each class, or a value; and how it is measured."""
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
+from types import MappingProxyType
 
 from almanac.errors import DescriptionError, examples
 
 BINARY, MULTICLASS, REGRESSION = KINDS = ("binary", "multiclass", "regression")
 SCORE = "score"
 CLASS = re.compile(r"[A-Za-z0-9_]+")
+METRICS_OF: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        BINARY: ("roc_auc", "average_precision", "log_loss", "brier_score"),
+        MULTICLASS: ("log_loss", "accuracy", "f1_macro", "roc_auc_ovr"),
+        REGRESSION: ("rmse", "mae", "r2"),
+    }
+)
+LOWER_IS_BETTER = ("log_loss", "brier_score", "rmse", "mae")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +59,10 @@ class Target:
         if len({type(one) for one in self.classes}) != 1:
             raise DescriptionError(f"Label.classes: found {self.classes!r}, allowed are whole numbers or words, not both.")
 
+    def __str__(self) -> str:
+        """`a binary label`, `a multiclass label (low, middle, high)`."""
+        return f"a {self.kind} label" + (f" ({self.allowed})" if self.classes else "")
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns of a prediction: `("score",)`, or `("score_low", "score_middle", "score_high")`."""
@@ -56,3 +72,21 @@ class Target:
     def bounds(self) -> tuple[float, float] | None:
         """Between what a score lies; None for a regression's."""
         return None if self.kind == REGRESSION else (0.0, 1.0)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What a score of this kind is measured by."""
+        return METRICS_OF[self.kind]
+
+    @property
+    def allowed(self) -> str:
+        """The legal labels, in plain words."""
+        if self.kind == REGRESSION:
+            return "finite numbers"
+        return "0 and 1" if self.kind == BINARY else ", ".join(map(str, self.classes))
+
+    def holds(self, label: object) -> bool:
+        """Whether a value is a legal label: 0 or 1, one of the classes, or a finite number."""
+        if self.kind == REGRESSION:
+            return isinstance(label, int | float | Decimal) and not isinstance(label, bool) and math.isfinite(label)
+        return label in (self.classes or (0, 1))

@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
+from typing import Any
 
+from almanac.core.canonical import later
 from almanac.core.period import Period
+from almanac.core.target import BINARY, MULTICLASS, Target
 from almanac.errors import DataError, DescriptionError
 
 
@@ -49,6 +52,8 @@ class Label:
         horizon: how long after as_of it takes to happen.
         lag: how much longer it takes to be known.
         absent: the label of an entity that the function does not name; None when each must be named.
+        kind, classes: what a label is, as `Target` has it: `binary` (0 or 1), `multiclass` (one of the classes) or `regression`
+            (a finite number).
     """
 
     name: str
@@ -56,7 +61,9 @@ class Label:
     reads: tuple[str, ...]
     horizon: timedelta
     lag: timedelta = timedelta(0)
-    absent: int | None = None
+    absent: int | float | str | None = None
+    kind: str = later(BINARY)
+    classes: tuple[int | str, ...] = later(())
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
@@ -69,6 +76,16 @@ class Label:
             raise DescriptionError(f"Label.horizon: found {self.horizon}, allowed is more than zero.")
         if self.lag < timedelta(0):
             raise DescriptionError(f"Label.lag: found {self.lag}, allowed is zero or more.")
+        target = self.target
+        if self.absent is not None and not target.holds(self.absent):
+            raise DescriptionError(
+                f"Label.absent: found {self.absent!r}, allowed for a {self.kind} label are {target.allowed}, or None."
+            )
+
+    @property
+    def target(self) -> Target:
+        """What a model of this label predicts. Raises: DescriptionError."""
+        return Target(self.kind, self.classes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,17 +119,28 @@ def examples(retrained: Period, window: MovingWindow, label: Label, first: Perio
     return Examples(training=tuple(period.key for period in training), holdout=holdout.key)
 
 
-def check_classes(counts: Mapping[str, Mapping[int, int]]) -> None:
-    """Each snapshot has labels of both classes. `counts`: period to label to rows.
+def check_classes(counts: Mapping[str, Mapping[Any, int]], target: Target) -> None:
+    """Each snapshot has rows of both classes, of each class, or of more than one value. `counts`: period to label to rows.
 
     Raises:
-        DataError: one has a single class, from which nothing can be learned or measured.
+        DataError: one has not; from it nothing can be learned or measured.
     """
     for period, found in counts.items():
         present = {label: rows for label, rows in found.items() if rows}
-        if len(present) < 2:
-            listed = ", ".join(f"{label}: {rows} rows" for label, rows in sorted(present.items())) or "no rows"
+        if obstacle := _obstacle(present, target):
             raise DataError(
-                f"The label of {period} has one class ({listed}), two are needed. "
-                "Look at the label's function and at the sources of the days after the period's end."
+                f"The label of {period} {obstacle}. Look at the label's function and at the sources of the days after the "
+                "period's end."
             )
+
+
+def _obstacle(present: Mapping[Any, int], target: Target) -> str:
+    """Why a snapshot's labels are of no use, in plain words; empty when they are."""
+    if target.kind == MULTICLASS:
+        listed = ", ".join(f"{one}: {present.get(one, 0)} rows" for one in target.classes)
+        missing = ", ".join(str(one) for one in target.classes if one not in present)
+        return f"has no rows of the class {missing} ({listed}), each class is needed" if missing else ""
+    if len(present) > 1:
+        return ""
+    listed = ", ".join(f"{label}: {rows} rows" for label, rows in present.items()) or "no rows"
+    return f"has one class ({listed}), two are needed" if target.kind == BINARY else f"has one value ({listed}), more are needed"

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import math
+import sys
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from almanac.core.bundle import Bundle
+from almanac.core import shift
+from almanac.core.bundle import GOLDEN, MODEL, ONNX, Bundle
 from almanac.core.canonical import decode, digest, dumps, encode, sha256
 from almanac.core.functions import function_of
 from almanac.core.gate import Comparison, Gate, decide
-from almanac.core.receipts import Door, Output, Receipt, Thing, admit
+from almanac.core.receipts import Door, Receipt, Thing, admit, publish_order
+from almanac.core.target import Target
 from almanac.doors.job import Work
 from almanac.errors import Drifted, IntegrityError
+from almanac.store.home import Home
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+LARGEST = sys.float_info.max
 
 
 def features(work: Work) -> Receipt:
     """The user's checks of features, and one row an entity, by Great Expectations on the staged files."""
-    from almanac.spark import checks
     from almanac.spark.checks import expectation
 
     staged = admit(work.linked("staged"), Thing.FEATURES, Door.STAGE, pipeline=work.home.name, period=work.order.period)
@@ -28,27 +37,71 @@ def features(work: Work) -> Receipt:
         expectation("ExpectColumnValuesToNotBeNull", column=entity),
         expectation("ExpectColumnValuesToBeUnique", column=entity),
     ]
-    return _checked(work, staged, own + checks.section(function_of(work.module, "checks")(), "features"))
+    return _checked(work, staged, own + _asked(work, staged, "features"))
 
 
 def predictions(work: Work) -> Receipt:
-    """As many rows as the features have, each entity once, no score that is null, not finite or outside 0 to 1."""
-    from almanac.spark import checks
+    """As many rows as the features have, each entity once, no score that is null, not finite or out of its bounds. Scores that
+    are spread otherwise than those of the period before are a warning.
+    """
+    from almanac.spark import features as rooms
     from almanac.spark.checks import expectation
 
     staged = admit(work.linked("staged"), Thing.PREDICTIONS, Door.STAGE, pipeline=work.home.name, period=work.order.period)
     features = work.home.receipts.read(staged.links["features"])
-    entity = work.pipeline.entity
+    entity, target = work.pipeline.entity, decode(Target, staged.facts.get("target", {}))
+    low, high = target.bounds or (-LARGEST, LARGEST)
     own = [
         expectation("ExpectTableRowCountToEqual", value=features.rows),
         expectation("ExpectColumnValuesToNotBeNull", column=entity),
         expectation("ExpectColumnValuesToBeUnique", column=entity),
-        expectation("ExpectColumnValuesToNotBeNull", column="score"),
-        # NaN and the infinities are outside as well.
-        expectation("ExpectColumnValuesToBeBetween", column="score", min_value=0.0, max_value=1.0),
-        expectation("ExpectColumnDistinctValuesToEqualSet", column="model_version", value_set=[staged.facts["version"]]),
     ]
-    return _checked(work, staged, own + checks.section(function_of(work.module, "checks")(), "predictions"))
+    for column in target.columns:
+        own.append(expectation("ExpectColumnValuesToNotBeNull", column=column))
+        # NaN and the infinities are outside as well.
+        own.append(expectation("ExpectColumnValuesToBeBetween", column=column, min_value=low, max_value=high))
+    if staged.rows:
+        versions = [staged.facts["version"]]
+        own.append(expectation("ExpectColumnDistinctValuesToEqualSet", column="model_version", value_set=versions))
+    checked = _checked(work, staged, own + _asked(work, staged, "predictions"))
+    if not checked.passed or not staged.rows:
+        return checked
+    frame = rooms.of_files(work.bench.spark, staged.outputs, list(target.columns))
+    return _shifted(work, checked, frame, target)
+
+
+def _asked(work: Work, staged: Receipt, thing: str) -> list[Any]:
+    """The user's checks of a thing; none of a period that is empty on purpose, of which they say nothing."""
+    from almanac.spark import checks
+
+    return checks.section(function_of(work.module, "checks")(), thing) if staged.rows else []
+
+
+def _shifted(work: Work, checked: Receipt, frame: DataFrame, target: Target) -> Receipt:
+    """The audit with the spread of its scores, and with a warning where the period before had another one."""
+    from almanac.spark import spreads
+
+    before, known = _before(work.home, work.order.period)
+    spread, warnings = {}, []
+    for column in target.columns:
+        spread[column] = spreads.spread(frame, column)
+        if column in known:
+            counts = spreads.counted(frame, column, known[column].edges)
+            warnings.append(shift.warning(column, shift.stability_index(known[column].counts, counts), before))
+    said = [f"warning: {text}" for text in warnings if text]
+    return replace(checked, findings=(*checked.findings, *said), facts={**checked.facts, "spread": encode(spread)})
+
+
+def _before(home: Home, period: str) -> tuple[str, dict[str, shift.Spread]]:
+    """The newest visible period before a period, and how its audit found its scores spread; empty where nobody knows."""
+    earlier = [seen for name, seen in home.predictions.visible().items() if name < period]
+    if not earlier:
+        return "", {}
+    published = home.receipts.find(publish_order(home.receipts.placed(earlier[-1].order).order))
+    if published is None:
+        return "", {}
+    found = home.receipts.read(published.links["audit"]).facts.get("spread", {})
+    return earlier[-1].period, {column: decode(shift.Spread, one) for column, one in found.items()}
 
 
 def _checked(work: Work, staged: Receipt, expectations: list[Any]) -> Receipt:
@@ -67,7 +120,8 @@ def _checked(work: Work, staged: Receipt, expectations: list[Any]) -> Receipt:
     checked = checks.run(frame, expectations, f"{work.home.name}_{work.order.thing.value}_{work.order.period}")
     reports = {"checks.html": checked.html.encode(), "checks.json": dumps(_finite(checked.result))}
     unique = uuid.uuid4().hex  # the same order may be carried out twice at once
-    outputs = [_report(work, unique, name, body) for name, body in reports.items()]
+    folder = work.home.layout.report(work.order.digest, unique, "").rstrip("/")
+    outputs = [work.put(folder, name, body) for name, body in reports.items()]
     return work.receipt(
         passed=checked.passed,
         content=staged.content,
@@ -75,12 +129,6 @@ def _checked(work: Work, staged: Receipt, expectations: list[Any]) -> Receipt:
         findings=[*checked.blocking, *(f"warning: {text}" for text in checked.warnings)],
         facts={"checks": checked.checks, "rows": staged.rows},
     )
-
-
-def _report(work: Work, unique: str, name: str, body: bytes) -> Output:
-    uri = work.home.layout.report(work.order.digest, unique, name)
-    work.home.objects.put(uri, body)
-    return Output(name=name, uri=uri, bytes=len(body), sha256=sha256(body))
 
 
 def _finite(value: Any) -> Any:
@@ -95,19 +143,35 @@ def _finite(value: Any) -> Any:
 
 
 def model(work: Work) -> Receipt:
-    """The staged model is loaded from its own bytes and gives the scores of the golden rows again."""
-    from almanac.spark import models
+    """The staged model is loaded from its own bytes and gives the scores of the golden rows again; then it is exported, and
+    held against itself on the holdout's rows: that decides what will score with it.
+    """
+    from almanac.spark import arrow, models, parity
 
     staged = admit(work.linked("staged"), Thing.MODEL, Door.STAGE, pipeline=work.home.name, period=work.order.period)
     said, files = staged.facts, {output.name: output for output in staged.outputs}
-    findings, facts = [], {"metrics": said["metrics"]}
+    bundle = Bundle(
+        version=said["version"],
+        model=files[MODEL],
+        golden=files[GOLDEN],
+        features=tuple(said["features"]),
+        environment=said["environment"],
+        target=decode(Target, said["target"]),
+    )
+    findings, facts, outputs = [], {"metrics": said["metrics"]}, []
     try:
-        opened = models.open_model(Bundle.of(said["version"], files, tuple(said["features"]), said["environment"]))
+        opened = models.open_model(bundle)
         facts |= {"golden_rows": opened.golden_rows, "worst_difference": opened.worst}
+        rows, golden = (arrow.table([files[name]]).to_pandas() for name in ("holdout.parquet", GOLDEN))
+        engine, exported = parity.decide(opened.model, bundle, rows, golden, work.pipeline.scoring)
+        facts["engine"] = encode(engine)
+        if exported is not None:
+            folder = work.home.layout.model(bundle.version, uuid.uuid4().hex)
+            outputs.append(work.put(folder, ONNX, exported))
     except Drifted as drifted:
         findings.append(str(drifted))
     findings += [f"metric {name} is {value}" for name, value in said["metrics"].items() if not math.isfinite(value)]
-    return work.receipt(passed=not findings, content=staged.content, findings=findings, facts=facts)
+    return work.receipt(passed=not findings, content=staged.content, outputs=outputs, findings=findings, facts=facts)
 
 
 def champion(work: Work) -> Receipt:

@@ -36,7 +36,10 @@ from almanac.store.receipts import read_order
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-LIBRARIES = ("pyspark", "scikit-learn", "numpy", "pandas", "pyarrow", "joblib", "great-expectations", "deltalake")
+LIBRARIES = (
+    *("pyspark", "scikit-learn", "numpy", "pandas", "scipy", "pyarrow", "joblib"),
+    *("onnxruntime", "skl2onnx", "great-expectations", "deltalake"),
+)
 LONGEST_FINDING = 2000
 
 
@@ -100,6 +103,12 @@ class Work:
     def linked(self, name: str) -> Receipt:
         """The receipt that the order links under a name. Raises: NotFound."""
         return self.home.receipts.read(self.placed.links[name])
+
+    def put(self, folder: str, name: str, body: bytes) -> Output:
+        """Keeps a file that the order gave."""
+        uri = f"{folder}/{name}"
+        self.home.objects.put(uri, body)
+        return Output(name=name, uri=uri, bytes=len(body), sha256=sha256(body))
 
     def receipt(
         self,

@@ -13,7 +13,7 @@ from almanac.core.period import Period
 from almanac.core.pipeline import Pipeline
 from almanac.core.plan import RunPlan
 from almanac.doors import publish
-from almanac.errors import DataError, DescriptionError, PromotionError
+from almanac.errors import DataError, DescriptionError, PromotionError, examples
 from almanac.store.home import Home
 
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
@@ -98,6 +98,29 @@ def score(home: Home, period: Period, *, version: str | None = None, allow_in_sa
     )
 
 
+def score_all(
+    home: Home, periods: Sequence[Period], *, version: str | None = None, allow_in_sample: bool = False
+) -> list[RunPlan]:
+    """The plans to score several periods in one run, each with its own version.
+
+    Raises:
+        PromotionError, DataError: as for `score`, of any of the periods.
+        DescriptionError: features of more than one definition are missing: one run builds those of one.
+    """
+    found = [score(home, period, version=version, allow_in_sample=allow_in_sample) for period in periods]
+    building = {one.definition: one.version for one in found if one.build}
+    if len(building) > 1:
+        listed = "; ".join(
+            f"{examples([one.period for one in found if one.definition == name and one.build])} by {version}'s definition {name}"
+            for name, version in building.items()
+        )
+        raise DescriptionError(
+            f"Features of {len(building)} definitions are missing ({listed}), and one run builds those of one. Score the periods "
+            "of each in a run of their own, or by a backfill."
+        )
+    return found
+
+
 def check_buildable(home: Home, pipeline: Pipeline, plan: RunPlan) -> None:
     """The features that a plan misses are those that the DAG of today has tasks for.
 
@@ -116,9 +139,12 @@ def check_buildable(home: Home, pipeline: Pipeline, plan: RunPlan) -> None:
 
 
 def joined(plans: Sequence[RunPlan]) -> RunPlan:
-    """One run that builds what several of one feature definition miss. It scores nothing."""
+    """One run that builds what several miss, all of one feature definition. It scores nothing. One alone is itself."""
+    if len(plans) == 1:
+        return plans[0]
     build = sorted({period for one in plans for period in one.build})
-    return replace(plans[0], period=build[-1], build=tuple(build), version="", manifest="", in_sample=False)
+    builder = next((one for one in plans if one.build), plans[-1])
+    return replace(builder, period=(build or [builder.period])[-1], build=tuple(build), version="", manifest="", in_sample=False)
 
 
 def missing(home: Home, definition: str, periods: Iterable[str]) -> tuple[str, ...]:

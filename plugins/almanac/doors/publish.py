@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from almanac.core.bundle import Engine
+from almanac.core.canonical import decode
 from almanac.core.pipeline import Pipeline
 from almanac.core.promotions import Entry
 from almanac.core.receipts import FRESH, Door, Order, Placed, Receipt, Thing, Witness, admit, publish_order
+from almanac.core.target import Target
 from almanac.doors import promotions
 from almanac.errors import Conflict, LogMoved, NotAdmitted, Overtaken
 from almanac.store.home import Home
@@ -154,10 +157,12 @@ def model(home: Home, staged: Receipt, audited: Receipt, witness: Witness) -> Ma
             holdout=facts["holdout"],
             estimator=facts["estimator"],
             metrics=facts["metrics"],
-            files={output.name: output for output in staged.outputs},
+            files={output.name: output for output in (*staged.outputs, *audited.outputs)},
             content=staged.content,
             environment=facts["environment"],
             classes=tuple(facts.get("classes", ())),
+            target=decode(Target, facts.get("target", {})),
+            engine=decode(Engine, audited.facts.get("engine", {})),
         )
     )
     home.receipts.keep(

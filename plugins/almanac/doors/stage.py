@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from almanac.core.bundle import GOLDEN, MODEL
-from almanac.core.canonical import decode, digest, encode, sha256
+from almanac.core.canonical import decode, digest, encode
 from almanac.core.functions import function_of
 from almanac.core.gate import Bound, Comparison, Gate
 from almanac.core.layout import staged_file, version_id
@@ -61,7 +61,7 @@ def _combine(work: Work) -> Receipt:
     pipeline, order, home = work.pipeline, work.order, work.home
     people = pipeline.population
     with calls.reading(work, calls.cuts(work, people)):
-        spine, entities = rooms.population(calls.given(work, people), pipeline.entity, people.name, order.period)
+        spine, entities = rooms.population(calls.given(work, people), pipeline.entity, people, order.period)
         if not rooms.is_entity_type(spine, pipeline.entity):
             kind = spine.schema[pipeline.entity].dataType.simpleString()
             raise DescriptionError(
@@ -72,7 +72,8 @@ def _combine(work: Work) -> Receipt:
         table = home.features(order.description)
         table.create(schema)
         folder, stem = _staging(table, order)
-        written = _named(arrow.write(combined, folder, stem, schema), order.period)
+        found = arrow.write(combined, folder, stem, schema)
+        written = _named(found if found.outputs else arrow.empty(folder, stem, schema), order.period)
         spine.unpersist()
     if written[1].rows != entities:
         raise DataError(
@@ -116,24 +117,22 @@ def _spark_type(arrow_type: str) -> str:
 
 def model(work: Work) -> Receipt:
     """A version's files: the fitted model, its report, the frozen holdout, golden rows."""
-    from almanac.spark import digests, models, training
+    from almanac.spark import digests, models, reports, training
 
     order, pipeline = work.order, work.pipeline
+    target = pipeline.label.target
     periods, holdout_period = list(order.parameters["training"]), str(order.parameters["holdout"])
     published = {period: work.linked(f"features.{period}") for period in (*periods, holdout_period)}
     snapshots = {period: _labelled(work, period, receipt) for period, receipt in published.items()}
-    counts = {
-        period: {label: int((rows[training.LABEL] == label).sum()) for label in (0, 1)} for period, rows in snapshots.items()
-    }
-    check_classes(counts)
+    check_classes({period: rows[training.LABEL].value_counts().to_dict() for period, rows in snapshots.items()}, target)
     names = [
         name for name in snapshots[holdout_period].columns if name not in (pipeline.entity, training.LABEL, training.SNAPSHOT)
     ]
     rows = _stacked([snapshots[period] for period in periods])
     holdout = snapshots[holdout_period]
-    fitted = training.fit(function_of(work.module, "estimators")(), rows, names)
-    report = training.report(fitted, rows, holdout, names)
-    scored = holdout.assign(score=training.probability(fitted.model, holdout[names]))
+    fitted = training.fit(function_of(work.module, "estimators")(), rows, names, target)
+    report = reports.report(fitted, rows, holdout, names)
+    scored = holdout.assign(**training.score_columns(training.predict(fitted.model, holdout[names], target), target))
     content = digests.of_batches(
         pa.Table.from_pandas(rows, preserve_index=False).to_batches(), pa.Schema.from_pandas(rows, preserve_index=False)
     )
@@ -156,6 +155,7 @@ def model(work: Work) -> Receipt:
         "metrics": report["holdout"]["metrics"],
         "verdict": report["verdict"],
         "classes": list(models.class_names(fitted.model)),
+        "target": encode(target),
         "environment": job.environment(),
     }
     return work.receipt(content=content.digest, outputs=_kept(work, folder, files), findings=[report["verdict"]], facts=facts)
@@ -173,7 +173,7 @@ def _labelled(work: Work, period: str, published: Receipt) -> pd.DataFrame:
     cuts = {name: cut_for_label(pipeline.sources[name], as_of, label.horizon, known) for name in label.reads}
     with calls.reading(work, cuts):
         labels = calls.ask(work, label, cuts, period).toPandas()
-    joined = training.label_rows(entities, labels, pipeline.entity, label.absent, label.name)
+    joined = training.label_rows(entities, labels, pipeline.entity, label)
     return joined.assign(**{training.SNAPSHOT: period})
 
 
@@ -190,12 +190,7 @@ def _parquet(rows: pd.DataFrame) -> bytes:
 
 
 def _kept(work: Work, folder: str, files: Mapping[str, bytes]) -> list[Output]:
-    outputs = []
-    for name, body in files.items():
-        uri = f"{folder}/{name}"
-        work.home.objects.put(uri, body)
-        outputs.append(Output(name=name, uri=uri, bytes=len(body), sha256=sha256(body)))
-    return outputs
+    return [work.put(folder, name, body) for name, body in files.items()]
 
 
 def champion(work: Work) -> Receipt:
@@ -212,24 +207,30 @@ def champion(work: Work) -> Receipt:
         obstacle = _obstacle(champion, candidate)
         if not obstacle:
             obstacle, score = _scored(work, champion, candidate, holdout)
-    label = holdout[training.LABEL]
+    target = candidate.target
+    label, ours = holdout[training.LABEL], training.scores_of(holdout, target)
     sure = score is not None and gate.confidence is not None
     compared = Comparison(
         holdout=candidate.holdout,
         rows=len(holdout),
         candidate_version=candidate.version,
-        candidate=training.metrics(label, holdout["score"]),
+        candidate=training.metrics(label, ours, target),
         position=int(asked["position"]),
         champion_version=str(asked["champion"]),
-        champion=None if score is None else training.metrics(label, score),
+        champion=None if score is None else training.metrics(label, score, target),
         obstacle=obstacle,
-        bound=comparison.bound(label, holdout["score"], score, gate) if sure else Bound(),
-        slices=comparison.slices(holdout, gate, candidate.features, candidate.holdout),
+        bound=comparison.bound(label, ours, score, gate, target) if sure else Bound(),
+        slices=comparison.slices(holdout, gate, candidate.features, candidate.holdout, target),
     )
     return work.receipt(content=digest(compared), facts={"comparison": encode(compared)})
 
 
 def _obstacle(champion: Manifest, candidate: Manifest) -> str:
+    if champion.target != candidate.target:
+        return (
+            f"{champion.version} in force predicts {champion.target}, {candidate.version} predicts {candidate.target}, so the "
+            "two are not comparable"
+        )
     if candidate.holdout in champion.training:
         return (
             f"{champion.version} in force was trained on the holdout {candidate.holdout} "
@@ -261,7 +262,7 @@ def _scored(work: Work, champion: Manifest, candidate: Manifest, holdout: pd.Dat
             )
     with job.user_module(home.receipts.module(champion.module), home.name):
         model = models.open_model(champion.bundle).model
-        return "", training.probability(model, rows[list(champion.features)])
+        return "", training.predict(model, rows[list(champion.features)], champion.target)
 
 
 def predictions(work: Work) -> Receipt:
@@ -276,17 +277,28 @@ def predictions(work: Work) -> Receipt:
             f"Version {manifest.version} wants features of definition {manifest.definition}, found "
             f"{published.order.description}. Score with features of the version's own definition."
         )
+    keep = home.receipts.description(manifest.description).scoring.keep
     scorer = scoring.Scorer(
-        bundle=manifest.bundle, entity=manifest.entity, as_of=pipeline.period(order.period).as_of, order=order.digest
+        bundle=manifest.bundle,
+        entity=manifest.entity,
+        as_of=pipeline.period(order.period).as_of,
+        order=order.digest,
+        keep=keep,
     )
-    for name in (MODEL, GOLDEN):
-        home.versions.file(manifest.files[name])
-    spark = work.bench.spark
+    for file in manifest.bundle.files:
+        home.versions.file(file)
     work.bench.ship(pipeline.name, home.receipts.module(order.module))
     table = home.predictions
     feature_field = pq.read_schema(io.BytesIO(home.objects.get(published.outputs[0].uri))).field(manifest.entity)
-    table.create(scoring.schema(feature_field))
+    table.create(scorer.schema(feature_field))
     folder, stem = _staging(table, order)
-    outputs, sums = _named(scoring.score(spark, [output.uri for output in published.outputs], scorer, folder, stem), order.period)
-    facts = {"rows": sums.rows, "version": manifest.version, "in_sample": order.parameters["in_sample"]}
+    uris = [output.uri for output in published.outputs]
+    outputs, sums = _named(scoring.score(work.bench.spark, uris, scorer, folder, stem), order.period)
+    facts = {
+        "rows": sums.rows,
+        "version": manifest.version,
+        "in_sample": order.parameters["in_sample"],
+        "target": encode(manifest.target),
+        "engine": manifest.engine.name,
+    }
     return work.receipt(content=sums.digest, outputs=outputs, facts=facts)

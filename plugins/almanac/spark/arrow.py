@@ -6,7 +6,6 @@ JVM carries only names and counts, and no s3a jar is needed.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import uuid
@@ -22,23 +21,13 @@ from pyspark.sql import DataFrame, SparkSession
 
 from almanac.core.canonical import decode, encode
 from almanac.core.receipts import Output
-from almanac.errors import IntegrityError, SourceError, Unreachable
+from almanac.errors import IntegrityError
 from almanac.spark import digests
+from almanac.spark.chunks import Batches, Chunk, locate
 from almanac.spark.digests import Sums
 
-BATCH_ROWS = 65_536
-SMALL_FILE = 4 * 2**20  # bytes; such a file is read in one request
-Batches = Iterator[pa.RecordBatch]
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """The unit of reading: one row group of one file, which has so many bytes."""
-
-    uri: str
-    group: int
-    rows: int
-    bytes: int
+# A row group is written when so many rows, or so many bytes, have come.
+GROUP_ROWS, GROUP_BYTES = 262_144, 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,76 +40,6 @@ class Written:
     @property
     def rows(self) -> int:
         return self.sums.rows
-
-
-@functools.cache
-def filesystem(bucket: str) -> pyarrow.fs.FileSystem:
-    """The file system of a bucket; credentials and endpoint come from the environment. One a process."""
-    found, _ = pyarrow.fs.FileSystem.from_uri(f"s3://{bucket}/")
-    return found
-
-
-def locate(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    """A URI's file system and path. A path without a scheme is a local file."""
-    if not uri.startswith("s3://"):
-        return pyarrow.fs.LocalFileSystem(), uri
-    path = uri.removeprefix("s3://")
-    return filesystem(path.split("/", 1)[0]), path
-
-
-def open_parquet(uri: str, *, whole: bool = False) -> pq.ParquetFile:
-    """A Parquet file, its footer read; with `whole` all of it, in one request, which is quicker for a small file.
-
-    Raises:
-        Unreachable: it cannot be read.
-        IntegrityError: it is no whole Parquet file.
-    """
-    system, path = locate(uri)
-    try:
-        if whole:
-            with system.open_input_stream(path) as stream:
-                return pq.ParquetFile(pa.BufferReader(stream.read()))
-        return pq.ParquetFile(system.open_input_file(path))
-    except pa.ArrowInvalid as error:
-        raise IntegrityError(f"{uri}: this is no whole Parquet file ({error}). Deliver or make it again.") from error
-    except FileNotFoundError as error:
-        raise SourceError(f"{uri}: the file is gone since it was pinned. Start the run again, it pins anew.") from error
-    except OSError as error:
-        raise Unreachable(f"{uri}: the file cannot be read ({error}). Check the store and its credentials.") from error
-
-
-def chunks_of(uris: Iterable[str]) -> list[Chunk]:
-    """The chunks of some files, from their footers."""
-    found = []
-    for uri in uris:
-        footer = open_parquet(uri).metadata
-        groups = [footer.row_group(group) for group in range(footer.num_row_groups)]
-        size = sum(group.total_byte_size for group in groups)
-        found += [Chunk(uri, number, group.num_rows, size) for number, group in enumerate(groups)]
-    return found
-
-
-def share(chunks: Sequence[Chunk], tasks: int) -> list[list[Chunk]]:
-    """Deals chunks out to at most so many tasks, each about as many rows. The largest are dealt first."""
-    hands: list[list[Chunk]] = [[] for _ in range(max(1, min(tasks, len(chunks))))]
-    rows = [0] * len(hands)
-    for chunk in sorted(chunks, key=lambda chunk: (-chunk.rows, chunk.uri, chunk.group)):
-        least = rows.index(min(rows))
-        hands[least].append(chunk)
-        rows[least] += chunk.rows
-    return hands
-
-
-def read_chunks(chunks: Iterable[Chunk], columns: Sequence[str], rows: int = BATCH_ROWS) -> Batches:
-    """The batches of some chunks, in a task. A task holds one batch at a time."""
-    opened: tuple[str, pq.ParquetFile] | None = None
-    for chunk in sorted(chunks, key=lambda chunk: (chunk.uri, chunk.group)):
-        if opened is None or opened[0] != chunk.uri:
-            opened = (chunk.uri, open_parquet(chunk.uri, whole=chunk.bytes <= SMALL_FILE))
-        try:
-            yield from opened[1].iter_batches(rows, row_groups=[chunk.group], columns=list(columns), use_threads=False)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise IntegrityError(f"{chunk.uri}: row group {chunk.group} cannot be read ({error}). Deliver it again.") from error
 
 
 def frame(
@@ -138,15 +57,24 @@ def frame(
 
 
 class Sink:
-    """A file on its way out: Parquet, its bytes digested as they are written, its rows as they come."""
+    """A file on its way out: Parquet, its bytes digested as they are written, its rows as they come.
 
-    def __init__(self, uri: str, schema: pa.Schema, outside: Sequence[str] = ()) -> None:
+    Args:
+        outside: columns that are no part of the content digest.
+        constant: columns that hold one value. Where there are some, only those are tried as dictionaries: the others differ
+            from row to row.
+    """
+
+    def __init__(self, uri: str, schema: pa.Schema, outside: Sequence[str] = (), constant: Sequence[str] = ()) -> None:
         system, path = locate(uri)
         self.uri = uri
+        self._schema, self._constant = schema, constant
         self._stream = system.open_output_stream(path)
         self._hash, self._bytes = hashlib.sha256(), 0
-        self._writer = pq.ParquetWriter(pa.PythonFile(self, mode="w"), schema, compression="zstd")
+        kept = pa.PythonFile(self, mode="w")
+        self._writer = pq.ParquetWriter(kept, schema, compression="zstd", use_dictionary=list(constant) or True)
         self._identity = identity_of(schema, outside)
+        self._waiting: list[pa.RecordBatch] = []
         self.sums = digests.nothing(self._identity)
 
     closed = False
@@ -161,10 +89,19 @@ class Sink:
     def flush(self) -> None: ...
 
     def add(self, batch: pa.RecordBatch) -> None:
-        self._writer.write_batch(batch)
-        self.sums = self.sums + digests.of_batch(batch.select(self._identity.names))
+        self._waiting.append(batch)
+        self.sums = self.sums + digests.of_batch(batch.select(self._identity.names), self._constant)
+        rows, size = sum(one.num_rows for one in self._waiting), sum(one.nbytes for one in self._waiting)
+        if rows >= GROUP_ROWS or size >= GROUP_BYTES:
+            self._write_group()
+
+    def _write_group(self) -> None:
+        self._writer.write_table(pa.Table.from_batches(self._waiting, self._schema))
+        self._waiting = []
 
     def finish(self, name: str, stats: Mapping[str, Any]) -> Output:
+        if self._waiting:
+            self._write_group()
         self._writer.close()
         self._stream.close()
         return Output(name=name, uri=self.uri, bytes=self._bytes, sha256=self._hash.hexdigest(), rows=self.sums.rows, stats=stats)
@@ -176,21 +113,39 @@ def identity_of(schema: pa.Schema, outside: Sequence[str]) -> pa.Schema:
 
 
 def sink_batches(
-    batches: Iterable[pa.RecordBatch], folder: str, stem: str, schema: pa.Schema, outside: Sequence[str] = ()
+    batches: Iterable[pa.RecordBatch],
+    folder: str,
+    stem: str,
+    schema: pa.Schema,
+    outside: Sequence[str] = (),
+    constant: Sequence[str] = (),
 ) -> Iterator[str]:
     """Writes batches to one new file `folder/stem-UNIQUE.parquet`, in a task; gives its record. No rows, no file.
 
-    The columns `outside` are written, but are no part of the content digest.
+    `outside`, `constant`: see `Sink`.
     """
     sink: Sink | None = None
-    name = f"{stem}-{uuid.uuid4().hex}.parquet"
+    name = _unique(stem)
     for batch in batches:
         if batch.num_rows:
-            sink = sink or Sink(f"{folder}/{name}", schema, outside)
+            sink = sink or Sink(f"{folder}/{name}", schema, outside, constant)
             sink.add(batch.select(schema.names).cast(schema))
     if sink is not None:
         output = sink.finish(name, {})
         yield json.dumps([encode(output), encode(sink.sums)])
+
+
+def empty(
+    folder: str, stem: str, schema: pa.Schema, outside: Sequence[str] = (), stats: Mapping[str, Any] | None = None
+) -> Written:
+    """Writes one new file without rows, in the driver: a period that holds nothing, on purpose."""
+    name = _unique(stem)
+    sink = Sink(f"{folder}/{name}", schema, outside)
+    return Written(outputs=(sink.finish(name, dict(stats or {})),), sums=sink.sums)
+
+
+def _unique(stem: str) -> str:
+    return f"{stem}-{uuid.uuid4().hex}.parquet"
 
 
 RECORD = "record string"

@@ -11,7 +11,7 @@ generators, OOPSLA 2014).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,16 +52,23 @@ def nothing(schema: pa.Schema) -> Sums:
     return Sums(0, (0,) * LANES, _columns(schema))
 
 
-def of_batch(batch: pa.RecordBatch) -> Sums:
-    """The sums of a batch. Columns may be integers, floats, booleans, timestamps or strings."""
-    hashed = {name: _hash(batch.column(name)) for name in sorted(batch.schema.names)}
+def of_batch(batch: pa.RecordBatch, constant: Collection[str] = ()) -> Sums:
+    """The sums of a batch. Columns may be integers, floats, booleans, timestamps or strings. Those that are `constant` hold
+    one value: it is hashed once.
+    """
+    rows = batch.num_rows
+    if not rows:
+        return nothing(batch.schema)
+    hashed = [
+        _hash(batch.column(name).slice(0, 1) if name in constant else batch.column(name)) for name in sorted(batch.schema.names)
+    ]
     lanes = []
     for lane in range(LANES):
-        row = np.full(batch.num_rows, lane + 1, dtype=np.uint64)
-        for column in hashed.values():
+        row = np.full(1, lane + 1, dtype=np.uint64)
+        for column in hashed:
             row = _mix(row ^ column)
-        lanes.append(int(row.sum(dtype=np.uint64)) if batch.num_rows else 0)
-    return Sums(batch.num_rows, tuple(lanes), _columns(batch.schema))
+        lanes.append(int(np.broadcast_to(row, rows).sum(dtype=np.uint64)))
+    return Sums(rows, tuple(lanes), _columns(batch.schema))
 
 
 def of_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Sums:
@@ -76,10 +83,15 @@ def _columns(schema: pa.Schema) -> tuple[str, ...]:
 
 
 def _mix(value: Hashes) -> Hashes:
-    with np.errstate(over="ignore"):
-        value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return value ^ (value >> np.uint64(31))
+    """The mixed numbers, in the place of those given."""
+    shifted = np.empty_like(value)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        np.right_shift(value, np.uint64(shift), out=shifted)
+        np.bitwise_xor(value, shifted, out=value)
+        np.multiply(value, np.uint64(factor), out=value)
+    np.right_shift(value, np.uint64(31), out=shifted)
+    np.bitwise_xor(value, shifted, out=value)
+    return value
 
 
 def _hash(column: pa.Array) -> Hashes:
@@ -94,7 +106,7 @@ def _hash(column: pa.Array) -> Hashes:
         bits = _numbers(column.cast(pa.timestamp("us", tz=kind.tz)).cast(pa.int64()), np.int64).view(np.uint64)
     else:
         bits = _numbers(column.cast(pa.int64()), np.int64).view(np.uint64)
-    mixed = _mix(bits)
+    mixed = _mix(bits.copy())
     return np.where(column.is_null().to_numpy(zero_copy_only=False), NULL, mixed) if column.null_count else mixed
 
 

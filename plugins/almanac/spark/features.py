@@ -10,10 +10,11 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 from pyspark.sql.types import BooleanType, FloatType, NumericType, StringType
 
+from almanac.core.pipeline import Population
 from almanac.core.receipts import Output
 from almanac.errors import SHOWN_EXAMPLES, DataError, DescriptionError, examples
-from almanac.spark import arrow
-from almanac.spark.arrow import Batches, Chunk
+from almanac.spark import arrow, chunks
+from almanac.spark.chunks import Batches, Chunk
 
 
 def shaped(given: DataFrame, entity: str, function: str) -> DataFrame:
@@ -65,20 +66,22 @@ def check_unique(frame: DataFrame, entity: str, what: str) -> int:
     return int(found["rows"] or 0) if found is not None else 0
 
 
-def population(given: DataFrame, entity: str, function: str, period: str) -> tuple[DataFrame, int]:
+def population(given: DataFrame, entity: str, people: Population, period: str) -> tuple[DataFrame, int]:
     """The entities of a period, each once, and how many there are.
 
     Raises:
         DescriptionError: the entity's column is missing.
-        DataError: there are none, or one stands twice.
+        DataError: there are none and the population may not be empty, or one stands twice.
     """
+    function = people.name
     columns_of(given, entity, function)
     spine = given.select(entity).cache()
     entities = check_unique(spine, entity, f"Population {function!r} of {period}")
-    if not entities:
+    if not entities and not people.may_be_empty:
         raise DataError(
             f"Population {function!r} has no entity for {period}: its sources hold no event in that time. "
-            "Look whether the sources were delivered for the period, or choose another one."
+            "Look whether the sources were delivered for the period, or choose another one. Where a period without entities is "
+            f"right, say Population({function!r}, may_be_empty=True): an empty period is then published."
         )
     return spine, entities
 
@@ -103,13 +106,13 @@ def combine(spine: DataFrame, parts: Mapping[str, DataFrame], entity: str) -> Da
 def of_files(spark: SparkSession, outputs: Sequence[Output], columns: Sequence[str] | None = None) -> DataFrame:
     """The rows of files that Almanac wrote."""
     uris = [output.uri for output in outputs]
-    found = arrow.open_parquet(uris[0]).schema_arrow
+    found = chunks.open_parquet(uris[0]).schema_arrow
     schema = pa.schema([found.field(name) for name in (columns or found.names)])
 
     def work(hand: Sequence[Chunk]) -> Batches:
-        yield from arrow.read_chunks(hand, schema.names)
+        yield from chunks.read_chunks(hand, schema.names)
 
-    hands = arrow.share(arrow.chunks_of(uris), spark.sparkContext.defaultParallelism)
+    hands = chunks.share(chunks.chunks_of(uris), spark.sparkContext.defaultParallelism)
     return arrow.frame(spark, hands, work, from_arrow_schema(schema))
 
 

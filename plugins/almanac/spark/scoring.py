@@ -1,31 +1,47 @@
-"""Scoring: feature chunks in, prediction files out, inside the Spark tasks. No row passes through the JVM."""
+"""Scoring: feature chunks in, prediction files out, inside the Spark tasks. No row passes through the JVM.
+
+A frame of any other origin is scored by the same scorer, with `frame`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
 import pyarrow as pa
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from almanac.core.bundle import Bundle
-from almanac.errors import DataError, examples
-from almanac.spark import arrow
-from almanac.spark.arrow import Batches, Chunk, Written
+from almanac.errors import AlmanacError, DataError, examples
+from almanac.spark import arrow, chunks
+from almanac.spark.arrow import Written
+from almanac.spark.bundles import Scores, line
+from almanac.spark.chunks import Batches, Chunk
+from almanac.spark.engines import Engine, opened_once
 
 # Which order wrote a row says nothing about what the row says.
 OUTSIDE = ("order",)
+# The same in each row of a period.
+CONSTANT = ("as_of", "model_version", "order")
+AS_OF = pa.timestamp("us", tz="UTC")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scorer:
-    """What a task needs to score: the version's files, the columns that it reads, and what is written beside the score."""
+    """What a task needs to score: the version's files, the columns that it reads, and what is written beside the score.
+
+    Args:
+        keep: features that are written as well, float32.
+    """
 
     bundle: Bundle
     entity: str
     as_of: datetime
     order: str
+    keep: tuple[str, ...] = ()
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -35,71 +51,132 @@ class Scorer:
     def version(self) -> str:
         return self.bundle.version
 
+    @property
+    def reads(self) -> list[str]:
+        """The columns of the features that are read, each once."""
+        return list(dict.fromkeys((self.entity, *self.features, *self.keep)))
 
-def schema(entity: pa.Field) -> pa.Schema:
-    """The columns of a prediction file; the period is the table's partition."""
-    return pa.schema(
-        [
-            pa.field(entity.name, entity.type),
-            pa.field("as_of", pa.timestamp("us", tz="UTC")),
-            pa.field("score", pa.float64()),
-            pa.field("model_version", pa.string()),
-            pa.field("order", pa.string()),
-        ]
-    )
+    def schema(self, entity: pa.Field) -> pa.Schema:
+        """The columns of a prediction file; the period is the table's partition."""
+        scores = [pa.field(name, pa.float64()) for name in self.bundle.target.columns]
+        kept = [pa.field(name, pa.float32()) for name in self.keep]
+        texts = [pa.field(name, pa.string()) for name in ("model_version", "order")]
+        return pa.schema([pa.field(entity.name, entity.type), pa.field("as_of", AS_OF), *scores, *kept, *texts])
 
 
 def score(spark: SparkSession, feature_uris: Iterable[str], scorer: Scorer, folder: str, stem: str) -> Written:
-    """Scores feature files and writes predictions below a folder. Nothing is committed.
+    """Scores feature files and writes predictions below a folder; no rows give one empty file. Nothing is committed.
 
     Raises:
-        DataError: the features lack a column of the model's signature, or have it in another type.
+        DataError: the features lack a column of the model's signature, or have it in another type; or a row got no score.
     """
     uris = list(feature_uris)
-    found = arrow.open_parquet(uris[0]).schema_arrow
+    found = chunks.open_parquet(uris[0]).schema_arrow
     check_signature(found, scorer)
-    target = schema(found.field(scorer.entity))
+    target = scorer.schema(found.field(scorer.entity))
 
     def work(hand: Sequence[Chunk]) -> Batches:
-        scored = (score_batch(batch, scorer) for batch in arrow.read_chunks(hand, [scorer.entity, *scorer.features]))
-        yield from arrow.records(arrow.sink_batches(scored, folder, stem, target, OUTSIDE))
+        scored = batches(chunks.read_chunks(hand, scorer.reads), scorer)
+        yield from arrow.records(arrow.sink_batches(scored, folder, stem, target, OUTSIDE, CONSTANT))
 
-    hands = arrow.share(arrow.chunks_of(uris), spark.sparkContext.defaultParallelism)
+    hands = chunks.share(chunks.chunks_of(uris), spark.sparkContext.defaultParallelism)
     bounds = {"model_version": [scorer.version] * 2, "order": [scorer.order] * 2}
-    return arrow.collect(arrow.frame(spark, hands, work, arrow.RECORD), arrow.identity_of(target, OUTSIDE), bounds)
+    written = arrow.collect(arrow.frame(spark, hands, work, arrow.RECORD), arrow.identity_of(target, OUTSIDE), bounds)
+    return written if written.outputs else arrow.empty(folder, stem, target, OUTSIDE, bounds)
+
+
+def frame(features: DataFrame, scorer: Scorer) -> DataFrame:
+    """The predictions of a frame of features of any origin, not written anywhere.
+
+    Raises:
+        DataError: as for `score`; of a row without a score when the frame is used.
+    """
+    found = pa.schema([(field.name, _arrow_type(field.dataType.simpleString())) for field in features.schema])
+    check_signature(found, scorer)
+    target = scorer.schema(found.field(scorer.entity))
+
+    def run(given: Batches) -> Batches:
+        yield from (batch.select(target.names) for batch in batches(given, scorer))
+
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    return features.select(scorer.reads).mapInArrow(run, from_arrow_schema(target))
+
+
+def _arrow_type(name: str) -> pa.DataType:
+    known = {"float": pa.float32(), "bigint": pa.int64(), "int": pa.int32(), "string": pa.string(), "double": pa.float64()}
+    return known.get(name, pa.null())
 
 
 def check_signature(found: pa.Schema, scorer: Scorer) -> None:
-    """The features have the model's columns, as float32. Raises: DataError."""
-    wanted = (scorer.entity, *scorer.features)
-    if missing := [name for name in wanted if name not in found.names]:
+    """The features have the model's columns, and those that are kept, as float32. Raises: DataError."""
+    if missing := [name for name in scorer.reads if name not in found.names]:
         raise DataError(
             f"The features lack {examples(missing)}, which version {scorer.version} was trained with "
             f"(they have: {examples(found.names, 20)}). Score with a version of this feature definition."
         )
-    if strange := [f"{name} ({found.field(name).type})" for name in scorer.features if found.field(name).type != pa.float32()]:
+    wanted = [name for name in scorer.reads if name != scorer.entity]
+    if strange := [f"{name} ({found.field(name).type})" for name in wanted if found.field(name).type != pa.float32()]:
         raise DataError(f"The features have {examples(strange)}, version {scorer.version} wants float32. Build them again.")
 
 
-def score_batch(batch: pa.RecordBatch, scorer: Scorer) -> pa.RecordBatch:
-    """The predictions of a batch of features.
+def batches(given: Iterable[pa.RecordBatch], scorer: Scorer) -> Iterator[pa.RecordBatch]:
+    """The predictions of batches of features, in a task.
 
     Raises:
+        DataError: a row got no score.
         IntegrityError: a file of the version was altered, and nothing of it was unpickled.
         Drifted: the version does not score here as it did where it was trained.
     """
-    from almanac.spark.models import opened_once
-    from almanac.spark.training import probability
+    engine = opened_once(scorer.bundle)
+    for batch in given:
+        if batch.num_rows:
+            yield _predictions(batch, _scores(batch, scorer, engine), scorer)
 
-    rows = batch.num_rows
-    scores = probability(opened_once(scorer.bundle), batch.select(list(scorer.features)).to_pandas())
-    return pa.RecordBatch.from_arrays(
-        [
-            batch.column(scorer.entity),
-            pa.array([scorer.as_of] * rows, pa.timestamp("us", tz="UTC")),
-            pa.array(scores, pa.float64()),
-            pa.array([scorer.version] * rows, pa.string()),
-            pa.array([scorer.order] * rows, pa.string()),
-        ],
-        schema=schema(batch.schema.field(scorer.entity)),
+
+def _scores(batch: pa.RecordBatch, scorer: Scorer, engine: Engine) -> Scores:
+    try:
+        scores = engine.scores(batch)
+    except AlmanacError:
+        raise
+    except Exception as error:  # what a pipeline's estimators raise about values is of any class
+        raise DataError(
+            f"Version {scorer.version} refuses rows of the features: {type(error).__name__}: {line(error)} "
+            f"{_nulls(batch, scorer)}Nothing was published. Correct the features, or train with such values."
+        ) from error
+    if not np.isfinite(scores).all():
+        bad = np.flatnonzero(~np.isfinite(scores.reshape(len(scores), -1)).all(axis=1))
+        entities = batch.column(scorer.entity).take(pa.array(bad[:6])).to_pylist()
+        raise DataError(
+            f"Version {scorer.version} gives no finite score for {len(bad)} of {batch.num_rows} rows, such as {scorer.entity} "
+            f"{examples(entities)}. {_nulls(batch, scorer)}Nothing was published. Correct the features, or train with such "
+            "values."
+        )
+    return scores
+
+
+def _nulls(batch: pa.RecordBatch, scorer: Scorer) -> str:
+    found = [name for name in scorer.features if np.isnan(batch.column(name).to_numpy(zero_copy_only=False)).any()]
+    return f"Nulls are in {examples(found)}. " if found else ""
+
+
+def _predictions(batch: pa.RecordBatch, scores: Scores, scorer: Scorer) -> pa.RecordBatch:
+    schema, rows = scorer.schema(batch.schema.field(scorer.entity)), batch.num_rows
+    as_of, version, order = (
+        column.slice(0, rows) for column in _constants(scorer.as_of, scorer.version, scorer.order, _room(rows))
     )
+    columns = [scores] if scores.ndim == 1 else list(scores.T)
+    kept = [batch.column(name) for name in scorer.keep]
+    return pa.RecordBatch.from_arrays(
+        [batch.column(scorer.entity), as_of, *(pa.array(column) for column in columns), *kept, version, order], schema=schema
+    )
+
+
+def _room(rows: int) -> int:
+    """A power of two that so many rows fit into: few sizes of constant columns are ever made."""
+    return 1 << max(rows - 1, 1).bit_length()
+
+
+@functools.lru_cache(maxsize=8)
+def _constants(as_of: datetime, version: str, order: str, rows: int) -> tuple[pa.Array, pa.Array, pa.Array]:
+    return pa.repeat(pa.scalar(as_of, AS_OF), rows), pa.repeat(pa.scalar(version), rows), pa.repeat(pa.scalar(order), rows)

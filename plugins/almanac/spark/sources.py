@@ -11,8 +11,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from almanac.core.sources import Cut, EventSource, Pin, Source
-from almanac.spark import arrow
-from almanac.spark.arrow import Batches, Chunk
+from almanac.spark import arrow, chunks
+from almanac.spark.chunks import Batches, Chunk
 
 UTC_TIME = pa.timestamp("us", tz="UTC")
 
@@ -28,14 +28,18 @@ def read(spark: SparkSession, source: Source, pin: Pin, cut: Cut) -> DataFrame:
     timezone = source.timezone if isinstance(source, EventSource) else None
 
     def work(hand: Sequence[Chunk]) -> Batches:
-        for batch in arrow.read_chunks(hand, columns):
+        for batch in chunks.read_chunks(hand, columns):
             kept = keep(in_utc(batch, schema, timezone), source, cut)
             if kept.num_rows:
                 yield kept
 
-    chunks = [Chunk(file.uri, group, rows, file.size) for file in files for group, rows in enumerate(file.groups)]
-    tasks = spark.sparkContext.defaultParallelism
-    return arrow.frame(spark, arrow.share(chunks, tasks) if chunks else [], work, from_arrow_schema(schema))
+    found = [
+        Chunk(file.uri, group, rows, file.size * rows // max(1, sum(file.groups)), file.size)
+        for file in files
+        for group, rows in enumerate(file.groups)
+    ]
+    hands = chunks.share(found, spark.sparkContext.defaultParallelism)
+    return arrow.frame(spark, hands, work, from_arrow_schema(schema))
 
 
 def read_all(
@@ -46,7 +50,7 @@ def read_all(
 
 def _schema(uri: str, columns: Sequence[str]) -> pa.Schema:
     """What Spark is to see of a file's columns: plain strings for dictionaries, timestamps in UTC."""
-    found = arrow.open_parquet(uri).schema_arrow
+    found = chunks.open_parquet(uri).schema_arrow
     return pa.schema([pa.field(name, _plain(found.field(name).type)) for name in columns])
 
 

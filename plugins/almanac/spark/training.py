@@ -11,19 +11,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, clone
-from sklearn.metrics import average_precision_score, brier_score_loss, confusion_matrix, log_loss, roc_auc_score
+from sklearn import metrics as measured
+from sklearn.base import BaseEstimator, clone, is_classifier
 from threadpoolctl import threadpool_limits
 
+from almanac.core.target import BINARY, MULTICLASS, REGRESSION, Target
+from almanac.core.window import Label
 from almanac.errors import DataError, DescriptionError, examples
 
 LABEL = "label"
 SNAPSHOT = "snapshot"
 THREADS = 1
 GOLDEN_ROWS = 64
-# Where "variance" and "bias" begin: a loss of ROC AUC from training to holdout, and a training ROC AUC.
-VARIANCE_GAP = 0.05
-BIAS_BELOW = 0.65
+TINY = np.finfo(np.float64).eps
+
+Scores = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,56 +35,89 @@ class Fitted:
     Args:
         name: under which the user's module gave it.
         model: fitted on the whole window.
-        choice: estimator to its ROC AUC on the snapshot that chose.
+        choice: estimator to its figure on the snapshot that chose, as `chosen_by` has it.
+        target: what it predicts.
     """
 
     name: str
     model: Any
     choice: Mapping[str, float]
+    target: Target = Target()
 
 
-def label_rows(entities: pd.DataFrame, labels: pd.DataFrame, entity: str, absent: int | None, function: str) -> pd.DataFrame:
-    """The label joined to a snapshot's entities: entities in equal entities out. Adds `label`, int8.
+def label_rows(entities: pd.DataFrame, labels: pd.DataFrame, entity: str, label: Label) -> pd.DataFrame:
+    """The label joined to a snapshot's entities: entities in equal entities out.
+
+    Adds `label`: int8 for a binary one, int64 or text for classes, float64 for a regression's.
 
     Raises:
-        DescriptionError: the function gave no `label`, or other values than 0 and 1.
-        DataError: an entity is labelled twice, or not at all where `absent` is None.
+        DescriptionError: the function gave no `label`, or other values than the kind allows.
+        DataError: an entity is labelled twice, or not at all where `label.absent` is None.
     """
+    function, target = label.name, label.target
     if missing := [column for column in (entity, LABEL) if column not in labels.columns]:
         raise DescriptionError(f"Function {function!r} gave no column {examples(missing)} (it gave: {examples(labels.columns)}).")
     doubled = labels.loc[labels[entity].duplicated(), entity].unique()
     if len(doubled):
         raise DataError(f"Function {function!r} labels {entity} {examples(doubled)} more than once. One row an entity is needed.")
-    if strange := sorted(set(labels[LABEL].unique()) - {0, 1}, key=str):
-        raise DescriptionError(f"Function {function!r} gave the label {examples(strange)}, allowed are 0 and 1.")
+    if strange := sorted((one for one in labels[LABEL].unique().tolist() if not target.holds(one)), key=str):
+        raise DescriptionError(f"Function {function!r} gave the label {examples(strange)}, allowed are {target.allowed}.")
     joined = entities.merge(labels[[entity, LABEL]], on=entity, how="left", validate="one_to_one")
-    if absent is None and joined[LABEL].isna().any():
-        without = joined.loc[joined[LABEL].isna(), entity]
+    unnamed = joined[LABEL].isna()
+    if label.absent is None and unnamed.any():
+        without = joined.loc[unnamed, entity]
         raise DataError(
             f"Function {function!r} gave no label for {len(without)} entities, such as {entity} {examples(without[:6])}. "
             "Label each, or say what the others are with Label(absent=...)."
         )
-    return joined.assign(**{LABEL: joined[LABEL].fillna(absent).astype("int8")})
+    whole = joined[LABEL].astype(object).where(~unnamed, label.absent)
+    return joined.assign(**{LABEL: whole.astype(label_type(target))})
 
 
-def probability(model: Any, features: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The probability of the positive class, float64."""
+def label_type(target: Target) -> np.dtype[Any]:
+    """The type of a label's column."""
+    if target.kind == MULTICLASS:
+        return np.dtype("int64" if isinstance(target.classes[0], int) else "object")
+    return np.dtype("int8" if target.kind == BINARY else "float64")
+
+
+def predict(model: Any, features: pd.DataFrame, target: Target) -> Scores:
+    """The scores of rows, float64: of shape (rows,) the probability of 1 or the predicted value, or of shape
+    (rows, classes) the probability of each class, in the order of `target.classes`. A class that the model never saw has 0.
+    """
     with threadpool_limits(THREADS):
-        return np.asarray(model.predict_proba(features)[:, 1], dtype=np.float64)
+        if target.kind == REGRESSION:
+            return np.asarray(model.predict(features), dtype=np.float64).reshape(len(features))
+        found = np.asarray(model.predict_proba(features), dtype=np.float64)
+    wanted = target.classes or (0, 1)
+    seen = list(getattr(model, "classes_", wanted))
+    scores = np.zeros((len(features), len(wanted)))
+    for place, one in enumerate(wanted):
+        if one in seen:
+            scores[:, place] = found[:, seen.index(one)]
+    return scores if target.kind == MULTICLASS else scores[:, 1]
 
 
-def fit(estimators: Mapping[str, BaseEstimator], rows: pd.DataFrame, features: Sequence[str]) -> Fitted:
-    """Fits all estimators on all but the newest snapshot, keeps the one with the best ROC AUC there, refits it on all.
+def score_columns(scores: Any, target: Target) -> dict[str, Scores]:
+    """Scores as the columns of a prediction, by name: `score`, or `score_low`, `score_middle`, `score_high`."""
+    return dict(zip(target.columns, np.asarray(scores).reshape(len(scores), len(target.columns)).T, strict=True))
 
-    With a single snapshot the last quarter of its rows chooses.
+
+def scores_of(rows: pd.DataFrame, target: Target) -> Scores:
+    """The scores that rows hold in a prediction's columns, in the shape that `predict` gives."""
+    found = rows[list(target.columns)].to_numpy(dtype=np.float64)
+    return np.asarray(found if target.kind == MULTICLASS else found[:, 0])
+
+
+def fit(estimators: Mapping[str, BaseEstimator], rows: pd.DataFrame, features: Sequence[str], target: Target) -> Fitted:
+    """Fits all estimators on all but the newest snapshot, keeps the one that is best there, refits it on all.
+
+    With a single snapshot the last quarter of its rows chooses. What is best says `chosen_by`.
 
     Raises:
-        DescriptionError: there is no estimator, or one has no predict_proba.
+        DescriptionError: there is no estimator, or one that cannot give the target's scores.
     """
-    if not estimators:
-        raise DescriptionError("estimators() gave none. Give at least one scikit-learn classifier under a name.")
-    if blind := [name for name, model in estimators.items() if not hasattr(model, "predict_proba")]:
-        raise DescriptionError(f"estimators(): {examples(blind)} has no predict_proba; give classifiers that have.")
+    _check_estimators(estimators, target)
     newest = rows[SNAPSHOT] == rows[SNAPSHOT].max()
     if newest.all():
         newest = pd.Series(np.arange(len(rows)) >= len(rows) * 3 // 4, index=rows.index)
@@ -91,64 +126,77 @@ def fit(estimators: Mapping[str, BaseEstimator], rows: pd.DataFrame, features: S
     with threadpool_limits(THREADS):
         for name, model in estimators.items():
             trial = clone(model).fit(older[list(features)], older[LABEL])
-            choice[name] = _roc_auc(chooser[LABEL], probability(trial, chooser[list(features)]))
+            choice[name] = chosen_by(chooser[LABEL], predict(trial, chooser[list(features)], target), target)
         best = max(choice, key=lambda name: choice[name])
         model = clone(estimators[best]).fit(rows[list(features)], rows[LABEL])
-    return Fitted(name=best, model=model, choice=choice)
+    return Fitted(name=best, model=model, choice=choice, target=target)
 
 
-def _roc_auc(label: Any, score: Any) -> float:
-    return float(roc_auc_score(label, score)) if len(np.unique(label)) > 1 else 0.5
+def _check_estimators(estimators: Mapping[str, BaseEstimator], target: Target) -> None:
+    if not estimators:
+        noun = "regressor" if target.kind == REGRESSION else "classifier"
+        raise DescriptionError(f"estimators() gave none. Give at least one scikit-learn {noun} under a name.")
+    if target.kind == REGRESSION:
+        if blind := [name for name, model in estimators.items() if not hasattr(model, "predict") or is_classifier(model)]:
+            raise DescriptionError(
+                f"estimators(): {examples(blind)} gives no number; give regressors, or make the label binary or multiclass."
+            )
+    elif blind := [name for name, model in estimators.items() if not hasattr(model, "predict_proba")]:
+        raise DescriptionError(f"estimators(): {examples(blind)} has no predict_proba; give classifiers that have.")
 
 
-def metrics(label: Any, score: Any) -> dict[str, float]:
-    """ROC AUC, average precision, log loss (nats) and Brier score."""
+def chosen_by(label: Any, scores: Scores, target: Target) -> float:
+    """The figure that chooses an estimator, the more the better: ROC AUC of a binary label, the negative log loss of a
+    multiclass one, R2 of a regression's. 0.5 or 0 where the rows have one label alone and so choose nothing.
+    """
+    if target.kind == MULTICLASS:
+        return -float(log_losses(codes(label, target), scores).mean())
+    told = len(np.unique(label)) > 1
+    if target.kind == BINARY:
+        return float(measured.roc_auc_score(label, scores)) if told else 0.5
+    return float(measured.r2_score(label, scores)) if told else 0.0
+
+
+def codes(label: Any, target: Target) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Labels as the places of their classes: scikit-learn takes columns of scores in sorted order, not in the target's."""
+    return np.asarray(pd.Categorical(np.asarray(label), categories=list(target.classes)).codes, dtype=np.int64)
+
+
+def metrics(label: Any, scores: Any, target: Target = Target()) -> dict[str, float]:
+    """What the target is measured by, each as scikit-learn has it.
+
+    ROC AUC, average precision, log loss (nats), Brier score; of classes log loss, accuracy, F1 and one-vs-rest ROC AUC as
+    means over classes (NaN where a class has no row); of a regression's values RMSE, MAE and R2.
+    """
+    if target.kind == REGRESSION:
+        return {
+            "rmse": float(measured.root_mean_squared_error(label, scores)),
+            "mae": float(measured.mean_absolute_error(label, scores)),
+            "r2": float(measured.r2_score(label, scores)),
+        }
+    if target.kind == MULTICLASS:
+        truth, found = codes(label, target), np.asarray(scores)
+        return {
+            "log_loss": float(log_losses(truth, found).mean()),
+            "accuracy": float(measured.accuracy_score(truth, found.argmax(axis=1))),
+            "f1_macro": float(measured.f1_score(truth, found.argmax(axis=1), average="macro")),
+            "roc_auc_ovr": _roc_auc_ovr(truth, found),
+        }
     return {
-        "roc_auc": float(roc_auc_score(label, score)),
-        "average_precision": float(average_precision_score(label, score)),
-        "log_loss": float(log_loss(label, score, labels=[0, 1])),
-        "brier_score": float(brier_score_loss(label, score)),
+        "roc_auc": float(measured.roc_auc_score(label, scores)),
+        "average_precision": float(measured.average_precision_score(label, scores)),
+        "log_loss": float(measured.log_loss(label, scores, labels=[0, 1])),
+        "brier_score": float(measured.brier_score_loss(label, scores)),
     }
 
 
-def report(fitted: Fitted, training: pd.DataFrame, holdout: pd.DataFrame, features: Sequence[str]) -> dict[str, Any]:
-    """What is known of a candidate: metrics on training and holdout, confusion matrix, calibration, verdict."""
-    seen, unseen = (probability(fitted.model, rows[list(features)]) for rows in (training, holdout))
-    on_training, on_holdout = metrics(training[LABEL], seen), metrics(holdout[LABEL], unseen)
-    matrix = confusion_matrix(holdout[LABEL], unseen >= 0.5, labels=[0, 1])
-    return {
-        "estimator": fitted.name,
-        "choice": dict(fitted.choice),
-        "training": {"rows": len(training), "positive": float(training[LABEL].mean()), "metrics": on_training},
-        "holdout": {"rows": len(holdout), "positive": float(holdout[LABEL].mean()), "metrics": on_holdout},
-        "confusion_matrix": {
-            "threshold": 0.5,
-            "true_negative": int(matrix[0, 0]),
-            "false_positive": int(matrix[0, 1]),
-            "false_negative": int(matrix[1, 0]),
-            "true_positive": int(matrix[1, 1]),
-        },
-        "calibration": calibration(holdout[LABEL].to_numpy(), unseen),
-        "verdict": verdict(on_training["roc_auc"], on_holdout["roc_auc"]),
-    }
+def log_losses(truth: Any, scores: Scores) -> Scores:
+    """Each row's log loss (nats), of the places of its class; scikit-learn's, but scores need not sum to one to its digit."""
+    return np.asarray(-np.log(np.clip(scores[np.arange(len(truth)), truth], TINY, 1 - TINY)))
 
 
-def calibration(label: Any, score: Any) -> list[dict[str, float]]:
-    """By decile of the score, lowest first: rows, mean predicted probability, share that was positive."""
-    order = np.argsort(score, kind="stable")
-    return [
-        {"decile": number, "rows": len(part), "predicted": float(score[part].mean()), "observed": float(label[part].mean())}
-        for number, part in enumerate(np.array_split(order, 10), start=1)
-        if len(part)
-    ]
-
-
-def verdict(training: float, holdout: float) -> str:
-    """Training against holdout ROC AUC, in plain words: variance, bias or fine."""
-    gap = training - holdout
-    scores = f"ROC AUC {training:.3f} in training, {holdout:.3f} on the holdout"
-    if gap > VARIANCE_GAP:
-        return f"variance: {scores}; the model remembers rows that it has seen. Simplify it or give it more periods."
-    if training < BIAS_BELOW:
-        return f"bias: {scores}; the model does not even fit its training rows. Give it better features."
-    return f"fine: {scores}."
+def _roc_auc_ovr(truth: Any, scores: Scores) -> float:
+    """scikit-learn's, as freely; NaN where a class has no row."""
+    if len(np.unique(truth)) < scores.shape[1]:
+        return float("nan")
+    return float(np.mean([measured.roc_auc_score(truth == place, column) for place, column in enumerate(scores.T)]))

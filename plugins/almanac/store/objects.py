@@ -58,6 +58,19 @@ class Objects:
         body: bytes = self._ask(uri, lambda: self._client.get_object(Bucket=bucket, Key=key)["Body"].read())
         return body
 
+    def tagged(self, uri: str) -> tuple[bytes, str] | None:
+        """The bytes and their etag, for `put_if_match`; None when nothing is kept there."""
+        bucket, key = split(uri)
+
+        def read() -> tuple[bytes, str]:
+            answer = self._client.get_object(Bucket=bucket, Key=key)
+            return answer["Body"].read(), str(answer["ETag"])
+
+        try:
+            return self._ask(uri, read)
+        except NotFound:
+            return None
+
     def find(self, uri: str) -> bytes | None:
         """The bytes, or None when nothing is kept there."""
         try:
@@ -99,10 +112,20 @@ class Objects:
         A lost answer to a successful put looks like a refusal, so a refusal is looked into: equal bytes are our own.
         409 (AWS, two writers at one moment) means try again.
         """
+        return self._put_if(uri, body, IfNoneMatch="*")
+
+    def put_if_match(self, uri: str, body: bytes, etag: str) -> bool:
+        """Writes bytes over those with this etag. True when ours are kept; False when somebody else's are, or none."""
+        try:
+            return self._put_if(uri, body, IfMatch=etag)
+        except NotFound:
+            return False
+
+    def _put_if(self, uri: str, body: bytes, **condition: str) -> bool:
         bucket, key = split(uri)
         for attempt in range(ATTEMPTS_AFTER_CONFLICT):
             try:
-                self._ask(uri, lambda: self._client.put_object(Bucket=bucket, Key=key, Body=body, IfNoneMatch="*"))
+                self._ask(uri, lambda: self._client.put_object(Bucket=bucket, Key=key, Body=body, **condition))
                 return True
             except _Refused as refused:
                 if refused.status == 409:

@@ -13,6 +13,7 @@ from almanac.core.notes import Note
 from almanac.core.pipeline import Pipeline
 from almanac.core.promotions import Log
 from almanac.core.receipts import Door, Receipt, Thing
+from almanac.errors import PromotionError
 from almanac.store.home import Home
 from almanac.store.notes import READERS, notes
 
@@ -129,3 +130,11 @@ def spans(log: Log, version: str, pipeline: Pipeline) -> list[str]:
 def last_gate(home: Home, version: str) -> Receipt | None:
     """The receipt of a version's last gate, if it met one."""
     return decisions(home).get(version)
+
+
+def newest_description(home: Home) -> Pipeline:
+    """The description that the newest version was trained by. Raises: PromotionError, if there is no version."""
+    newest = max(home.versions.names(), default=None)
+    if newest is None:
+        raise PromotionError(f"Pipeline {home.name} has no version, so there is nothing to do. Run its retrain DAG first.")
+    return home.receipts.description(home.versions.read(newest).description)

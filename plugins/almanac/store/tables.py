@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -84,13 +84,15 @@ class Table:
     def visible(self) -> dict[str, Visible]:
         """What readers see: period to files, in the order of periods."""
         table = self._open()
+        return {} if table is None else _seen(table)
+
+    def standing(self, periods: Iterable[str] = ()) -> tuple[dict[str, Visible], dict[str, int]]:
+        """What readers see, and the fences of these periods and of those that are asked for: of one moment."""
+        table = self._open()
         if table is None:
-            return {}
-        rows = pa.table(table.get_add_actions(flatten=True)).to_pylist()
-        found: dict[str, list[dict[str, Any]]] = {}
-        for row in rows:
-            found.setdefault(str(row[f"partition.{PARTITION}"]), []).append(row)
-        return {period: _visible(period, found[period]) for period in sorted(found)}
+            return {}, dict.fromkeys(periods, 0)
+        seen = _seen(table)
+        return seen, {period: _fence(table, period) for period in sorted({*seen, *periods})}
 
     def publish(self, period: str, files: Sequence[Output], *, fence: int, metadata: Mapping[str, str]) -> None:
         """Replaces a period with staged files, in one commit. `metadata` holds the `order` of the publish.
@@ -174,6 +176,14 @@ def _action(period: str, output: Output) -> AddAction:
         "maxValues": {name: bounds[1] for name, bounds in output.stats.items()},
     }
     return AddAction(output.name, output.bytes, {PARTITION: period}, int(time.time() * 1000), True, json.dumps(stats))
+
+
+def _seen(table: DeltaTable) -> dict[str, Visible]:
+    rows = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(str(row[f"partition.{PARTITION}"]), []).append(row)
+    return {period: _visible(period, found[period]) for period in sorted(found)}
 
 
 def _visible(period: str, rows: Sequence[Mapping[str, Any]]) -> Visible:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from almanac.core.bundle import Bundle
-from almanac.core.canonical import digest, sealed, sha256
+from almanac.core.bundle import GOLDEN, MODEL, ONNX, ONNXRUNTIME, Bundle, Engine
+from almanac.core.canonical import digest, later, sealed, sha256
 from almanac.core.layout import Layout
 from almanac.core.receipts import Output
+from almanac.core.target import Target
 from almanac.errors import IntegrityError, NotFound, PromotionError, examples
 from almanac.settings import signing_key, verifying_key
 from almanac.store import signatures
@@ -35,6 +36,8 @@ class Manifest:
         content: digest of the training rows.
         environment: distribution to version, where it was trained.
         classes: of the fitted pipeline and of what is within it.
+        target: what it predicts.
+        engine: what scores with it.
     """
 
     pipeline: str
@@ -56,6 +59,8 @@ class Manifest:
     content: str
     environment: Mapping[str, str] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    target: Target = later(Target())
+    engine: Engine = later(Engine())
 
     @property
     def digest(self) -> str:
@@ -64,7 +69,16 @@ class Manifest:
     @property
     def bundle(self) -> Bundle:
         """What a load needs of it."""
-        return Bundle.of(self.version, self.files, self.features, self.environment)
+        return Bundle(
+            version=self.version,
+            model=self.files[MODEL],
+            golden=self.files[GOLDEN],
+            features=self.features,
+            environment=self.environment,
+            target=self.target,
+            engine=self.engine,
+            onnx=self.files[ONNX] if self.engine.name == ONNXRUNTIME else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,131 @@
+"""What the delivering tasks do. The address of a database comes from Airflow's connection, and stays in this process.
+
+Imported by a running task only, never when DAGs are parsed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException
+
+from almanac.airflow.desk import Desk
+from almanac.core.deliveries import Delivery, PostgresDelivery
+from almanac.doors import deliver as doors
+from almanac.errors import AlmanacError, DeliveryError, DescriptionError, StoreError
+from almanac.store.deliveries import keep_described
+
+log = logging.getLogger(__name__)
+Given = Mapping[str, Any]
+TYPES = ("postgres", "postgresql")
+# What of a connection's extra is the database's own; the rest is for Airflow's hooks.
+LIBPQ = (
+    "application_name",
+    "channel_binding",
+    "gssencmode",
+    "keepalives_idle",
+    "options",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "target_session_attrs",
+)
+
+
+def deliver(desk: Desk, given: Given) -> dict[str, list[str]]:  # noqa: ARG001
+    """Brings all of the pipeline's deliveries up to date; gives delivery to the periods that were brought. One that fails
+    keeps no other back.
+
+    Raises:
+        StoreError: some failed, and one of them because its place does not answer: that is worth another try.
+        DeliveryError: some failed.
+    """
+    keep_described(desk.home, desk.pipeline)
+    done, failed = {}, []
+    for one in desk.pipeline.deliveries:
+        try:
+            found = doors.deliver(desk.home, desk.pipeline, one, address(one), desk.witness)
+        except AlmanacError as error:
+            log.error("%s", error)
+            failed.append(error)
+            continue
+        log.info(found.in_words)
+        done[one.name] = [applied.period for applied in found.applied]
+    if failed:
+        text = (
+            "\n".join(map(str, failed)) + "\nWhat is published stays published; the next run of the score DAG delivers what is "
+        )
+        raise (StoreError if any(isinstance(error, StoreError) for error in failed) else DeliveryError)(f"{text}missing.")
+    return done
+
+
+def deliver_in_rollback(desk: Desk, given: Given) -> dict[str, list[str]]:
+    """As `deliver`, in a rollback: the task that verifies comes next and delivers again, so a failure must not keep it back."""
+    if desk.params.get("dry_run"):
+        raise AirflowSkipException("Dry run. Nothing was delivered.")
+    try:
+        return deliver(desk, given)
+    except AlmanacError as error:
+        raise AirflowSkipException(f"{error} The task verify tries it again.") from None
+
+
+def verify(desk: Desk, withdrawn: str) -> None:
+    """Delivers what is left after a rollback; no delivery shows the withdrawn version any more.
+
+    Raises:
+        StoreError, DeliveryError: one may still show it.
+    """
+    if not desk.pipeline.deliveries:
+        return
+    deliver(desk, {})
+    for one in desk.pipeline.deliveries:
+        if shown := doors.showing(desk.home, one, address(one), withdrawn):
+            raise DeliveryError(
+                f"Delivery {one.name!r} still shows {', '.join(shown)} as {withdrawn} wrote it, which is withdrawn: the "
+                "predictions moved while it was delivered. Clear the task verify: it delivers again."
+            )
+
+
+def address(delivery: Delivery) -> str:
+    """The URI of a delivery's database, from Airflow's connection; empty for one that has none.
+
+    Raises:
+        DescriptionError: Airflow does not know the connection, or it is not one of PostgreSQL.
+    """
+    if not isinstance(delivery, PostgresDelivery):
+        return ""
+    name = delivery.connection
+    try:
+        found = BaseHook.get_connection(name)
+    except AirflowNotFoundException:
+        raise DescriptionError(
+            f"Airflow has no connection {name!r}, which delivery {delivery.name!r} needs. Add it, for example with "
+            f"AIRFLOW_CONN_{name.upper()}='postgresql://user:password@host:5432/database', or name another one in "
+            "PostgresDelivery(connection=...)."
+        ) from None
+    if found.conn_type not in TYPES:
+        raise DescriptionError(
+            f"Airflow's connection {name!r} is of type {found.conn_type!r}, allowed for delivery {delivery.name!r} is "
+            "'postgres'. Change its type, or name another one in PostgresDelivery(connection=...)."
+        )
+    return uri_of(found)
+
+
+def uri_of(connection: Any) -> str:
+    """A connection of Airflow as the database's own URI, its parts percent-encoded."""
+    login = quote(connection.login or "", safe="")
+    password = f":{quote(connection.password, safe='')}" if connection.password else ""
+    host = connection.host or ""
+    host = f"[{host}]" if ":" in host and not host.startswith("[") else quote(host, safe="[]:")
+    port = f":{connection.port}" if connection.port else ""
+    extra = json.loads(connection.extra) if connection.extra else {}
+    more = {key: str(extra[key]) for key in LIBPQ if extra.get(key) not in (None, "")}
+    query = f"?{urlencode(more, quote_via=quote)}" if more else ""
+    user = f"{login}{password}@" if login or password else ""
+    return f"postgresql://{user}{host}{port}/{quote(connection.schema or '', safe='')}{query}"

@@ -1,0 +1,73 @@
+"""The command that brings predictions to where others read them, without Airflow."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from almanac.cli.console import AsJson, Name, app, by_hand, home_of, show_rows
+from almanac.cli.gc import progress
+from almanac.core.deliveries import Applied, Delivered, Delivery, PostgresDelivery, named
+from almanac.core.pipeline import Pipeline
+from almanac.doors import deliver as doors
+from almanac.errors import DescriptionError
+from almanac.settings import delivery_address
+from almanac.store import deliveries
+from almanac.store.home import Home
+
+Which = Annotated[str | None, typer.Option("--delivery", help="Only this delivery; all by default.")]
+
+
+@app.command(
+    epilog="Examples: almanac deliver purchase_propensity --dry-run; almanac deliver purchase_propensity --delivery warehouse"
+)
+def deliver(
+    name: Name,
+    delivery: Which = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the periods that are not up to date; write nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Brings a pipeline's deliveries up to date: what was published since, what failed before, what is visible no more.
+
+    The DAGs do this by themselves. The address of a delivery's database comes from ALMANAC_DELIVERY_NAME in the environment, NAME
+    the delivery's in capitals: postgresql://user:password@host:5432/database.
+    """
+    home = home_of(name)
+    pipeline = _described(home)
+    asked = [(one, _address(one)) for one in named(pipeline.deliveries, delivery)]
+    if dry_run:
+        left = {one.name: doors.outstanding(home, one, address) for one, address in asked}
+        rows = [[key, str(len(periods)), ", ".join(periods) or "up to date"] for key, periods in left.items()]
+        show_rows(left, as_json, ["delivery", "outstanding", "periods"], rows)
+        return
+    done = [_delivered(home, pipeline, one, address) for one, address in asked]
+    columns = ["delivery", "period", "rows", "order", "replaced"]
+    show_rows(done, as_json, columns, [_row(found.delivery, one) for found in done for one in found.applied])
+    if not as_json:
+        for found in done:
+            typer.echo(found.in_words)
+
+
+def _described(home: Home) -> Pipeline:
+    found = deliveries.described(home)
+    if found is None or not found.deliveries:
+        raise DescriptionError(
+            f"Pipeline {home.name!r} has no deliveries that anything kept knows of. Describe them in its DAG file, Pipeline("
+            "deliveries=(...)), and let its score DAG run once: from then on this command knows them."
+        )
+    return found
+
+
+def _address(delivery: Delivery) -> str:
+    return delivery_address(delivery.name) if isinstance(delivery, PostgresDelivery) else ""
+
+
+def _delivered(home: Home, pipeline: Pipeline, delivery: Delivery, address: str) -> Delivered:
+    left = doors.outstanding(home, delivery, address)
+    with progress(f"delivering to {delivery.name}", len(left)) as told:
+        return doors.deliver(home, pipeline, delivery, address, by_hand(), lambda _: told(1))
+
+
+def _row(delivery: str, one: Applied) -> list[str]:
+    return [delivery, one.period, str(one.rows) if one.order else "removed", one.order[:12], one.replaced[:12]]

@@ -1,0 +1,66 @@
+"""How a pipeline's versions score: with which engine, and what is written beside the score."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from almanac.core.bundle import ONNXRUNTIME, SCIKIT_LEARN, Engine
+from almanac.errors import DescriptionError
+
+AUTO = "auto"
+CHOICES = (AUTO, SCIKIT_LEARN)
+# Rows of the holdout that two engines are compared on, at most.
+COMPARED_ROWS = 100_000
+TAIL = 0.9999
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """How versions score. A version keeps what its pipeline said when it was audited.
+
+    Args:
+        engine: `auto`, onnxruntime for a version whose scores it gives within the tolerances, else scikit-learn; or
+            `scikit-learn` always.
+        tail: by how much the 99.99th percentile of the scores' differences may differ from zero, on real rows.
+        worst: by how much any score may differ there.
+        keep: features that are written beside the score.
+    """
+
+    engine: str = AUTO
+    tail: float = 1e-5
+    worst: float = 1e-3
+    keep: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.engine not in CHOICES:
+            raise DescriptionError(f"Scoring.engine: found {self.engine!r}, allowed are {', '.join(CHOICES)}.")
+        for name, value in (("tail", self.tail), ("worst", self.worst)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+                raise DescriptionError(f"Scoring.{name}: found {value!r}, allowed is a number of 0 or more, such as 1e-5.")
+        if not isinstance(self.keep, tuple) or not all(isinstance(name, str) and name for name in self.keep):
+            raise DescriptionError(f"Scoring.keep: found {self.keep!r}, allowed is a tuple of features' names.")
+        if len(set(self.keep)) < len(self.keep):
+            raise DescriptionError(f"Scoring.keep: found {self.keep!r}, allowed is each feature once.")
+
+    def choose(self, parity: Parity, columns: tuple[int, ...]) -> Engine:
+        """The engine of a version whose two engines gave these differences."""
+        measured = Engine(rows=parity.rows, worst=parity.worst, tail=parity.tail)
+        found = (
+            f"on {parity.rows} rows the engines' scores differ by {parity.worst:.2g} at most and by {parity.tail:.2g} at the "
+            f"99.99th percentile, on golden rows by {parity.golden:.2g}; allowed are {self.worst:.2g}, {self.tail:.2g} and "
+            f"{self.tail:.2g}"
+        )
+        if parity.worst <= self.worst and parity.tail <= self.tail and parity.golden <= self.tail:
+            return replace(measured, name=ONNXRUNTIME, reason=found, golden=self.tail, columns=columns)
+        return replace(measured, reason=f"{found}, so the slower one is used")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parity:
+    """By how much two engines' scores differ: at most, at the 99.99th percentile, and at most on the golden rows."""
+
+    rows: int
+    worst: float
+    tail: float
+    golden: float

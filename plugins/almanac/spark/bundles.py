@@ -1,0 +1,97 @@
+"""A version's files as a load reads them, and what is said when a version does not score here as it did where it was trained.
+
+Imported by every task that scores: no scikit-learn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import platform
+from collections.abc import Iterable, Iterator
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from almanac.core.bundle import Bundle, drift
+from almanac.core.canonical import sha256
+from almanac.core.receipts import Output
+from almanac.errors import Drifted, IntegrityError, NotFound, Unreachable
+from almanac.spark import chunks
+
+Scores = npt.NDArray[np.float64]
+# What unpickling raises where a library or the user's module is another one.
+UNLOADABLE = (ImportError, AttributeError, TypeError, ValueError, KeyError, IndexError, EOFError, pickle.UnpicklingError)
+
+
+def verified(output: Output) -> bytes:
+    """The bytes of a version's file. Raises: NotFound, Unreachable, IntegrityError."""
+    body = read_file(output.uri)
+    found = sha256(body)
+    if found != output.sha256:
+        raise IntegrityError(
+            f"{output.uri}: found bytes with SHA-256 {found[:16]}..., {output.sha256[:16]}... was written. The file was altered; "
+            "it is not used and nothing was unpickled. Restore it from the bucket's versions, or make it again."
+        )
+    return body
+
+
+def read_file(uri: str) -> bytes:
+    """The bytes of a file; a task has no other way to the store. Raises: NotFound, Unreachable."""
+    system, path = chunks.locate(uri)
+    try:
+        with system.open_input_stream(path) as stream:
+            return bytes(stream.read())
+    except FileNotFoundError:
+        raise NotFound(f"{uri}: nothing is kept there. Restore it from the bucket's versions, or make it again.") from None
+    except OSError as error:
+        raise Unreachable(f"{uri}: the file cannot be read ({error}). Check the store and its credentials.") from error
+
+
+def check_golden(bundle: Bundle, again: Scores, stored: Scores, allowed: float) -> float:
+    """By how much golden scores differ from those that are stored with them, at most. Raises: Drifted."""
+    worst = float(np.abs(again - stored).max())
+    if not worst <= allowed:
+        raise Drifted(
+            f"Version {bundle.version} does not score here as it did where it was trained: a golden row's score differs by "
+            f"{worst:.3g}, {allowed:.0e} is allowed, so nothing is scored with it. {_differing(bundle)}"
+        )
+    return worst
+
+
+@contextlib.contextmanager
+def loadable(bundle: Bundle, errors: tuple[type[Exception], ...] = UNLOADABLE) -> Iterator[None]:
+    """A pickle of another library fails when it is loaded, or only when it is asked for a score. Raises: Drifted."""
+    try:
+        yield
+    except errors as error:
+        raise Drifted(
+            f"Version {bundle.version} cannot be loaded here ({type(error).__name__}: {line(error)}), so nothing is scored with "
+            f"it. {_differing(bundle)}"
+        ) from error
+
+
+def line(error: Exception) -> str:
+    """An error's text in one line: of a task's error only one line is told."""
+    return " ".join(str(error).split())[:300]
+
+
+def _differing(bundle: Bundle) -> str:
+    return drift(bundle.environment, installed(bundle.environment))
+
+
+def installed(names: Iterable[str]) -> dict[str, str]:
+    """The versions of those of the distributions that are installed here; `python` is the interpreter's."""
+    found = {}
+    for name in names:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = platform.python_version() if name == "python" else metadata.version(name)
+    return found
+
+
+def stacked(columns: Iterable[Any]) -> Scores:
+    """Columns of scores in the shape that an engine gives: `(rows,)` for one, `(rows, classes)` for several."""
+    found = [np.asarray(column, dtype=np.float64) for column in columns]
+    return found[0] if len(found) == 1 else np.column_stack(found)

@@ -1,0 +1,147 @@
+"""Chunks: rows of Parquet files as they are read inside the tasks, and how they are dealt out to tasks."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+from almanac.errors import IntegrityError, SourceError, Unreachable
+
+BATCH_ROWS = 65_536
+SMALL_FILE = 4 * 2**20  # bytes; such a file is read in one request
+LARGE_GROUP = 64 * 2**20  # bytes; a row group of more is read through buffers of a bounded size
+BUFFER = 2**20  # bytes
+# A task has at most so many rows and bytes, and at least so many rows where there are that many.
+HAND_ROWS, HAND_BYTES, LEAST_ROWS = 500_000, 128 * 2**20, 20_000
+
+Batches = Iterator[pa.RecordBatch]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The unit of reading: a row group of a file, or the rows of it from `start` on.
+
+    Args:
+        bytes: of these rows.
+        file_bytes: of the whole file. Both are those of the decoded columns, as the file's footer tells them.
+    """
+
+    uri: str
+    group: int
+    rows: int
+    bytes: int
+    file_bytes: int
+    start: int = 0
+
+    def split(self, rows: int) -> tuple[Chunk, Chunk]:
+        """The first so many rows, and the others."""
+        first = self.bytes * rows // self.rows
+        others = replace(self, rows=self.rows - rows, bytes=self.bytes - first, start=self.start + rows)
+        return replace(self, rows=rows, bytes=first), others
+
+
+@functools.cache
+def filesystem(bucket: str) -> pyarrow.fs.FileSystem:
+    """The file system of a bucket; credentials and endpoint come from the environment. One a process."""
+    found, _ = pyarrow.fs.FileSystem.from_uri(f"s3://{bucket}/")
+    return found
+
+
+def locate(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    """A URI's file system and path. A path without a scheme is a local file."""
+    if not uri.startswith("s3://"):
+        return pyarrow.fs.LocalFileSystem(), uri
+    path = uri.removeprefix("s3://")
+    return filesystem(path.split("/", 1)[0]), path
+
+
+def open_parquet(uri: str, *, whole: bool = False) -> pq.ParquetFile:
+    """A Parquet file, its footer read; with `whole` all of it, in one request, which is quicker for a small file.
+
+    Raises:
+        Unreachable: it cannot be read.
+        IntegrityError: it is no whole Parquet file.
+    """
+    system, path = locate(uri)
+    try:
+        if whole:
+            with system.open_input_stream(path) as stream:
+                return pq.ParquetFile(pa.BufferReader(stream.read()))
+        file = pq.ParquetFile(system.open_input_file(path), pre_buffer=not isinstance(system, pyarrow.fs.LocalFileSystem))
+        footer = file.metadata
+        if max((footer.row_group(group).total_byte_size for group in range(footer.num_row_groups)), default=0) > LARGE_GROUP:
+            return pq.ParquetFile(system.open_input_file(path), metadata=footer, buffer_size=BUFFER)
+        return file
+    except pa.ArrowInvalid as error:
+        raise IntegrityError(f"{uri}: this is no whole Parquet file ({error}). Deliver or make it again.") from error
+    except FileNotFoundError as error:
+        raise SourceError(f"{uri}: the file is gone since it was pinned. Start the run again, it pins anew.") from error
+    except OSError as error:
+        raise Unreachable(f"{uri}: the file cannot be read ({error}). Check the store and its credentials.") from error
+
+
+def chunks_of(uris: Iterable[str]) -> list[Chunk]:
+    """The chunks of some files, from their footers."""
+    found = []
+    for uri in uris:
+        footer = open_parquet(uri).metadata
+        groups = [footer.row_group(group) for group in range(footer.num_row_groups)]
+        size = sum(group.total_byte_size for group in groups)
+        found += [Chunk(uri, number, group.num_rows, group.total_byte_size, size) for number, group in enumerate(groups)]
+    return found
+
+
+def share(chunks: Sequence[Chunk], cores: int) -> list[list[Chunk]]:
+    """Deals chunks out to tasks, in their order, each task about as many rows.
+
+    There are tasks enough that none is too large, and for every core one where there are rows enough; no more than that,
+    so that many small files do not cost a task each. A row group that lies across two tasks is split.
+    """
+    rows, size = sum(chunk.rows for chunk in chunks), sum(chunk.bytes for chunk in chunks)
+    tasks = max(1, min(cores, rows // LEAST_ROWS), -(-rows // HAND_ROWS), -(-size // HAND_BYTES))
+    if tasks > cores:
+        tasks = -(-tasks // cores) * cores
+    hands: list[list[Chunk]] = [[] for _ in range(tasks)]
+    left, number, dealt = sorted(chunks, key=lambda chunk: (chunk.uri, chunk.group), reverse=True), 0, 0
+    while left:
+        chunk, room = left.pop(), rows * (number + 1) // tasks - dealt
+        if room > 0 and chunk.rows - room >= LEAST_ROWS // 2:
+            chunk, others = chunk.split(room)
+            left.append(others)
+        hands[number].append(chunk)
+        dealt += chunk.rows
+        while number < tasks - 1 and dealt >= rows * (number + 1) // tasks:
+            number += 1
+    return [hand for hand in hands if hand]
+
+
+def read_chunks(chunks: Iterable[Chunk], columns: Sequence[str], rows: int = BATCH_ROWS) -> Batches:
+    """The batches of some chunks, in a task. A task holds one batch at a time."""
+    opened: tuple[str, pq.ParquetFile] | None = None
+    for chunk in sorted(chunks, key=lambda chunk: (chunk.uri, chunk.group)):
+        if opened is None or opened[0] != chunk.uri:
+            opened = (chunk.uri, open_parquet(chunk.uri, whole=chunk.file_bytes <= SMALL_FILE))
+        try:
+            read = opened[1].iter_batches(rows, row_groups=[chunk.group], columns=list(columns), use_threads=False)
+            yield from _within(read, chunk)
+        except (OSError, pa.ArrowInvalid) as error:
+            said = " ".join(str(error).split())
+            raise IntegrityError(f"{chunk.uri}: row group {chunk.group} cannot be read ({said}). Deliver it again.") from error
+
+
+def _within(batches: Iterable[pa.RecordBatch], chunk: Chunk) -> Batches:
+    """The rows of a row group's batches that the chunk asks for."""
+    skip, left = chunk.start, chunk.rows
+    for batch in batches:
+        part = batch.slice(min(skip, batch.num_rows), left)
+        skip -= min(skip, batch.num_rows)
+        left -= part.num_rows
+        if part.num_rows:
+            yield part
+        if not left:
+            return

@@ -1,0 +1,157 @@
+"""Inference engines behind one interface: scikit-learn from model.joblib, onnxruntime from model.onnx, one thread a task.
+
+A version's engine is decided when it is audited (`spark.parity`) and pinned in its manifest. A task opens it once: with
+onnxruntime it imports no scikit-learn.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from almanac.core.bundle import ONNXRUNTIME, Bundle, Guard
+from almanac.core.canonical import decode, dumps
+from almanac.core.target import BINARY, REGRESSION, Target
+from almanac.spark import bundles
+from almanac.spark.bundles import Scores
+
+# A part of a batch that stays in a core's cache while a model's operators pass over it.
+ONNX_ROWS = 16_384
+PROBABILITIES = "probabilities"
+
+
+class Engine(Protocol):
+    """Gives the scores of a batch of features, float64: of shape (rows,), or (rows, classes) for a multiclass target."""
+
+    def scores(self, batch: pa.RecordBatch) -> Scores: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ScikitLearn:
+    """The fitted pipeline itself."""
+
+    model: Any
+    features: tuple[str, ...]
+    target: Target
+
+    def scores(self, batch: pa.RecordBatch) -> Scores:
+        from almanac.spark.training import predict
+
+        return predict(self.model, batch.select(list(self.features)).to_pandas(), self.target)
+
+
+@dataclass(frozen=True, slots=True)
+class Onnx:
+    """The exported pipeline.
+
+    Args:
+        columns: the place of each of the target's scores in its output, -1 where there is none.
+        guards: the values that it is not given.
+        beyond: gives the pipeline itself, which scores the rows that hold such values.
+    """
+
+    session: Any
+    features: tuple[str, ...]
+    target: Target
+    columns: tuple[int, ...]
+    guards: tuple[Guard, ...] = ()
+    beyond: Callable[[], Engine] | None = None
+
+    @classmethod
+    def of(cls, body: bytes, features: Sequence[str], target: Target, columns: Sequence[int]) -> Onnx:
+        """Raises: whatever onnxruntime does about bytes that are no model of its."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = 4  # what goes wrong is raised
+        session = onnxruntime.InferenceSession(body, options, providers=["CPUExecutionProvider"])
+        return cls(session, tuple(features), target, tuple(columns))
+
+    def scores(self, batch: pa.RecordBatch) -> Scores:
+        parts = [self._part(batch.slice(begin, ONNX_ROWS)) for begin in range(0, batch.num_rows, ONNX_ROWS)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _part(self, batch: pa.RecordBatch) -> Scores:
+        # A null becomes NaN, as it does in pandas.
+        rows = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in self.features}
+        if self.beyond is not None and not all(admits(guard, rows[guard.feature]) for guard in self.guards):
+            return self.beyond().scores(batch)
+        (found,) = self.session.run([self._output], {name: column.reshape(-1, 1) for name, column in rows.items()})
+        if self.target.kind == REGRESSION:
+            return np.asarray(found, dtype=np.float64).reshape(-1)
+        if self.target.kind == BINARY:
+            return np.asarray(found[:, self.columns[0]], dtype=np.float64)
+        scores = np.zeros((len(found), len(self.columns)))
+        for place, column in enumerate(self.columns):
+            if column >= 0:
+                scores[:, place] = found[:, column]
+        return scores
+
+    @property
+    def _output(self) -> str:
+        names = [output.name for output in self.session.get_outputs()]
+        return PROBABILITIES if PROBABILITIES in names else str(names[0])
+
+
+def admits(guard: Guard, values: npt.NDArray[np.float32]) -> bool:
+    """Whether onnxruntime takes all of a feature's values as the pipeline does."""
+    empty = np.isnan(values)
+    if empty.any():
+        if guard.nulls:
+            return False
+        values = values[~empty]
+    return not guard.seen or bool(np.isin(values, np.array(guard.seen, dtype=np.float32)).all())
+
+
+def open_engine(bundle: Bundle) -> Engine:
+    """What scores with a version.
+
+    Raises:
+        NotFound, Unreachable: a file cannot be read.
+        IntegrityError: a file's bytes are not those of the manifest.
+        Drifted: it cannot be loaded here, or does not give the scores of its golden rows again.
+    """
+    if bundle.engine.name == ONNXRUNTIME and bundle.onnx is not None:
+        return _open_onnx(bundle, bundle.onnx)
+    return _open_pipeline(bundle)
+
+
+def _open_pipeline(bundle: Bundle) -> ScikitLearn:
+    from almanac.spark.models import open_model
+
+    return ScikitLearn(open_model(bundle).model, bundle.features, bundle.target)
+
+
+def _open_onnx(bundle: Bundle, exported: Any) -> Onnx:
+    body, golden = bundles.verified(exported), bundles.verified(bundle.golden)
+    rows = pq.read_table(pa.BufferReader(golden)).combine_chunks().to_batches()[0]
+    with bundles.loadable(bundle, (Exception,)):  # onnxruntime's errors have no common class
+        engine = replace(
+            Onnx.of(body, bundle.features, bundle.target, bundle.engine.columns),
+            guards=bundle.engine.guards,
+            beyond=functools.cache(lambda: _open_pipeline(bundle)),
+        )
+        again = engine.scores(rows)
+    stored = bundles.stacked(rows.column(name) for name in bundle.target.columns)
+    bundles.check_golden(bundle, again, stored, bundle.engine.golden)
+    return engine
+
+
+def opened_once(bundle: Bundle) -> Engine:
+    """What scores with a version, in a task; opened once a worker."""
+    return _opened(dumps(bundle))
+
+
+@functools.lru_cache(maxsize=2)
+def _opened(bundle: bytes) -> Engine:
+    return open_engine(decode(Bundle, json.loads(bundle)))

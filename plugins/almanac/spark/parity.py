@@ -1,0 +1,139 @@
+"""Which engine a version gets: its pipeline is exported to ONNX, and what both engines say of real rows decides.
+
+Real rows do not hold what is unusual, so each feature is also given a null and values that training did not see. Where
+the exported pipeline takes them otherwise than the pipeline itself, a guard keeps rows with such values for scikit-learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+from sklearn.compose import make_column_transformer
+from sklearn.pipeline import make_pipeline
+
+from almanac.core.bundle import ONNXRUNTIME, SCIKIT_LEARN, Bundle, Engine, Guard
+from almanac.core.scoring import AUTO, COMPARED_ROWS, TAIL, Parity, Scoring
+from almanac.core.target import BINARY, REGRESSION, Target
+from almanac.errors import DataError
+from almanac.spark.bundles import Scores, line, stacked
+from almanac.spark.engines import Onnx, ScikitLearn
+
+Exported = tuple[Engine, bytes | None]
+# A feature with more values than these is no category.
+GUARDED_VALUES = 1000
+
+
+def decide(model: Any, bundle: Bundle, holdout: pd.DataFrame, golden: pd.DataFrame, scoring: Scoring) -> Exported:
+    """The engine of a fitted pipeline, and model.onnx where it is onnxruntime.
+
+    `holdout` and `golden` hold the features, float32, and the target's scores as the pipeline gave them, float64.
+    """
+    features, target = bundle.features, bundle.target
+    if scoring.engine != AUTO:
+        return Engine(name=SCIKIT_LEARN, reason="the description asks for it"), None
+    try:
+        body = export(model, features)
+        columns = _columns(model, target)
+        onnx = Onnx.of(body, features, target, columns)
+        rows = holdout.head(COMPARED_ROWS)
+        parity = Parity(
+            rows=len(rows), golden=float(_differences(onnx, golden, target).max()), **_figures(_differences(onnx, rows, target))
+        )
+    except Exception as error:  # whatever the exporter and the runtime raise, scikit-learn still scores
+        return Engine(reason=f"the pipeline cannot be exported to ONNX ({type(error).__name__}: {line(error)})"), None
+    chosen = scoring.choose(parity, columns)
+    if chosen.name != ONNXRUNTIME:
+        return chosen, None
+    try:
+        guards = tuple(_guards(ScikitLearn(model, features, target), onnx, rows, scoring.worst))
+    except DataError as apart:
+        return replace(chosen, name=SCIKIT_LEARN, reason=str(apart), golden=Engine().golden, columns=()), None
+    return replace(chosen, guards=guards), body
+
+
+def export(model: Any, features: tuple[str, ...]) -> bytes:
+    """The pipeline as ONNX: a float32 column for each feature in; label and probabilities, or the value, out."""
+    try:
+        return _converted(model, features)
+    except Exception as error:  # an estimator that names no columns wants them joined
+        joined = make_column_transformer(("passthrough", list(features)))
+        joined.fit(pd.DataFrame({name: np.zeros(1, "float32") for name in features}))
+        try:
+            return _converted(make_pipeline(joined, model), features)
+        except Exception:
+            raise error from None
+
+
+def _converted(model: Any, features: tuple[str, ...]) -> bytes:
+    from skl2onnx import convert_sklearn
+    from skl2onnx.common.data_types import FloatTensorType
+
+    options = {"zipmap": False} if hasattr(model, "predict_proba") else None
+    inputs = [(name, FloatTensorType([None, 1])) for name in features]
+    return bytes(convert_sklearn(model, initial_types=inputs, options=options).SerializeToString())
+
+
+def _columns(model: Any, target: Target) -> tuple[int, ...]:
+    """The place of each of the target's scores in what the model gives."""
+    if target.kind == REGRESSION:
+        return (0,)
+    seen = list(model.classes_)
+    wanted: tuple[int | str, ...] = (1,) if target.kind == BINARY else target.classes
+    return tuple(seen.index(one) if one in seen else -1 for one in wanted)
+
+
+def _differences(onnx: Onnx, rows: pd.DataFrame, target: Target) -> Scores:
+    batch = pa.RecordBatch.from_pandas(rows[list(onnx.features)], preserve_index=False)
+    return np.abs(onnx.scores(batch) - stacked(rows[name] for name in target.columns))
+
+
+def _figures(differences: Scores) -> dict[str, float]:
+    return {"worst": float(differences.max()), "tail": float(np.quantile(differences, TAIL))}
+
+
+def _guards(pipeline: ScikitLearn, onnx: Onnx, rows: pd.DataFrame, allowed: float) -> Iterator[Guard]:
+    """The values on which the engines part company.
+
+    Raises:
+        DataError: they do so on new values of a feature that has too many values to tell new ones from others.
+    """
+    for feature in onnx.features:
+        seen = np.unique(rows[feature].dropna())
+        nulls = _part_on(pipeline, onnx, rows, feature, np.nan, allowed)
+        new = any(_part_on(pipeline, onnx, rows, feature, value, allowed) for value in _new(seen))
+        if new and len(seen) > GUARDED_VALUES:
+            raise DataError(f"the engines differ on values of {feature} that training did not see, and it has {len(seen)} values")
+        if nulls or new:
+            yield Guard(feature=feature, nulls=nulls, seen=tuple(float(value) for value in seen) if new else ())
+
+
+def _new(seen: npt.NDArray[np.float32]) -> Iterator[float]:
+    """A value above all others, one below, and one between two of them."""
+    if len(seen):
+        yield from (float(seen[-1]) + 1, float(seen[0]) - 1)
+        yield float(seen[0] + seen[1]) / 2 if len(seen) > 1 else float(seen[0]) + 0.5
+
+
+def _part_on(pipeline: ScikitLearn, onnx: Onnx, rows: pd.DataFrame, feature: str, value: float, allowed: float) -> bool:
+    row = rows.head(1).assign(**{feature: np.float32(value)})[list(onnx.features)]
+    batch = pa.RecordBatch.from_pandas(row, preserve_index=False)
+    one, other = _answer(pipeline, batch), _answer(onnx, batch)
+    if one is None or other is None:
+        # What both refuse is refused; onnxruntime's text about it would name an operator, the pipeline's names the value.
+        return True
+    return not float(np.abs(one - other).max()) <= allowed
+
+
+def _answer(engine: ScikitLearn | Onnx, batch: pa.RecordBatch) -> Scores | None:
+    """The scores of a batch; None when the engine refuses it, or gives what is no number."""
+    try:
+        found = engine.scores(batch)
+    except Exception:
+        return None
+    return found if np.isfinite(found).all() else None

@@ -1,0 +1,53 @@
+"""How versions score: the description's noun, and the choice of an engine by what was measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from almanac.core.bundle import ONNXRUNTIME, SCIKIT_LEARN
+from almanac.core.scoring import Parity, Scoring
+from almanac.errors import DescriptionError
+
+
+def parity(**changed: float) -> Parity:
+    return Parity(**{"rows": 1000, "worst": 1e-6, "tail": 1e-7, "golden": 1e-7, **changed})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"engine": "torch"}, "Scoring.engine: found 'torch', allowed are auto, scikit-learn."),
+        ({"tail": -1}, "Scoring.tail: found -1, allowed is a number of 0 or more, such as 1e-5."),
+        ({"worst": float("nan")}, "Scoring.worst: found nan, allowed is a number of 0 or more, such as 1e-5."),
+        ({"keep": "visits"}, "Scoring.keep: found 'visits', allowed is a tuple of features' names."),
+        ({"keep": ("a", "a")}, "Scoring.keep: found ('a', 'a'), allowed is each feature once."),
+    ],
+)
+def test_what_is_not_allowed_is_told(given: dict[str, Any], text: str) -> None:
+    with pytest.raises(DescriptionError) as refused:
+        Scoring(**given)
+    assert str(refused.value) == text
+
+
+@pytest.mark.parametrize(
+    ("measured", "engine"),
+    [
+        ({}, ONNXRUNTIME),
+        ({"tail": 1e-5, "worst": 1e-3, "golden": 1e-5}, ONNXRUNTIME),
+        ({"tail": 1.1e-5}, SCIKIT_LEARN),
+        ({"worst": 1.1e-3}, SCIKIT_LEARN),
+        ({"golden": 1.1e-5}, SCIKIT_LEARN),
+        ({"worst": float("nan")}, SCIKIT_LEARN),
+    ],
+)
+def test_onnxruntime_is_chosen_only_where_every_difference_is_allowed(measured: dict[str, float], engine: str) -> None:
+    chosen = Scoring().choose(parity(**measured), (1,))
+    assert (chosen.name, chosen.rows) == (engine, 1000)
+    assert chosen.reason.startswith("on 1000 rows the engines' scores differ by")
+
+
+def test_a_golden_score_may_later_differ_by_what_the_choice_allowed() -> None:
+    assert Scoring(tail=1e-4).choose(parity(), (1,)).golden == 1e-4
+    assert Scoring().choose(parity(tail=1.0), (1,)).golden == 1e-6

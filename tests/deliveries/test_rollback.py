@@ -1,0 +1,51 @@
+"""A rollback of a pipeline with deliveries, by the task that verifies: with the real store, the real Spark, a real database."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from almanac.core.canonical import encode
+from almanac.core.receipts import Witness
+from almanac.doors import deliver, promotions, rollback
+from tests.dags.task import Task
+from tests.deliveries.scores import WITNESS, Target
+from tests.world import World
+
+pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.store]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    os.environ.setdefault("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
+    return
+
+
+def test_after_a_rollback_no_delivery_shows_what_the_withdrawn_version_wrote(
+    world: World, on_disk: Target, in_postgres: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from almanac.airflow import again, deliveries
+
+    monkeypatch.setattr(deliveries, "address", lambda one: in_postgres.address if one == in_postgres.delivery else "")
+    shop, targets = world.shop, (on_disk, in_postgres)
+    shop.describe(deliveries=tuple(target.delivery for target in targets))
+    shop.promote(world.new)
+    shop.score("2017-08")
+    for target in targets:
+        deliver.deliver(shop.home, shop.pipeline, target.delivery, target.address, WITNESS)
+    bad = {period: order for period, _, order in on_disk.seen()}["2017-08"]
+    planned = rollback.planned(shop.home, shop.pipeline, reason="bad")
+    promotions.rollback(shop.home, planned, Witness())
+    task = Task(world)
+
+    again.verify_rollback(replace(task.desk, pipeline=shop.pipeline), {"plan": encode(planned)}, task.carry)
+
+    visible = {item.period: item.order for item in shop.home.written()}
+    assert {item.period: item.version for item in shop.home.written()} == {"2017-07": world.old, "2017-08": world.old}
+    for target in targets:
+        assert {period: order for period, _, order in target.seen()} == visible
+        assert bad not in {order for _, _, order in target.seen()}
+        assert deliver.outstanding(shop.home, target.delivery, target.address) == []
