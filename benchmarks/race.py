@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from demo import java
 REPOSITORY = Path(__file__).resolve().parent.parent
 OWN, PEERS = REPOSITORY / ".venv/bin/python", REPOSITORY / ".venv-bench/bin/python"
 WARM_UP_ROWS = 100_000
+# Spark ends Python workers that had nothing to do for a minute: while others take their turns, a contestant cools down.
+IDLE_SECONDS = 20
 # A task of a thread each: libraries that take all cores for one task would only get into each other's way.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -62,7 +65,7 @@ class Racer:
 
     def __init__(self, contestant: Contestant, stage: Stage) -> None:
         self.name, self._stage = f"{contestant.program}{''.join(contestant.arguments)}", stage
-        self._warm: set[tuple[str, str]] = set()
+        self._warm: dict[str, float] = {}
         self.log = stage.cache / "logs" / f"{self.name}.txt"
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.out = stage.cache / "out" / self.name
@@ -80,12 +83,12 @@ class Racer:
         self._answer()
 
     def run(self, contestant: Contestant, model: str, count: int) -> Run:
-        """Scores so many rows, after a small task that warms up. Raises: Failed."""
-        told = json.dumps(dict(contestant.options))
-        if (model, told) not in self._warm:
+        """Scores so many rows, after a small task that warms up where the last one is a while ago. Raises: Failed."""
+        told = f"{model} {dict(contestant.options)}"
+        if told not in self._warm or time.monotonic() - self._warm[told] > IDLE_SECONDS:
             self.ask(contestant, model, min(WARM_UP_ROWS, count))
-            self._warm.add((model, told))
         answer = self.ask(contestant, model, count)
+        self._warm[told] = time.monotonic()
         if answer["rows"] != count:
             raise Failed(f"{contestant.name} wrote {answer['rows']} rows of {count}: see {self.log}")
         if not contestant.same_model:

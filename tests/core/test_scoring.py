@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from almanac.core import scoring, shift
 from almanac.core.bundle import ONNXRUNTIME, SCIKIT_LEARN
 from almanac.core.scoring import Parity, Scoring
 from almanac.errors import DescriptionError
+from almanac.spark import chunks
 
 
 def parity(**changed: float) -> Parity:
@@ -51,3 +55,18 @@ def test_onnxruntime_is_chosen_only_where_every_difference_is_allowed(measured: 
 def test_a_golden_score_may_later_differ_by_what_the_choice_allowed() -> None:
     assert Scoring(tail=1e-4).choose(parity(), (1,)).golden == 1e-4
     assert Scoring().choose(parity(tail=1.0), (1,)).golden == 1e-6
+
+
+def test_the_example_of_the_docs_is_the_default_with_a_column_that_is_kept(repository: Path) -> None:
+    (block,) = re.findall(r"^```python\n(.*?)^```", (repository / "docs" / "scoring.md").read_text(), re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(compile(block, "scoring", "exec"), names)
+    assert names["scoring"] == Scoring(keep=("visits",))
+
+
+def test_the_figures_of_the_docs_are_those_of_the_code(repository: Path) -> None:
+    text = " ".join((repository / "docs" / "scoring.md").read_text().split())
+    assert f"up to {scoring.COMPARED_ROWS:,}, and the golden rows" in text
+    assert f"population stability index above {shift.MUCH} over the earlier" in text
+    assert f"at most {chunks.HAND_ROWS:,} and {chunks.HAND_BYTES // 2**20} MiB" in text
+    assert f"a batch of {chunks.BATCH_ROWS:,} rows at a time" in text

@@ -141,7 +141,7 @@ def test_a_regression_scores_its_value(tmp_path: Path) -> None:
 class Own(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """An estimator that nobody wrote an exporter for."""
 
-    def fit(self, rows: Any, label: Any) -> Own:
+    def fit(self, rows: Any, label: Any) -> Own:  # noqa: ARG002
         self.classes_ = np.unique(label)
         return self
 
