@@ -23,6 +23,7 @@ from benchmarks.contestants.answering import Task, answer
 BATCH_ROWS = 65_536
 Predict = Callable[[pa.RecordBatch], np.ndarray]
 _next: Any = None
+_together: Any = None
 _loaded: dict[str, Predict] = {}
 
 
@@ -33,7 +34,7 @@ def main() -> None:
     asked = parser.parse_args()
     many = multiprocessing.get_context("spawn")
     counter = many.Value("q", 0)
-    with many.Pool(asked.cores, _begin, (counter,)) as pool:
+    with many.Pool(asked.cores, _begin, (counter, many.Barrier(asked.cores))) as pool:
 
         def carry(task: Task) -> None:
             counter.value = 0
@@ -43,14 +44,15 @@ def main() -> None:
         answer(carry)
 
 
-def _begin(counter: Any) -> None:
-    global _next
-    _next = counter
+def _begin(counter: Any, together: Any) -> None:
+    global _next, _together
+    _next, _together = counter, together
 
 
 def work(task: Task) -> None:
     """One process's share: row groups until there are none left."""
     predict = loaded(task.model, task.options["engine"])
+    _together.wait(timeout=300)  # so that no process takes two shares
     files = [pq.ParquetFile(path, memory_map=True) for path in task.files]
     groups = [(file, group) for file in files for group in range(file.num_row_groups)]
     schema = pa.schema([(rows.ENTITY, pa.int64()), ("score", pa.float32())])

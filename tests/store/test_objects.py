@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import socket
 import threading
 import urllib.request
@@ -10,9 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -22,6 +19,7 @@ from botocore.exceptions import ClientError
 from almanac.errors import AccessRefused, NotFound, StoreError, Unreachable
 from almanac.store.objects import Objects
 from demo import seaweed
+from tests import ways
 from tests.clients import Client, quick
 
 pytestmark = pytest.mark.store
@@ -32,43 +30,9 @@ WRITERS = 8
 @contextmanager
 def losing_answers(store: seaweed.Store, count: int) -> Iterator[str]:
     """The address of a way to the store on which the first `count` answers to a PUT are lost after it was done."""
-    server = urlsplit(store.endpoint).netloc
     lost = iter(range(count))
-
-    class Way(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def forward(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            behind = http.client.HTTPConnection(server)
-            behind.request(self.command, self.path, body, dict(self.headers.items()))
-            answer = behind.getresponse()
-            content = answer.read()
-            behind.close()
-            if self.command == "PUT" and next(lost, None) is not None:
-                self.close_connection = True
-                return
-            self.send_response_only(answer.status, answer.reason)
-            for name, value in answer.getheaders():
-                if name.lower() not in ("connection", "transfer-encoding", "content-length"):
-                    self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_PUT = do_GET = forward
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Way) as way:
-        serving = threading.Thread(target=way.serve_forever, kwargs={"poll_interval": 0.05})
-        serving.start()
-        try:
-            yield f"http://127.0.0.1:{way.server_port}"
-        finally:
-            way.shutdown()
-            serving.join()
+    with ways.way(store, lambda command: ways.LOST if command == "PUT" and next(lost, None) is not None else "") as address:
+        yield address
 
 
 # --- the first atomic primitive ---

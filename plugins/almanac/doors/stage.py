@@ -17,12 +17,13 @@ from almanac.core.canonical import decode, digest, encode
 from almanac.core.functions import function_of
 from almanac.core.gate import Bound, Comparison, Gate
 from almanac.core.layout import staged_file, version_id
+from almanac.core.pipeline import Pipeline
 from almanac.core.receipts import Door, Order, Output, Receipt, Thing, admit
 from almanac.core.sources import cut_for_label
 from almanac.core.window import check_classes
 from almanac.doors import calls, job
 from almanac.doors.job import Work
-from almanac.errors import DataError, DescriptionError
+from almanac.errors import DataError, DescriptionError, examples
 from almanac.store.tables import Table
 from almanac.store.versions import Manifest
 
@@ -69,6 +70,7 @@ def _combine(work: Work) -> Receipt:
             )
         combined = rooms.combine(spine, _parts(work), pipeline.entity).sortWithinPartitions(pipeline.entity)
         schema = rooms.arrow_schema(combined)
+        _check_names(schema.names, pipeline)
         table = home.features(order.description)
         table.create(schema)
         folder, stem = _staging(table, order)
@@ -82,6 +84,16 @@ def _combine(work: Work) -> Receipt:
         )
     facts = {"rows": entities, "features": [name for name in schema.names if name != pipeline.entity]}
     return work.receipt(content=written[1].digest, outputs=written[0], facts=facts)
+
+
+def _check_names(names: list[str], pipeline: Pipeline) -> None:
+    """No feature has the name of a column that Almanac writes beside it. Raises: DescriptionError."""
+    taken = ("as_of", "period", "label", "snapshot", "model_version", "order", *pipeline.label.target.columns)
+    if clash := [name for name in names if name in taken]:
+        raise DescriptionError(
+            f"Features have columns {examples(clash)}, which Almanac writes itself (taken are: {', '.join(taken)}). Rename them "
+            "in the function that gives them."
+        )
 
 
 def _parts(work: Work) -> dict[str, DataFrame]:

@@ -52,13 +52,18 @@ def read_file(uri: str) -> bytes:
 
 def check_golden(bundle: Bundle, again: Scores, stored: Scores, allowed: float) -> float:
     """By how much golden scores differ from those that are stored with them, at most. Raises: Drifted."""
-    worst = float(np.abs(again - stored).max())
+    worst = float(apart(again, stored).max())
     if not worst <= allowed:
         raise Drifted(
             f"Version {bundle.version} does not score here as it did where it was trained: a golden row's score differs by "
             f"{worst:.3g}, {allowed:.0e} is allowed, so nothing is scored with it. {_differing(bundle)}"
         )
     return worst
+
+
+def apart(scores: Scores, stored: Scores) -> Scores:
+    """By how much scores differ from others; of values beyond -1 to 1, which only a regression has, as a share of them."""
+    return np.abs(scores - stored) / np.maximum(1.0, np.abs(stored))
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ BATCH_ROWS = 65_536
 SMALL_FILE = 4 * 2**20  # bytes; such a file is read in one request
 LARGE_GROUP = 64 * 2**20  # bytes; a row group of more is read through buffers of a bounded size
 BUFFER = 2**20  # bytes
+TRIES = 6  # of a request to the store
 # A task has at most so many rows and bytes, and at least so many rows where there are that many.
 HAND_ROWS, HAND_BYTES, LEAST_ROWS = 500_000, 128 * 2**20, 20_000
 
@@ -47,9 +49,25 @@ class Chunk:
 
 @functools.cache
 def filesystem(bucket: str) -> pyarrow.fs.FileSystem:
-    """The file system of a bucket; credentials and endpoint come from the environment. One a process."""
-    found, _ = pyarrow.fs.FileSystem.from_uri(f"s3://{bucket}/")
-    return found
+    """The file system of a bucket; credentials and endpoint come from the environment. One a process.
+
+    A request that the store refuses for the moment is tried again a few times, each time later, by a time with a random part.
+    """
+    retry = pyarrow.fs.AwsStandardS3RetryStrategy(max_attempts=TRIES)
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if not region and not endpoint:
+        region = pyarrow.fs.resolve_s3_region(bucket)
+    # pyarrow itself heeds the variable only where it makes a file system from a URI, which takes no strategy.
+    scheme, _, address = (endpoint or "https://").rstrip("/").rpartition("://")
+    return pyarrow.fs.S3FileSystem(
+        region=region,
+        scheme=scheme,
+        endpoint_override=address or None,
+        retry_strategy=retry,
+        connect_timeout=5,
+        request_timeout=30,
+    )
 
 
 def locate(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:

@@ -21,7 +21,7 @@ from almanac.core.bundle import ONNXRUNTIME, SCIKIT_LEARN, Bundle, Engine, Guard
 from almanac.core.scoring import AUTO, COMPARED_ROWS, TAIL, Parity, Scoring
 from almanac.core.target import BINARY, REGRESSION, Target
 from almanac.errors import DataError
-from almanac.spark.bundles import Scores, line, stacked
+from almanac.spark.bundles import Scores, apart, line, stacked
 from almanac.spark.engines import Onnx, ScikitLearn
 
 Exported = tuple[Engine, bytes | None]
@@ -90,7 +90,7 @@ def _columns(model: Any, target: Target) -> tuple[int, ...]:
 
 def _differences(onnx: Onnx, rows: pd.DataFrame, target: Target) -> Scores:
     batch = pa.RecordBatch.from_pandas(rows[list(onnx.features)], preserve_index=False)
-    return np.abs(onnx.scores(batch) - stacked(rows[name] for name in target.columns))
+    return apart(onnx.scores(batch), stacked(rows[name] for name in target.columns))
 
 
 def _figures(differences: Scores) -> dict[str, float]:
@@ -127,7 +127,7 @@ def _part_on(pipeline: ScikitLearn, onnx: Onnx, rows: pd.DataFrame, feature: str
     if one is None or other is None:
         # What both refuse is refused; onnxruntime's text about it would name an operator, the pipeline's names the value.
         return True
-    return not float(np.abs(one - other).max()) <= allowed
+    return not float(apart(other, one).max()) <= allowed
 
 
 def _answer(engine: ScikitLearn | Onnx, batch: pa.RecordBatch) -> Scores | None:
