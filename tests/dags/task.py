@@ -34,7 +34,7 @@ class Task:
         self.meanwhile: Callable[[], None] = lambda: None
         context = {
             "params": params,
-            "dag_run": SimpleNamespace(dag_id="shop_score", run_id="run-1", triggering_user_name="ann"),
+            "dag_run": SimpleNamespace(dag_id="shop_score", run_id="run-1", run_type="manual", triggering_user_name="ann"),
             "ti": SimpleNamespace(task_id="publish", try_number=1),
             "task": SimpleNamespace(outlets=[]),
             "outlet_events": {},

@@ -29,6 +29,19 @@ def test_a_backfill_again_and_backwards_publishes_nothing(running: Running):
     assert running.table() == table
 
 
+def test_many_periods_in_one_run_ask_for_just_what_the_backfill_made(running: Running):
+    """The orders are the same, so their receipts are found."""
+    before, table = running.shop.home.predictions.version(), running.table()
+
+    done = running.almanac("score", "shop", "--from", "2017-08", "--to", "2017-09", "--wait")
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "predictions.publish: success" in done.stderr
+    assert all(version in done.stdout for version in running.versions.values())
+    assert running.shop.home.predictions.version() == before
+    assert running.table() == table
+
+
 def test_a_backfill_can_be_pinned_to_a_version(running: Running):
     other, table = running.versions["2017-09"], running.table()
 

@@ -1,0 +1,94 @@
+"""A score run of many periods: what its tasks do, one after the other, with the real store and the real Spark."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from almanac.core.canonical import decode
+from almanac.core.plan import RunPlan
+from almanac.errors import PeriodError
+from tests.dags.task import Task
+from tests.world import World
+
+pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.store]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ.setdefault("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
+
+
+def run(task: Task) -> dict[str, str]:
+    """The tasks of the score DAG in their order; gives period to the receipt of its publish."""
+    from almanac.airflow import again, work
+
+    def spark(step: str, name: str, part: str = "", **given: Any) -> dict[str, str]:
+        return task.carry(step, work.ORDERS[name](task.desk, given, part))
+
+    plan = work.plan_score(task.desk, {})
+    if any(one["build"] for one in plan):
+        pin = work.pin_sources(task.desk, {"plan": plan})
+        groups = [group.name for group in task.desk.pipeline.features]
+        parts = [spark("features_stage", "group_orders", name, plan=plan, pin=pin) for name in groups]
+        staged = spark("features_stage", "combine_orders", plan=plan, pin=pin, parts=parts)
+        audited = spark("features_audit", "audit_orders", staged=staged)
+        work.publish_features(task.desk, {"staged": staged, "audited": audited})
+    staged = spark("predictions_stage", "prediction_orders", plan=plan)
+    audited = spark("predictions_audit", "audit_orders", staged=staged)
+    return again.publish_predictions(task.desk, {"plan": plan, "staged": staged, "audited": audited}, task.carry)
+
+
+def test_each_period_gets_its_own_version_and_a_job_does_them_all(world: World) -> None:
+    world.shop.promote(world.new)  # in force from 2017-08 on
+    task = Task(world, **{"from": "2017-07", "to": "2017-09"})
+
+    published = run(task)
+
+    assert list(published) == ["2017-07", "2017-08", "2017-09"]
+    versions = {item.period: item.version for item in world.shop.home.written()}
+    assert versions == {"2017-07": world.old, "2017-08": world.new, "2017-09": world.new}
+    assert task.submitted.count("predictions_stage") == task.submitted.count("predictions_audit") == 1
+    before = world.shop.home.predictions.version()
+    assert (run(Task(world, **{"from": "2017-07", "to": "2017-09"})), world.shop.home.predictions.version()) == (
+        published,
+        before,
+    )
+
+
+def planned(world: World, **params: Any) -> list[RunPlan]:
+    from almanac.airflow import work
+
+    return [decode(RunPlan, one) for one in work.plan_score(Task(world, **params).desk, {})]
+
+
+@pytest.mark.parametrize(
+    ("params", "text"),
+    [
+        ({"from": "2017-08"}, "From 2017-08 to nothing: give the first and the last period, both included."),
+        ({"from": "2017-09", "to": "2017-08"}, "From 2017-09 to 2017-08: the last period lies before the first. Exchange them."),
+        (
+            {"from": "2017-01", "to": "2017-08"},
+            "From 2017-01 to 2017-08: the periods of shop are 2017-03 and later. Ask for those.",
+        ),
+        (
+            {"from": "2017-08", "to": "2017-09", "period": "2017-08"},
+            "This run has from (2017-08) and to (2017-09), and a period besides. Leave out one of the two; scheduled runs and "
+            "backfills have their own.",
+        ),
+    ],
+)
+def test_a_range_that_is_none_is_refused(world: World, params: dict[str, str], text: str) -> None:
+    with pytest.raises(PeriodError) as refused:
+        planned(world, **params)
+    assert str(refused.value) == text
+
+
+def test_one_version_can_be_asked_for_all_periods(world: World) -> None:
+    found = planned(world, **{"from": "2017-08", "to": "2017-09", "version": world.new})
+    assert [(one.period, one.version, one.pinned) for one in found] == [
+        ("2017-08", world.new, True),
+        ("2017-09", world.new, True),
+    ]
