@@ -73,7 +73,7 @@ def filesystem(bucket: str) -> pyarrow.fs.FileSystem:
 def locate(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
     """A URI's file system and path. A path without a scheme is a local file."""
     if not uri.startswith("s3://"):
-        return pyarrow.fs.LocalFileSystem(), uri
+        return pyarrow.fs.LocalFileSystem(use_mmap=True), uri
     path = uri.removeprefix("s3://")
     return filesystem(path.split("/", 1)[0]), path
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -26,6 +26,8 @@ from almanac.spark.bundles import Scores
 # A part of a batch that stays in a core's cache while a model's operators pass over it.
 ONNX_ROWS = 16_384
 PROBABILITIES = "probabilities"
+# Metadata of an exported model: the name of an input to the features that it is made of, as JSON.
+JOINED = "almanac.joined"
 
 
 class Engine(Protocol):
@@ -54,6 +56,7 @@ class Onnx:
 
     Args:
         columns: the place of each of the target's scores in its output, -1 where there is none.
+        inputs: its inputs, and the features that each is made of.
         guards: the values that it is not given.
         beyond: gives the pipeline itself, which scores the rows that hold such values.
     """
@@ -62,6 +65,7 @@ class Onnx:
     features: tuple[str, ...]
     target: Target
     columns: tuple[int, ...]
+    inputs: Mapping[str, tuple[str, ...]]
     guards: tuple[Guard, ...] = ()
     beyond: Callable[[], Engine] | None = None
 
@@ -75,7 +79,9 @@ class Onnx:
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 4  # what goes wrong is raised
         session = onnxruntime.InferenceSession(body, options, providers=["CPUExecutionProvider"])
-        return cls(session, tuple(features), target, tuple(columns))
+        joined = json.loads(session.get_modelmeta().custom_metadata_map.get(JOINED, "{}"))
+        inputs = {item.name: tuple(joined.get(item.name, [item.name])) for item in session.get_inputs()}
+        return cls(session, tuple(features), target, tuple(columns), inputs)
 
     def scores(self, batch: pa.RecordBatch) -> Scores:
         parts = [self._part(batch.slice(begin, ONNX_ROWS)) for begin in range(0, batch.num_rows, ONNX_ROWS)]
@@ -86,7 +92,8 @@ class Onnx:
         rows = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in self.features}
         if self.beyond is not None and not all(admits(guard, rows[guard.feature]) for guard in self.guards):
             return self.beyond().scores(batch)
-        (found,) = self.session.run([self._output], {name: column.reshape(-1, 1) for name, column in rows.items()})
+        given = {name: _beside([rows[feature] for feature in features]) for name, features in self.inputs.items()}
+        (found,) = self.session.run([self._output], given)
         if self.target.kind == REGRESSION:
             return np.asarray(found, dtype=np.float64).reshape(-1)
         if self.target.kind == BINARY:
@@ -101,6 +108,16 @@ class Onnx:
     def _output(self) -> str:
         names = [output.name for output in self.session.get_outputs()]
         return PROBABILITIES if PROBABILITIES in names else str(names[0])
+
+
+def _beside(columns: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    """Columns as a matrix of rows."""
+    if len(columns) == 1:
+        return columns[0].reshape(-1, 1)
+    found = np.empty((len(columns[0]), len(columns)), dtype=np.float32)
+    for place, column in enumerate(columns):
+        found[:, place] = column
+    return found
 
 
 def admits(guard: Guard, values: npt.NDArray[np.float32]) -> bool:

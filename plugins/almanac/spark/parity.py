@@ -14,8 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-from sklearn.compose import make_column_transformer
-from sklearn.pipeline import make_pipeline
 
 from almanac.core.bundle import ONNXRUNTIME, SCIKIT_LEARN, Bundle, Engine, Guard
 from almanac.core.scoring import AUTO, COMPARED_ROWS, TAIL, Parity, Scoring
@@ -23,6 +21,7 @@ from almanac.core.target import BINARY, REGRESSION, Target
 from almanac.errors import DataError
 from almanac.spark.bundles import Scores, apart, line, stacked
 from almanac.spark.engines import Onnx, ScikitLearn
+from almanac.spark.export import export
 
 Exported = tuple[Engine, bytes | None]
 # A feature with more values than these is no category.
@@ -55,28 +54,6 @@ def decide(model: Any, bundle: Bundle, holdout: pd.DataFrame, golden: pd.DataFra
     except DataError as apart:
         return replace(chosen, name=SCIKIT_LEARN, reason=str(apart), golden=Engine().golden, columns=()), None
     return replace(chosen, guards=guards), body
-
-
-def export(model: Any, features: tuple[str, ...]) -> bytes:
-    """The pipeline as ONNX: a float32 column for each feature in; label and probabilities, or the value, out."""
-    try:
-        return _converted(model, features)
-    except Exception as error:  # an estimator that names no columns wants them joined
-        joined = make_column_transformer(("passthrough", list(features)))
-        joined.fit(pd.DataFrame({name: np.zeros(1, "float32") for name in features}))
-        try:
-            return _converted(make_pipeline(joined, model), features)
-        except Exception:
-            raise error from None
-
-
-def _converted(model: Any, features: tuple[str, ...]) -> bytes:
-    from skl2onnx import convert_sklearn
-    from skl2onnx.common.data_types import FloatTensorType
-
-    options = {"zipmap": False} if hasattr(model, "predict_proba") else None
-    inputs = [(name, FloatTensorType([None, 1])) for name in features]
-    return bytes(convert_sklearn(model, initial_types=inputs, options=options).SerializeToString())
 
 
 def _columns(model: Any, target: Target) -> tuple[int, ...]:
