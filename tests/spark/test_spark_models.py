@@ -103,7 +103,7 @@ def test_a_file_that_is_gone_is_not_found(tmp_path: Path) -> None:
 
 
 def test_a_model_that_scores_otherwise_names_the_distributions_that_differ(tmp_path: Path) -> None:
-    scores = predict(fitted(), ROWS, Target()) + np.array([0, 0, 0.25, 0])
+    scores = predict(fitted(), ROWS, Target()) - np.array([0, 0, 0.25, 0])
     version = bundle(tmp_path, fitted(), scores, {**HERE, "scikit-learn": "0.1", "long-gone": "2.0"})
 
     with pytest.raises(Drifted) as refused:

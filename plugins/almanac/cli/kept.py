@@ -93,6 +93,7 @@ def show(name: Name, version: Version, as_json: AsJson = False) -> None:
         "holdout": manifest.holdout,
         "on the holdout": figures(manifest.metrics),
         "verdict": report["verdict"],
+        "scored by": f"{manifest.engine.name} ({manifest.engine.reason or 'nothing else was tried'})",
         "features": f"{len(manifest.features)} of definition {manifest.definition}",
         "files": ", ".join(sorted(manifest.files)),
         "training content": manifest.content[:16],

@@ -164,14 +164,27 @@ def write(frame: DataFrame, folder: str, stem: str, schema: pa.Schema, stats: Ma
     def run(batches: Batches) -> Batches:
         yield from records(sink_batches(batches, folder, stem, schema))
 
-    return collect(frame.mapInArrow(run, RECORD), schema, stats)
+    return collect((row.record for row in frame.mapInArrow(run, RECORD).collect()), schema, stats)
 
 
-def collect(written: DataFrame, schema: pa.Schema, stats: Mapping[str, Any] | None = None) -> Written:
+def in_tasks(
+    spark: SparkSession, hands: Sequence[Sequence[Chunk]], work: Callable[[Sequence[Chunk]], Iterator[str]]
+) -> list[str]:
+    """What `work` gives for each hand of chunks, a task each.
+
+    Not a frame: nothing is planned, and a JVM that has just begun need not first load and compile what plans queries.
+    """
+    if not hands:
+        return []
+    dealt = spark.sparkContext.parallelize([list(hand) for hand in hands], len(hands))
+    return dealt.mapPartitions(lambda given: (text for hand in given for text in work(hand))).collect()
+
+
+def collect(records: Iterable[str], schema: pa.Schema, stats: Mapping[str, Any] | None = None) -> Written:
     """Joins the records that the tasks of a write gave."""
     sums, outputs = digests.nothing(schema), []
-    for row in written.collect():
-        output, part = json.loads(row.record)
+    for record in records:
+        output, part = json.loads(record)
         found = decode(Output, {**output, "stats": dict(stats or {})})
         outputs.append(found)
         sums = sums + Sums(part["rows"], tuple(part["lanes"]), tuple(part["columns"]))

@@ -75,13 +75,13 @@ def score(spark: SparkSession, feature_uris: Iterable[str], scorer: Scorer, fold
     check_signature(found, scorer)
     target = scorer.schema(found.field(scorer.entity))
 
-    def work(hand: Sequence[Chunk]) -> Batches:
+    def work(hand: Sequence[Chunk]) -> Iterator[str]:
         scored = batches(chunks.read_chunks(hand, scorer.reads), scorer)
-        yield from arrow.records(arrow.sink_batches(scored, folder, stem, target, OUTSIDE, CONSTANT))
+        return arrow.sink_batches(scored, folder, stem, target, OUTSIDE, CONSTANT)
 
     hands = chunks.share(chunks.chunks_of(uris), spark.sparkContext.defaultParallelism)
     bounds = {"model_version": [scorer.version] * 2, "order": [scorer.order] * 2}
-    written = arrow.collect(arrow.frame(spark, hands, work, arrow.RECORD), arrow.identity_of(target, OUTSIDE), bounds)
+    written = arrow.collect(arrow.in_tasks(spark, hands, work), arrow.identity_of(target, OUTSIDE), bounds)
     return written if written.outputs else arrow.empty(folder, stem, target, OUTSIDE, bounds)
 
 
