@@ -124,12 +124,11 @@ def test_many_periods_in_one_run_give_what_single_runs_give(world: World) -> Non
 def test_periods_that_need_features_of_two_definitions_are_scored_in_two_runs(world: World) -> None:
     shop = world.shop
     shop.code(**{'F.count("*")': 'F.count("at")'})
-    other = shop.train("2017-08")
-    shop.promote(other)
+    shop.promote(shop.train("2017-09"))  # in force from 2017-10 on
 
     with pytest.raises(DescriptionError) as refused:
-        plan.score_all(shop.home, shop.pipeline.range("2017-08", "2017-10"))
-    assert str(refused.value).startswith("Features of 2 definitions are missing (2017-08 by ")
+        plan.score_all(shop.home, shop.pipeline.range("2017-09", "2017-10"))
+    assert str(refused.value).startswith("Features of 2 definitions are missing (2017-09 by ")
     assert "one run builds those of one. Score the periods of each in a run of their own, or by a backfill." in str(refused.value)
 
 

@@ -106,6 +106,16 @@ def test_a_guard_names_nulls_and_the_values_that_were_seen() -> None:
     assert not engines.admits(Guard(feature="band", seen=(0.0, 1.0)), values)
     assert not engines.admits(Guard(feature="band", nulls=True), values)
     assert engines.admits(Guard(feature="band", nulls=True), values[:2])
+    endless = np.array([0, np.inf], "float32")
+    assert not engines.admits(Guard(feature="band", infinite=True), endless)
+    assert engines.admits(Guard(feature="band", nulls=True), endless)
+
+
+def test_an_infinity_is_refused_as_the_pipeline_refuses_it(tmp_path: Path) -> None:
+    """An exported one would score it."""
+    found = engines.open_engine(audited(tmp_path, linear(), ROWS))
+    with pytest.raises(ValueError, match="Input X contains infinity"):
+        found.scores(batch(amount=np.inf))
 
 
 def test_many_rows_are_scored_in_parts_and_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

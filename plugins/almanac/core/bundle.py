@@ -20,11 +20,13 @@ class Guard:
 
     Args:
         nulls: nulls and NaN are such values.
+        infinite: so are the infinities.
         seen: so are all that are not among these; where it is empty, no number is.
     """
 
     feature: str
     nulls: bool = False
+    infinite: bool = False
     seen: tuple[float, ...] = ()
 
 

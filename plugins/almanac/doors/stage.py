@@ -279,7 +279,7 @@ def _scored(work: Work, champion: Manifest, candidate: Manifest, holdout: pd.Dat
 
 def predictions(work: Work) -> Receipt:
     """A period scored by a version, staged in the predictions table."""
-    from almanac.spark import scoring
+    from almanac.spark import chunks, scoring
 
     home, order, pipeline = work.home, work.order, work.pipeline
     manifest = home.vouched(str(order.parameters["version"]), order.inputs["version"])
@@ -301,8 +301,8 @@ def predictions(work: Work) -> Receipt:
         home.versions.file(file)
     work.bench.ship(pipeline.name, home.receipts.module(order.module))
     table = home.predictions
-    feature_field = pq.read_schema(io.BytesIO(home.objects.get(published.outputs[0].uri))).field(manifest.entity)
-    table.create(scorer.schema(feature_field))
+    entity = chunks.open_parquet(published.outputs[0].uri).schema_arrow.field(manifest.entity)
+    table.create(scorer.schema(entity))
     folder, stem = _staging(table, order)
     uris = [output.uri for output in published.outputs]
     outputs, sums = _named(scoring.score(work.bench.spark, uris, scorer, folder, stem), order.period)

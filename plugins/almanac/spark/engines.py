@@ -122,11 +122,11 @@ def _beside(columns: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float3
 
 def admits(guard: Guard, values: npt.NDArray[np.float32]) -> bool:
     """Whether onnxruntime takes all of a feature's values as the pipeline does."""
-    empty = np.isnan(values)
-    if empty.any():
-        if guard.nulls:
+    finite = np.isfinite(values)
+    if not finite.all():
+        if (guard.nulls and np.isnan(values).any()) or (guard.infinite and np.isinf(values).any()):
             return False
-        values = values[~empty]
+        values = values[finite]
     return not guard.seen or bool(np.isin(values, np.array(guard.seen, dtype=np.float32)).all())
 
 

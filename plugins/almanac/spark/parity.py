@@ -83,11 +83,13 @@ def _guards(pipeline: ScikitLearn, onnx: Onnx, rows: pd.DataFrame, allowed: floa
     for feature in onnx.features:
         seen = np.unique(rows[feature].dropna())
         nulls = _part_on(pipeline, onnx, rows, feature, np.nan, allowed)
+        infinite = _part_on(pipeline, onnx, rows, feature, np.inf, allowed)
         new = any(_part_on(pipeline, onnx, rows, feature, value, allowed) for value in _new(seen))
         if new and len(seen) > GUARDED_VALUES:
             raise DataError(f"the engines differ on values of {feature} that training did not see, and it has {len(seen)} values")
-        if nulls or new:
-            yield Guard(feature=feature, nulls=nulls, seen=tuple(float(value) for value in seen) if new else ())
+        if nulls or infinite or new:
+            known = tuple(float(value) for value in seen) if new else ()
+            yield Guard(feature=feature, nulls=nulls, infinite=infinite, seen=known)
 
 
 def _new(seen: npt.NDArray[np.float32]) -> Iterator[float]:
