@@ -80,8 +80,8 @@ class Bundle:
 
     @property
     def files(self) -> tuple[Output, ...]:
-        """Those that a load reads."""
-        return (self.golden, self.model if self.onnx is None else self.onnx)
+        """Those that a load reads, or may read: rows that a guard keeps from the export need the pipeline itself."""
+        return (self.golden, self.model, *(() if self.onnx is None else (self.onnx,)))
 
 
 def drift(then: Mapping[str, str], now: Mapping[str, str]) -> str:
