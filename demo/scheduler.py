@@ -6,11 +6,12 @@ import json
 import os
 import secrets
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from demo.seaweed import Store
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 USER = "admin"
+DATABASE = "airflow.db"
 PROCESSES = ("api-server", "scheduler", "dag-processor")
 UP_SECONDS = 180.0
 
@@ -128,7 +130,8 @@ def environment(
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__API__SECRET_KEY": _secret(folder / "api.key"),
         "AIRFLOW__API_AUTH__JWT_SECRET": _secret(folder / "jwt.key"),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder / 'airflow.db'}",
+        # Who finds the database locked waits for it: SQLite's own 5 s are short on a busy machine.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder / DATABASE}?timeout=60",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
         "AIRFLOW__SCHEDULER__MAX_TIS_PER_QUERY": "16",
         # What a killed demo left running is seen soon after the next start, and tried again.
@@ -185,6 +188,8 @@ def start(
 def _prepare(folder: Path, env: Mapping[str, str]) -> None:
     binary = str(Path(sys.executable).parent / "airflow")
     pool = str(os.cpu_count() or 2)
+    with closing(sqlite3.connect(folder / DATABASE)) as database:
+        database.execute("PRAGMA journal_mode=WAL")  # kept in the file: who reads and who writes do not wait for each other
     with (folder / "prepare.log").open("ab") as log:
         for command in (["db", "migrate"], ["pools", "set", "spark", pool, "Spark jobs that run at once"]):
             done = subprocess.run([binary, *command], env=dict(env), stdout=log, stderr=subprocess.STDOUT, check=False)
