@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pytest
 
+from almanac import files
 from almanac.errors import Unreachable
 from almanac.spark import arrow, chunks
 from demo import seaweed
@@ -34,9 +35,9 @@ def busy(store: seaweed.Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Busy
     found = Busy(0)
     with ways.way(store, found) as address:
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-        chunks.filesystem.cache_clear()
+        files.filesystem.cache_clear()
         yield found
-    chunks.filesystem.cache_clear()
+    files.filesystem.cache_clear()
 
 
 def test_a_file_is_written_and_read_although_the_store_is_busy_for_a_moment(busy: Busy, root: str) -> None:
@@ -56,4 +57,4 @@ def test_a_store_that_stays_busy_ends_the_task_after_few_tries(busy: Busy, root:
         chunks.open_parquet(f"{root}/rows.parquet")
     assert str(refused.value).startswith(f"{root}/rows.parquet: the file cannot be read (")
     assert str(refused.value).endswith("Check the store and its credentials.")
-    assert 1 < busy.asked <= chunks.TRIES + 1
+    assert 1 < busy.asked <= files.TRIES + 1

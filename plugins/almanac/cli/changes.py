@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from almanac.cli.console import AsJson, Name, Reason, Version, app, by_hand, complain, home_of, show_rows
+from almanac.cli.console import AsJson, Name, Reason, Version, app, by_hand, home_of, show_rows
 from almanac.cli.kept import entry_row
-from almanac.cli.runs import Airflow
+from almanac.cli.runs import Wait, leave, start
 from almanac.core.canonical import encode
 from almanac.doors import promotions
 from almanac.doors import rollback as rollbacks
@@ -55,9 +55,7 @@ def rollback(
     ] = None,
     periods: Annotated[list[str] | None, typer.Option("--period", help="Only this affected period; may be repeated.")] = None,
     withdraw: Annotated[bool, typer.Option(help="Score again what the bad version wrote.")] = True,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for the run's end, telling each task; exit code 1 if it fails.")
-    ] = False,
+    wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
     """Rolls back: starts the DAG PIPELINE_rollback, which scores again what the bad version wrote. See --dry-run first.
@@ -86,15 +84,9 @@ def rollback(
     if dry_run:
         show_rows(found, as_json, ["rollback of", name], lines)
         return
-    airflow, dag = Airflow.from_environment(), f"{name}_rollback"
     # What was shown is what is started, whatever happens until then: a start that is repeated goes no further back.
     conf = {"reason": reason, "to": found.to, "from": found.bad, "withdraw": withdraw, "periods": periods}
-    run = airflow.start(dag, {key: value for key, value in conf.items() if value is not None})
-    told = {"dag": dag, "run": run, "page": airflow.page(dag, run), "plan": encode(found)}
-    if wait:
-        state = airflow.wait(dag, run, complain)
-        show_rows({**told, "state": state}, as_json, ["rollback of", name], [*lines, ["run", run], ["ended with", state]])
-        if state != "success":
-            raise typer.Exit(1)
-        return
-    show_rows(told, as_json, ["rollback of", name], [*lines, ["started", run], ["page", told["page"]]])
+    told = start(f"{name}_rollback", conf, wait=wait)
+    lines += [[key, told[key]] for key in ("run", "state", "page")]
+    show_rows({**told, "plan": encode(found)}, as_json, ["rollback of", name], lines)
+    leave(told["state"])

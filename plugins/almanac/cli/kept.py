@@ -10,10 +10,8 @@ from almanac.core.canonical import encode
 from almanac.core.functions import check_module
 from almanac.core.gate import METRICS
 from almanac.core.notes import in_words
-from almanac.core.pipeline import Pipeline
 from almanac.core.promotions import Entry
 from almanac.doors import plan
-from almanac.errors import PromotionError
 from almanac.settings import Settings
 from almanac.store import overview
 from almanac.store.home import pipelines
@@ -108,10 +106,7 @@ def check(name: Name, as_json: AsJson = False) -> None:
     """Holds the functions of spark_jobs/PIPELINE.py against the newest description that a run has used."""
     settings = Settings.from_environment()
     home = home_of(name)
-    newest = max(home.versions.names(), default=None)
-    if newest is None:
-        raise PromotionError(f"Pipeline {name} has no version yet, so no description of it is kept. Run its retrain DAG first.")
-    described: Pipeline = home.receipts.description(home.versions.read(newest).description)
+    described = overview.newest_description(home)
     plan.module_zip(settings.spark_jobs, name)
     found = importlib.util.spec_from_file_location(name, settings.spark_jobs / f"{name}.py")
     assert found is not None and found.loader is not None

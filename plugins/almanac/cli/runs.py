@@ -11,14 +11,18 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
+import typer
 
+from almanac.cli.console import complain
 from almanac.errors import AccessRefused, AlmanacError, DescriptionError, Unreachable
 
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for the run's end, telling each task; exit code 1 if it fails.")]
+
 POLL_SECONDS = 2.0
-ENDED = ("success", "failed")
+SUCCESS, FAILED, STARTED = "success", "failed", "started"
 LOGIN = "Set ALMANAC_AIRFLOW_TOKEN, or ALMANAC_AIRFLOW_USER and ALMANAC_AIRFLOW_PASSWORD."
 
 
@@ -72,7 +76,7 @@ class Airflow:
                 if task["state"] and seen.get(name) != task["state"]:
                     seen[name] = task["state"]
                     told(f"{name}: {task['state']}")
-            if state in ENDED:
+            if state in (SUCCESS, FAILED):
                 return state
             time.sleep(POLL_SECONDS)
 
@@ -82,6 +86,23 @@ class Airflow:
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         return _ask(method, self.url + path, body, {"Authorization": f"Bearer {self.token}"})
+
+
+def start(dag: str, conf: Mapping[str, Any], *, wait: bool) -> dict[str, str]:
+    """Starts a run of a DAG, and waits for its end if asked to: its `dag`, `run`, `page` and `state`.
+
+    Params that are None are left to the DAG. Raises: as for `Airflow.from_environment` and `Airflow.start`.
+    """
+    airflow = Airflow.from_environment()
+    run = airflow.start(dag, {key: value for key, value in conf.items() if value is not None})
+    state = airflow.wait(dag, run, complain) if wait else STARTED
+    return {"dag": dag, "run": run, "page": airflow.page(dag, run), "state": state}
+
+
+def leave(state: str) -> None:
+    """Ends the command with exit code 1 if the run that it waited for failed."""
+    if state not in (STARTED, SUCCESS):
+        raise typer.Exit(1)
 
 
 def _ask(method: str, url: str, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None) -> Any:

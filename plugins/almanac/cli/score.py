@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from almanac.cli.console import AsJson, Name, app, complain, home_of, show_rows
-from almanac.cli.runs import Airflow
+from almanac.cli.console import AsJson, Name, app, home_of, show_rows
+from almanac.cli.runs import Wait, leave, start
 from almanac.doors import plan
 from almanac.store import overview
 
@@ -25,9 +25,7 @@ def score(
         bool, typer.Option("--allow-in-sample", help="Score also what the version was trained on; recorded as such.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; start nothing.")] = False,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for the run's end, telling each task; exit code 1 if it fails.")
-    ] = False,
+    wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
     """Scores many periods in one Spark application: starts one run of the DAG PIPELINE_score. Each gets a commit of its own.
@@ -43,11 +41,7 @@ def score(
     if dry_run:
         show_rows(found, as_json, columns, rows)
         return
-    airflow, dag = Airflow.from_environment(), f"{name}_score"
     conf = {"from": first, "to": last, "version": version, "allow_in_sample": allow_in_sample}
-    run = airflow.start(dag, {key: value for key, value in conf.items() if value is not None})
-    told = {"dag": dag, "run": run, "page": airflow.page(dag, run), "plan": [one.period for one in found]}
-    state = airflow.wait(dag, run, complain) if wait else "started"
-    show_rows({**told, "state": state}, as_json, columns, [*rows, ["", run, state]])
-    if wait and state != "success":
-        raise typer.Exit(1)
+    told = start(f"{name}_score", conf, wait=wait)
+    show_rows({**told, "plan": [one.period for one in found]}, as_json, columns, [*rows, ["", told["run"], told["state"]]])
+    leave(told["state"])

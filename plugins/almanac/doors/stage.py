@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import uuid
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -170,7 +169,8 @@ def model(work: Work) -> Receipt:
         "target": encode(target),
         "environment": job.environment(),
     }
-    return work.receipt(content=content.digest, outputs=_kept(work, folder, files), findings=[report["verdict"]], facts=facts)
+    outputs = [work.put(folder, name, body) for name, body in files.items()]
+    return work.receipt(content=content.digest, outputs=outputs, findings=[report["verdict"]], facts=facts)
 
 
 def _labelled(work: Work, period: str, published: Receipt) -> pd.DataFrame:
@@ -199,10 +199,6 @@ def _parquet(rows: pd.DataFrame) -> bytes:
     body = io.BytesIO()
     pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), body)
     return body.getvalue()
-
-
-def _kept(work: Work, folder: str, files: Mapping[str, bytes]) -> list[Output]:
-    return [work.put(folder, name, body) for name, body in files.items()]
 
 
 def champion(work: Work) -> Receipt:

@@ -15,15 +15,15 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.fs
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 
 from almanac.core.canonical import decode, encode
 from almanac.core.receipts import Output
 from almanac.errors import IntegrityError
+from almanac.files import locate
 from almanac.spark import digests
-from almanac.spark.chunks import Batches, Chunk, locate
+from almanac.spark.chunks import Batches, Chunk
 from almanac.spark.digests import Sums
 
 # A row group is written when so many rows, or so many bytes, have come.
@@ -75,6 +75,7 @@ class Sink:
         self._writer = pq.ParquetWriter(kept, schema, compression="zstd", use_dictionary=list(constant) or True)
         self._identity = identity_of(schema, outside)
         self._waiting: list[pa.RecordBatch] = []
+        self._waiting_rows = self._waiting_bytes = 0
         self.sums = digests.nothing(self._identity)
 
     closed = False
@@ -91,13 +92,14 @@ class Sink:
     def add(self, batch: pa.RecordBatch) -> None:
         self._waiting.append(batch)
         self.sums = self.sums + digests.of_batch(batch.select(self._identity.names), self._constant)
-        rows, size = sum(one.num_rows for one in self._waiting), sum(one.nbytes for one in self._waiting)
-        if rows >= GROUP_ROWS or size >= GROUP_BYTES:
+        self._waiting_rows += batch.num_rows
+        self._waiting_bytes += batch.nbytes
+        if self._waiting_rows >= GROUP_ROWS or self._waiting_bytes >= GROUP_BYTES:
             self._write_group()
 
     def _write_group(self) -> None:
         self._writer.write_table(pa.Table.from_batches(self._waiting, self._schema))
-        self._waiting = []
+        self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
 
     def finish(self, name: str, stats: Mapping[str, Any]) -> Output:
         if self._waiting:

@@ -19,7 +19,7 @@ from almanac.core.bundle import Bundle, drift
 from almanac.core.canonical import sha256
 from almanac.core.receipts import Output
 from almanac.errors import Drifted, IntegrityError, NotFound, Unreachable
-from almanac.spark import chunks
+from almanac.files import locate
 
 Scores = npt.NDArray[np.float64]
 # What unpickling raises where a library or the user's module is another one.
@@ -40,7 +40,7 @@ def verified(output: Output) -> bytes:
 
 def read_file(uri: str) -> bytes:
     """The bytes of a file; a task has no other way to the store. Raises: NotFound, Unreachable."""
-    system, path = chunks.locate(uri)
+    system, path = locate(uri)
     try:
         with system.open_input_stream(path) as stream:
             return bytes(stream.read())

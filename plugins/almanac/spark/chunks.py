@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,12 +10,12 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from almanac.errors import IntegrityError, SourceError, Unreachable
+from almanac.files import locate
 
 BATCH_ROWS = 65_536
 SMALL_FILE = 4 * 2**20  # bytes; such a file is read in one request
 LARGE_GROUP = 64 * 2**20  # bytes; a row group of more is read through buffers of a bounded size
 BUFFER = 2**20  # bytes
-TRIES = 6  # of a request to the store
 # A task has at most so many rows and bytes, and at least so many rows where there are that many.
 HAND_ROWS, HAND_BYTES, LEAST_ROWS = 500_000, 128 * 2**20, 20_000
 
@@ -45,37 +43,6 @@ class Chunk:
         first = self.bytes * rows // self.rows
         others = replace(self, rows=self.rows - rows, bytes=self.bytes - first, start=self.start + rows)
         return replace(self, rows=rows, bytes=first), others
-
-
-@functools.cache
-def filesystem(bucket: str) -> pyarrow.fs.FileSystem:
-    """The file system of a bucket; credentials and endpoint come from the environment. One a process.
-
-    A request that the store refuses for the moment is tried again a few times, each time later, by a time with a random part.
-    """
-    retry = pyarrow.fs.AwsStandardS3RetryStrategy(max_attempts=TRIES)
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    if not region and not endpoint:
-        region = pyarrow.fs.resolve_s3_region(bucket)
-    # pyarrow itself heeds the variable only where it makes a file system from a URI, which takes no strategy.
-    scheme, _, address = (endpoint or "https://").rstrip("/").rpartition("://")
-    return pyarrow.fs.S3FileSystem(
-        region=region,
-        scheme=scheme,
-        endpoint_override=address or None,
-        retry_strategy=retry,
-        connect_timeout=5,
-        request_timeout=30,
-    )
-
-
-def locate(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    """A URI's file system and path. A path without a scheme is a local file."""
-    if not uri.startswith("s3://"):
-        return pyarrow.fs.LocalFileSystem(use_mmap=True), uri
-    path = uri.removeprefix("s3://")
-    return filesystem(path.split("/", 1)[0]), path
 
 
 def open_parquet(uri: str, *, whole: bool = False) -> pq.ParquetFile:

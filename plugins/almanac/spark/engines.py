@@ -57,6 +57,7 @@ class Onnx:
     Args:
         columns: the place of each of the target's scores in its output, -1 where there is none.
         inputs: its inputs, and the features that each is made of.
+        output: the one that holds the scores.
         guards: the values that it is not given.
         beyond: gives the pipeline itself, which scores the rows that hold such values.
     """
@@ -66,6 +67,7 @@ class Onnx:
     target: Target
     columns: tuple[int, ...]
     inputs: Mapping[str, tuple[str, ...]]
+    output: str
     guards: tuple[Guard, ...] = ()
     beyond: Callable[[], Engine] | None = None
 
@@ -81,7 +83,9 @@ class Onnx:
         session = onnxruntime.InferenceSession(body, options, providers=["CPUExecutionProvider"])
         joined = json.loads(session.get_modelmeta().custom_metadata_map.get(JOINED, "{}"))
         inputs = {item.name: tuple(joined.get(item.name, [item.name])) for item in session.get_inputs()}
-        return cls(session, tuple(features), target, tuple(columns), inputs)
+        outputs = [output.name for output in session.get_outputs()]
+        output = PROBABILITIES if PROBABILITIES in outputs else str(outputs[0])
+        return cls(session, tuple(features), target, tuple(columns), inputs, output)
 
     def scores(self, batch: pa.RecordBatch) -> Scores:
         parts = [self._part(batch.slice(begin, ONNX_ROWS)) for begin in range(0, batch.num_rows, ONNX_ROWS)]
@@ -93,7 +97,7 @@ class Onnx:
         if self.beyond is not None and not all(admits(guard, rows[guard.feature]) for guard in self.guards):
             return self.beyond().scores(batch)
         given = {name: _beside([rows[feature] for feature in features]) for name, features in self.inputs.items()}
-        (found,) = self.session.run([self._output], given)
+        (found,) = self.session.run([self.output], given)
         if self.target.kind == REGRESSION:
             return np.asarray(found, dtype=np.float64).reshape(-1)
         if self.target.kind == BINARY:
@@ -103,11 +107,6 @@ class Onnx:
             if column >= 0:
                 scores[:, place] = found[:, column]
         return scores
-
-    @property
-    def _output(self) -> str:
-        names = [output.name for output in self.session.get_outputs()]
-        return PROBABILITIES if PROBABILITIES in names else str(names[0])
 
 
 def _beside(columns: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:

@@ -18,13 +18,12 @@ import pyarrow as pa
 from almanac.core.bundle import ONNXRUNTIME, SCIKIT_LEARN, Bundle, Engine, Guard
 from almanac.core.scoring import AUTO, COMPARED_ROWS, TAIL, Parity, Scoring
 from almanac.core.target import BINARY, REGRESSION, Target
-from almanac.errors import DataError
 from almanac.spark.bundles import Scores, apart, line, stacked
 from almanac.spark.engines import Onnx, ScikitLearn
 from almanac.spark.export import export
 
 Exported = tuple[Engine, bytes | None]
-# A feature with more values than these is no category.
+# A feature with more values than these is no category: new values are not told from others one by one.
 GUARDED_VALUES = 1000
 
 
@@ -49,10 +48,12 @@ def decide(model: Any, bundle: Bundle, holdout: pd.DataFrame, golden: pd.DataFra
     chosen = scoring.choose(parity, columns)
     if chosen.name != ONNXRUNTIME:
         return chosen, None
-    try:
-        guards = tuple(_guards(ScikitLearn(model, features, target), onnx, rows, scoring.worst))
-    except DataError as apart:
-        return replace(chosen, name=SCIKIT_LEARN, reason=str(apart), golden=Engine().golden, columns=()), None
+    guards = tuple(_guards(ScikitLearn(model, features, target), onnx, rows, scoring.worst))
+    if many := [guard for guard in guards if len(guard.seen) > GUARDED_VALUES]:
+        reason = (
+            f"the engines differ on values of {many[0].feature} that training did not see, and it has {len(many[0].seen)} values"
+        )
+        return replace(chosen, name=SCIKIT_LEARN, reason=reason, golden=Engine().golden, columns=()), None
     return replace(chosen, guards=guards), body
 
 
@@ -75,18 +76,12 @@ def _figures(differences: Scores) -> dict[str, float]:
 
 
 def _guards(pipeline: ScikitLearn, onnx: Onnx, rows: pd.DataFrame, allowed: float) -> Iterator[Guard]:
-    """The values on which the engines part company.
-
-    Raises:
-        DataError: they do so on new values of a feature that has too many values to tell new ones from others.
-    """
+    """The values on which the engines part company."""
     for feature in onnx.features:
         seen = np.unique(rows[feature].dropna())
         nulls = _part_on(pipeline, onnx, rows, feature, np.nan, allowed)
         infinite = _part_on(pipeline, onnx, rows, feature, np.inf, allowed)
         new = any(_part_on(pipeline, onnx, rows, feature, value, allowed) for value in _new(seen))
-        if new and len(seen) > GUARDED_VALUES:
-            raise DataError(f"the engines differ on values of {feature} that training did not see, and it has {len(seen)} values")
         if nulls or infinite or new:
             known = tuple(float(value) for value in seen) if new else ()
             yield Guard(feature=feature, nulls=nulls, infinite=infinite, seen=known)

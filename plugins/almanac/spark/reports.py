@@ -10,7 +10,8 @@ import pandas as pd
 from sklearn.metrics import confusion_matrix
 
 from almanac.core.target import BINARY, MULTICLASS, REGRESSION, Target
-from almanac.spark.training import LABEL, Fitted, Scores, codes, metrics, predict
+from almanac.spark.bundles import Scores
+from almanac.spark.training import LABEL, Fitted, codes, metrics, predict
 
 # By kind: the metric that the verdict is about and its name, then where "variance" and "bias" begin: a loss from training to
 # holdout, and a figure in training. Two classes of equal size that a ROC AUC of 0.65 tells apart (Cohen's d 0.54) differ by

@@ -18,14 +18,13 @@ from threadpoolctl import threadpool_limits
 from almanac.core.target import BINARY, MULTICLASS, REGRESSION, Target
 from almanac.core.window import Label
 from almanac.errors import DataError, DescriptionError, examples
+from almanac.spark.bundles import Scores, stacked
 
 LABEL = "label"
 SNAPSHOT = "snapshot"
 THREADS = 1
 GOLDEN_ROWS = 64
 TINY = np.finfo(np.float64).eps
-
-Scores = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +104,7 @@ def score_columns(scores: Any, target: Target) -> dict[str, Scores]:
 
 def scores_of(rows: pd.DataFrame, target: Target) -> Scores:
     """The scores that rows hold in a prediction's columns, in the shape that `predict` gives."""
-    found = rows[list(target.columns)].to_numpy(dtype=np.float64)
-    return np.asarray(found if target.kind == MULTICLASS else found[:, 0])
+    return stacked(rows[name] for name in target.columns)
 
 
 def fit(estimators: Mapping[str, BaseEstimator], rows: pd.DataFrame, features: Sequence[str], target: Target) -> Fitted:

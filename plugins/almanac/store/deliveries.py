@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
-import pyarrow.fs
 import pyarrow.parquet as pq
 
 from almanac.core import deliveries
@@ -22,6 +21,7 @@ from almanac.core.deliveries import MANIFEST, Applied, Delivery, Described, File
 from almanac.core.pipeline import Pipeline
 from almanac.core.receipts import Output
 from almanac.errors import IntegrityError, StoreError, Unreachable
+from almanac.files import locate
 from almanac.store.folders import PIECE, folder_at
 from almanac.store.home import Home
 from almanac.store.objects import Objects, record
@@ -95,8 +95,7 @@ def described(home: Home) -> Pipeline | None:
     body = home.objects.find(home.layout.deliveries)
     if body is not None:
         return home.receipts.description(record(Described, body, home.layout.deliveries).description)
-    newest = max(home.versions.names(), default=None)
-    return home.receipts.description(home.versions.read(newest).description) if newest else None
+    return home.newest_description()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +120,7 @@ def fetched(output: Output) -> Iterator[Fetched]:
     with tempfile.NamedTemporaryFile(prefix="almanac-", suffix=".parquet") as spool:
         digest, size = hashlib.sha256(), 0
         try:
-            system, path = pyarrow.fs.FileSystem.from_uri(output.uri)
+            system, path = locate(output.uri)
             with system.open_input_stream(path) as stream:
                 while piece := stream.read(PIECE):
                     digest.update(piece)

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-import pyarrow.fs
-
 from almanac.core.canonical import sha256
 from almanac.errors import AccessRefused, StoreError, Unreachable
+from almanac.files import locate
 from almanac.store.objects import Objects
 
 PIECE = 4 * 2**20
@@ -61,7 +60,7 @@ class S3Folder:
     def upload(self, name: str, file: Path) -> None:
         uri = self._prefix + name
         try:
-            system, path = pyarrow.fs.FileSystem.from_uri(uri)
+            system, path = locate(uri)
             with file.open("rb") as source, system.open_output_stream(path) as target:
                 shutil.copyfileobj(source, target, PIECE)
         except OSError as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from almanac.core import layout
 from almanac.core.layout import Layout
+from almanac.core.pipeline import Pipeline
 from almanac.core.promotions import Log
 from almanac.core.receipts import Order, Receipt, Thing, publish_order
 from almanac.core.rollback import Written
@@ -58,6 +59,11 @@ class Home:
 
     def log(self) -> Log:
         return self.promotions.read()
+
+    def newest_description(self) -> Pipeline | None:
+        """The description that the newest version was trained by, if there is a version."""
+        newest = max(self.versions.names(), default=None)
+        return self.receipts.description(self.versions.read(newest).description) if newest else None
 
     def vouched(self, version: str, expected: str | None = None, log: Log | None = None) -> Manifest:
         """The manifest of a version that is to be put in force, compared or scored with: the very one that its publish and

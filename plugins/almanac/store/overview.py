@@ -134,7 +134,7 @@ def last_gate(home: Home, version: str) -> Receipt | None:
 
 def newest_description(home: Home) -> Pipeline:
     """The description that the newest version was trained by. Raises: PromotionError, if there is no version."""
-    newest = max(home.versions.names(), default=None)
-    if newest is None:
-        raise PromotionError(f"Pipeline {home.name} has no version, so there is nothing to do. Run its retrain DAG first.")
-    return home.receipts.description(home.versions.read(newest).description)
+    found = home.newest_description()
+    if found is None:
+        raise PromotionError(f"Pipeline {home.name} has no version yet, so no description is kept. Run its retrain DAG first.")
+    return found

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-import pyarrow.fs
 
 from almanac.core.canonical import decode
 from almanac.core.pipeline import Pipeline
@@ -19,6 +18,7 @@ from almanac.core.provenance import Evidence, Seen, seen
 from almanac.core.receipts import Door, Receipt, Thing, publish_order
 from almanac.core.sources import Pin
 from almanac.errors import DataError, IntegrityError, NotFound, StoreError, examples
+from almanac.files import locate
 from almanac.store.home import Home
 from almanac.store.objects import verified
 from almanac.store.tables import Visible
@@ -180,8 +180,8 @@ def row_of(home: Home, partition: Visible, entity: str, value: str) -> dict[str,
         DataError: the period has no such entity.
         StoreError: its files cannot be read.
     """
-    paths = [f"{home.predictions.uri}/{path}".removeprefix("s3://") for path in partition.paths]
-    system, _ = pyarrow.fs.FileSystem.from_uri(home.predictions.uri)
+    system, folder = locate(home.predictions.uri)
+    paths = [f"{folder}/{path}" for path in partition.paths]
     found: list[dict[str, Any]] = []
     why = ""
     try:

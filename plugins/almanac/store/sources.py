@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import pyarrow as pa
-import pyarrow.fs
 import pyarrow.parquet as pq
 
 from almanac.core.sources import EventSource, Pin, PinnedFile, Source, as_utc, check_columns
 from almanac.errors import NotFound, SourceError, examples
+from almanac.files import locate
 from almanac.store.objects import Listed, Objects
 
 READERS = 16
@@ -32,9 +32,8 @@ def observe(objects: Objects, name: str, source: Source) -> Pin:
         raise SourceError(
             f"Source {name!r} is missing: no Parquet file lies below {source.uri}. Deliver it, or correct the source's uri."
         )
-    system, _ = pyarrow.fs.FileSystem.from_uri(source.uri)
     with ThreadPoolExecutor(READERS) as pool:
-        looked = list(pool.map(lambda item: _look(system, name, source, item), found))
+        looked = list(pool.map(lambda item: _look(name, source, item), found))
     columns = looked[0][1]
     for file, others in looked:
         check_columns(name, source, others)
@@ -51,9 +50,10 @@ def _as_found(columns: Mapping[str, str], keys: Iterable[str]) -> str:
     return examples(f"{key} as {columns[key]}" if key in columns else f"no {key}" for key in keys)
 
 
-def _look(system: pyarrow.fs.FileSystem, name: str, source: Source, item: Listed) -> tuple[PinnedFile, dict[str, str]]:
+def _look(name: str, source: Source, item: Listed) -> tuple[PinnedFile, dict[str, str]]:
     try:
-        with system.open_input_file(item.uri.removeprefix("s3://")) as opened:
+        system, path = locate(item.uri)
+        with system.open_input_file(path) as opened:
             parquet = pq.ParquetFile(opened)
             schema, footer = parquet.schema_arrow, parquet.metadata
     except (OSError, pa.ArrowInvalid) as error:
