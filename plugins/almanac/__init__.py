@@ -10,18 +10,22 @@ These are the nouns a user writes. To read the code, follow one thing through it
 6. `airflow/dags.py`     the DAGs that chain it
 """
 
+from almanac.core.aggregates import Aggregates
 from almanac.core.deliveries import ParquetDelivery, PostgresDelivery
 from almanac.core.gate import Gate, Slice
+from almanac.core.late import Late
 from almanac.core.pipeline import FeatureGroup, Pipeline, Population
 from almanac.core.scoring import Scoring
 from almanac.core.sources import EventSource, ReferenceSource
 from almanac.core.window import Label, MovingWindow
 
 __all__ = [
+    "Aggregates",
     "EventSource",
     "FeatureGroup",
     "Gate",
     "Label",
+    "Late",
     "MovingWindow",
     "ParquetDelivery",
     "Pipeline",

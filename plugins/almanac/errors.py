@@ -47,6 +47,10 @@ class SourceError(AlmanacError):
     """A source is missing, unreachable, misses a column, or changed while it was read."""
 
 
+class SourceMissing(SourceError):
+    """A source has no files."""
+
+
 class DataError(AlmanacError):
     """Rows are not as they must be."""
 

@@ -81,22 +81,22 @@ def shop(**changes: Any) -> Pipeline:
             "Population('people_known').reads: found no EventSource. A population without a time would know entities that "
             "appeared after as_of.",
         ),
-        ({"features": ()}, "Pipeline.features: found none, describe at least one FeatureGroup."),
+        ({"features": ()}, "Pipeline.features: found none, describe at least one FeatureGroup or Aggregates."),
         (
             {"features": HABITS},
-            f"Pipeline.features: found {HABITS!r}, allowed is a tuple of FeatureGroup: a single one needs its comma.",
+            f"Pipeline.features: found {HABITS!r}, allowed is a tuple of FeatureGroup or Aggregates, with its comma.",
         ),
         (
             {"features": ("habits",)},
-            "Pipeline.features: found ('habits',), allowed is a tuple of FeatureGroup: a single one needs its comma.",
+            "Pipeline.features: found ('habits',), allowed is a tuple of FeatureGroup or Aggregates, with its comma.",
         ),
         (
             {"features": (HABITS, HABITS)},
-            "Pipeline.features: habits is named twice; each function has its own name.",
+            "Pipeline.features: habits is named twice; each has its own name.",
         ),
         (
             {"features": (FeatureGroup("returns", reads=("visits",)),)},
-            "Pipeline.features: returns is named twice; each function has its own name.",
+            "Pipeline.features: returns is named twice; each has its own name.",
         ),
         (
             {"features": (FeatureGroup("habits", reads=("visits", "orders", "carts")),)},

@@ -9,8 +9,7 @@ import pytest
 
 from almanac import EventSource, ReferenceSource
 from almanac.core.sources import Cut
-from almanac.spark import sources
-from almanac.spark.sources import UTC_TIME
+from almanac.cutting import UTC_TIME, in_utc, keep
 
 NEW_YORK = "America/New_York"
 AS_OF = datetime(2017, 6, 1, tzinfo=UTC)
@@ -22,7 +21,7 @@ PEOPLE = ReferenceSource("s3://bucket/people/")
 
 def read(column: pa.Array, timezone: str | None) -> list[datetime | None]:
     batch = pa.RecordBatch.from_pydict({"at": column})
-    found = sources.in_utc(batch, pa.schema([("at", UTC_TIME)]), timezone)
+    found = in_utc(batch, pa.schema([("at", UTC_TIME)]), timezone)
     assert found.schema.field("at").type == UTC_TIME
     return [None if at is None else at.astimezone(UTC) for at in found["at"].to_pylist()]
 
@@ -77,7 +76,7 @@ def test_columns_come_in_the_schemas_order_and_packed_text_comes_plain() -> None
         "customer": pa.array([7], pa.int64()),
     })  # fmt: skip
     schema = pa.schema([("customer", pa.int64()), ("segment", pa.string())])
-    found = sources.in_utc(batch, schema, None)
+    found = in_utc(batch, schema, None)
     assert found.schema.equals(schema)
     assert found.to_pylist() == [{"customer": 7, "segment": "a"}]
 
@@ -89,7 +88,7 @@ def kept(source: EventSource | ReferenceSource, cut: Cut, *rows: tuple[datetime 
         "at": pa.array([at for at, _ in rows], UTC_TIME),
         "known": pa.array([known for _, known in rows], UTC_TIME),
     })  # fmt: skip
-    found: list[int] = sources.keep(batch, source, cut)["row"].to_pylist()
+    found: list[int] = keep(batch, source, cut)["row"].to_pylist()
     return found
 
 
@@ -128,5 +127,5 @@ def test_without_bounds_and_from_a_reference_everything_is_kept() -> None:
 
 def test_a_cut_that_keeps_nothing_keeps_the_columns() -> None:
     batch = pa.RecordBatch.from_pydict({"at": pa.array([AS_OF], UTC_TIME)})
-    found = sources.keep(batch, VISITS, Cut(high=AS_OF))
+    found = keep(batch, VISITS, Cut(high=AS_OF))
     assert (found.num_rows, found.schema) == (0, batch.schema)

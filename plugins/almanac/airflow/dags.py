@@ -8,10 +8,12 @@ from typing import Any
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TaskGroup, task_group
 
 from almanac.airflow.docs import retrain_doc, rollback_doc, score_doc
-from almanac.airflow.operators import Approve, PublishDoor, SparkDoor, StoreDoor
+from almanac.airflow.operators import Approve, Arrival, PublishDoor, SparkDoor, StoreDoor
 from almanac.core.canonical import dumps
+from almanac.core.late import WAIT
 from almanac.core.period import Every
 from almanac.core.pipeline import Pipeline
+from almanac.core.sources import EventSource
 
 
 def build_dags(pipeline: Pipeline) -> dict[str, DAG]:
@@ -36,7 +38,7 @@ class _Dags:
         }
         with self._dag("retrain", retrain_doc(self.pipeline), params, scheduled=True) as dag:
             plan = self._store("plan", "plan_retrain", "plan")
-            pin = self._store("sources.pin", "pin_sources", "pin sources", plan=plan)
+            pin = self._pin(plan)
             published = self._features(plan, pin)
             with TaskGroup("model"):
                 staged = self._spark("stage", "model_stage", "model_orders", "train", plan=plan, pin=pin)
@@ -64,7 +66,7 @@ class _Dags:
         }
         with self._dag("score", score_doc(self.pipeline), params, scheduled=True) as dag:
             plan = self._store("plan", "plan_score", "plan")
-            pin = self._store("sources.pin", "pin_sources", "pin sources", plan=plan)
+            pin = self._pin(plan)
             published = self._features(plan, pin)
             with TaskGroup("predictions"):
                 published >> self._predictions(plan)
@@ -109,6 +111,21 @@ class _Dags:
             # What was repaired is delivered, also where another period could not be.
             self._deliver("deliver", "deliver_in_rollback", after=again, before=verified, trigger_rule="all_done")
         return dag
+
+    def _pin(self, plan: Any) -> Any:
+        """The sources pinned, after those that are waited for are complete."""
+        pin = self._store("sources.pin", "pin_sources", "pin sources", plan=plan)
+        for name, source in self.pipeline.sources.items():
+            if isinstance(source, EventSource) and source.late.policy == WAIT:
+                late = source.late
+                arrival = Arrival(
+                    **self._common(f"sources.{name}.wait", f"wait for {name}", {"plan": plan}),
+                    source=name,
+                    timeout=late.timeout,
+                    poke_interval=min(late.every, late.timeout),
+                )
+                arrival >> pin.operator
+        return pin
 
     def _features(self, plan: Any, pin: Any) -> Any:
         """Feature groups, each a task, then combined, checked and published. Gives the publishing task."""

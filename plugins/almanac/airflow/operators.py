@@ -1,5 +1,5 @@
 """The operators: `SparkDoor` submits the Spark job of a door, `StoreDoor` does a door's work in the worker, `PublishDoor` does
-too and can go back to the doors before, `Approve` asks a person.
+too and can go back to the doors before, `Arrival` waits for a source, `Approve` asks a person.
 
 All store their arguments; what they do when they run is in `work` and `again`, imported then and not when DAGs are parsed.
 """
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, BaseSensorOperator
+from airflow.sdk.exceptions import AirflowSensorTimeout
 
 from almanac.airflow.links import ReportLink
 from almanac.settings import pool, spark_connection
@@ -136,6 +137,41 @@ class PublishDoor(SparkDoor):
             done = again.AGAIN[self.work](found, self.given, lambda step, placed: self.carry(found, step, placed))
             self.receipts = desk.receipts_in(done)
             return done
+
+
+class Arrival(BaseSensorOperator):
+    """Waits until a source is complete for what the run reads of it, without a worker meanwhile.
+
+    Args:
+        description: the pipeline, as canonical JSON.
+        source: the source's name.
+        given: what earlier tasks returned, by name: `plan`.
+    """
+
+    template_fields: Sequence[str] = ("given",)
+    ui_color = "#e3ecf7"
+
+    def __init__(self, *, description: str, source: str, given: Mapping[str, Any] | None = None, **rest: Any) -> None:
+        super().__init__(mode="reschedule", **rest)
+        self.description = description
+        self.source = source
+        self.given = given or {}
+        self.lacking: Sequence[str] = ()
+
+    def poke(self, context: Any) -> bool:
+        from almanac.airflow import desk, work
+
+        self.lacking = work.lacking(desk.Desk.of(self.description, context), self.given, self.source)
+        return not self.lacking
+
+    def execute(self, context: Any) -> Any:
+        from almanac.airflow import desk, work
+
+        with desk.failing_clearly():
+            try:
+                return super().execute(context)
+            except AirflowSensorTimeout:
+                raise work.never_came(self.source, self.lacking, self.timeout) from None
 
 
 class Approve(ApprovalOperator):

@@ -7,7 +7,8 @@ Imported by a running task only, never when DAGs are parsed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowSkipException
@@ -16,12 +17,13 @@ from almanac.airflow.deliveries import deliver, deliver_in_rollback
 from almanac.airflow.desk import Desk
 from almanac.core.canonical import decode, encode
 from almanac.core.gate import Comparison
+from almanac.core.late import refusal
 from almanac.core.period import Period
 from almanac.core.plan import RunPlan
 from almanac.core.receipts import Placed, Receipt
 from almanac.core.rollback import Plan
-from almanac.doors import orders, pin, plan, promotions, publish, rollback
-from almanac.errors import Conflict
+from almanac.doors import late, orders, pin, plan, promotions, publish, rollback
+from almanac.errors import Conflict, SourceError
 
 Given = Mapping[str, Any]
 log = logging.getLogger(__name__)
@@ -64,6 +66,25 @@ def pin_sources(desk: Desk, given: Given) -> str:
     if planned.dry_run:
         raise AirflowSkipException(f"Dry run: {planned.in_words} Nothing was changed.")
     return pin.pin(desk.home, planned, desk.witness)
+
+
+def lacking(desk: Desk, given: Given, source: str) -> list[str]:
+    """Why a source is not complete for the run, by the description that its features are built by."""
+    planned = run_plan(given)
+    if planned.dry_run:
+        raise AirflowSkipException(f"Dry run: {planned.in_words} Nothing was changed.")
+    pipeline = desk.home.receipts.description(planned.description)
+    if source not in pipeline.sources:
+        return []
+    found = late.lacking(desk.home, pipeline, planned, source)
+    for reason in found:
+        log.info("Source %s is not complete: %s", source, reason)
+    return found
+
+
+def never_came(source: str, reasons: Sequence[str], seconds: float) -> SourceError:
+    """What is said when a source did not become complete in time."""
+    return refusal(source, reasons, f"It was waited for {timedelta(seconds=seconds)} (h:mm:ss), nothing was built.")
 
 
 def publish_features(desk: Desk, given: Given) -> dict[str, str]:

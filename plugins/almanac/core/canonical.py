@@ -124,11 +124,12 @@ def _decode_union(arguments: tuple[Any, ...], value: Any) -> Any:
         return _decode(kinds[0], value)
     records = [kind for kind in kinds if dataclasses.is_dataclass(kind)]
     if isinstance(value, Mapping) and records:
-        # Each record of a union carries a `kind` that no other one has.
-        named = {_kind_of(kind): kind for kind in records}
-        if value.get("kind") not in named:
-            raise ValueError(f"found a record of kind {value.get('kind')!r} (known are: {', '.join(sorted(named))})")
-        return _decode_record(named[value["kind"]], value)
+        # Each record of a union carries a `kind` that no other one has. One that was there before its union may leave it out.
+        named = {str(_kind(kind).default): kind for kind in records}
+        found = value.get("kind", next((name for name, kind in named.items() if LATER in _kind(kind).metadata), None))
+        if found not in named:
+            raise ValueError(f"found a record of kind {found!r} (known are: {', '.join(sorted(named))})")
+        return _decode_record(named[found], value)
     return value
 
 
@@ -148,8 +149,8 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
-def _kind_of(kind: Any) -> Any:
-    return next(field.default for field in dataclasses.fields(kind) if field.name == "kind")
+def _kind(kind: Any) -> dataclasses.Field[Any]:
+    return next(field for field in dataclasses.fields(kind) if field.name == "kind")
 
 
 @functools.cache

@@ -52,6 +52,13 @@ class Layout:
         """What a feature group hands to combine."""
         return f"{self.home}/parts/{order}/{unique}"
 
+    def partials(self, shape: str) -> str:
+        """The partial sums of aggregates of one shape: a folder for each block of a source, and in it a record and files.
+
+        They lie where parts lie: gc deletes old ones, and whoever needs them computes them again.
+        """
+        return f"{self.home}/parts/partials-{shape}/"
+
     @property
     def data(self) -> tuple[str, ...]:
         """The folders below which data files lie, and with them what gc may delete."""

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
+from almanac.core.aggregates import Aggregates
 from almanac.core.canonical import digest, encode, later
 from almanac.core.deliveries import Delivery, check_deliveries
 from almanac.core.gate import Gate
@@ -58,9 +59,13 @@ class FeatureGroup:
     _: KW_ONLY
     reads: tuple[str, ...]
     lookback: timedelta | None = None
+    kind: Literal["function"] = later("function")
 
     def __post_init__(self) -> None:
         _check_function("FeatureGroup", self.name, self.reads, self.lookback)
+
+
+Group = FeatureGroup | Aggregates
 
 
 def _check_function(noun: str, name: str, reads: tuple[str, ...], lookback: timedelta | None) -> None:
@@ -84,7 +89,7 @@ class Pipeline:
         last_period: the last one, when the data has ended; runs for later ones have nothing to do.
         sources: name to source. The name is the argument under which functions get it.
         population: which entities a period has.
-        features: the feature groups; each is a Spark job of its own.
+        features: the feature groups, written or described; each is a Spark job of its own.
         label: what is predicted.
         window: which periods train.
         gate: what a candidate must show to be promoted.
@@ -102,7 +107,7 @@ class Pipeline:
     first_period: str
     sources: Mapping[str, Source]
     population: Population
-    features: tuple[FeatureGroup, ...]
+    features: tuple[Group, ...]
     label: Label
     window: MovingWindow
     every: str = "month"
@@ -149,9 +154,9 @@ class Pipeline:
         ):
             if not isinstance(found := getattr(self, name), noun):
                 raise DescriptionError(f"Pipeline.{name}: found {type(found).__name__}, allowed is {noun.__name__}(...).")
-        if not isinstance(self.features, tuple) or any(not isinstance(group, FeatureGroup) for group in self.features):
+        if not isinstance(self.features, tuple) or any(not isinstance(group, Group) for group in self.features):
             raise DescriptionError(
-                f"Pipeline.features: found {self.features!r}, allowed is a tuple of FeatureGroup: a single one needs its comma."
+                f"Pipeline.features: found {self.features!r}, allowed is a tuple of FeatureGroup or Aggregates, with its comma."
             )
         if self.gate.metric not in (allowed := self.label.target.metrics):
             raise DescriptionError(
@@ -169,23 +174,39 @@ class Pipeline:
                     f"Pipeline.sources[{name!r}]: found {type(source).__name__}, allowed are EventSource and ReferenceSource."
                 )
         if not self.features:
-            raise DescriptionError("Pipeline.features: found none, describe at least one FeatureGroup.")
-        parts: tuple[Population | FeatureGroup | Label, ...] = self.parts
+            raise DescriptionError("Pipeline.features: found none, describe at least one FeatureGroup or Aggregates.")
+        parts: tuple[Population | Group | Label, ...] = (self.population, *self.features, self.label)
         names = [part.name for part in parts]
         if doubled := sorted({name for name in names if names.count(name) > 1}):
-            raise DescriptionError(f"Pipeline.features: {', '.join(doubled)} is named twice; each function has its own name.")
+            raise DescriptionError(f"Pipeline.features: {', '.join(doubled)} is named twice; each has its own name.")
         for part in parts:
             if unknown := [name for name in part.reads if name not in self.sources]:
                 raise DescriptionError(
                     f"{type(part).__name__}({part.name!r}).reads: found {', '.join(unknown)}, "
                     f"the pipeline's sources are {', '.join(self.sources)}."
                 )
+        for group in self.features:
+            if isinstance(group, Aggregates):
+                self._check_aggregates(group)
         if clash := sorted(set(self.parameters) & {*self.sources, *TAKEN}):
             raise DescriptionError(f"Pipeline.parameters: {', '.join(clash)} is already the name of a source or of as_of.")
         if not any(isinstance(self.sources[name], EventSource) for name in self.population.reads):
             raise DescriptionError(
                 f"Population({self.population.name!r}).reads: found no EventSource. A population without a time would know "
                 "entities that appeared after as_of."
+            )
+
+    def _check_aggregates(self, group: Aggregates) -> None:
+        first, *others = (self.sources[name] for name in group.reads)
+        if not isinstance(first, EventSource) or any(isinstance(source, EventSource) for source in others):
+            raise DescriptionError(
+                f"Aggregates({group.name!r}).reads: found {', '.join(group.reads)}; the first must be an EventSource, the "
+                "second a ReferenceSource."
+            )
+        if first.knowledge_time:
+            raise DescriptionError(
+                f"Aggregates({group.name!r}).reads: {group.reads[0]} has a knowledge time, and partial sums do not tell what was "
+                "known when. Write a FeatureGroup for it."
             )
 
     def _check_parameters(self) -> None:
@@ -200,8 +221,9 @@ class Pipeline:
 
     @property
     def parts(self) -> tuple[Population | FeatureGroup | Label, ...]:
-        described: tuple[Population | FeatureGroup | Label, ...] = (self.population, *self.features, self.label)
-        return described
+        """What has a function in the user's module."""
+        written = (group for group in self.features if isinstance(group, FeatureGroup))
+        return (self.population, *written, self.label)
 
     @property
     def digest(self) -> str:
@@ -229,16 +251,25 @@ class Pipeline:
     def first(self) -> Period:
         return self.period(self.first_period)
 
-    def group(self, name: str) -> FeatureGroup:
+    def group(self, name: str) -> Group:
         return next(group for group in self.features if group.name == name)
+
+    @property
+    def zeros(self) -> list[str]:
+        """The features that are 0 for an entity of which the sources hold no event."""
+        return [name for group in self.features if isinstance(group, Aggregates) for name in group.zeros]
+
+    @property
+    def read_by_features(self) -> list[str]:
+        """The sources that the population and the feature groups read, sorted."""
+        return sorted({*self.population.reads, *(name for group in self.features for name in group.reads)})
 
     def shape_of_features(self) -> dict[str, Any]:
         """The part of the description that shapes features: with the user's module it is their definition."""
-        read = sorted({*self.population.reads, *(name for group in self.features for name in group.reads)})
         return {
             "entity": self.entity,
             "every": self.every,
-            "sources": {name: encode(self.sources[name]) for name in read},
+            "sources": {name: encode(self.sources[name].shape) for name in self.read_by_features},
             "population": encode(self.population),
             "features": encode(self.features),
             "parameters": encode(self.parameters),

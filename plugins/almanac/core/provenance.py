@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from almanac.core.pipeline import Pipeline
+from almanac.core.pipeline import Group, Pipeline, Population
 from almanac.core.promotions import Action, Entry, Log
 from almanac.core.receipts import Door, Order, Receipt, Thing
-from almanac.core.sources import Cut, Pin, PinnedFile, cut_for_features, cut_for_label
+from almanac.core.sources import UNTIL, Cut, Pin, PinnedFile, cut_for_features, cut_for_label
 
 ENTRIES = {"promote": "promotion", "roll_back": "rollback", "withdraw": "withdrawal", "reinstate": "reinstatement"}
 Seen = Mapping[str, tuple[PinnedFile, ...]]
@@ -70,6 +70,12 @@ class Evidence:
         return self.staged(receipt.links["staged"]) if receipt.order.door is not Door.STAGE else (uri, receipt)
 
 
+def feature_cuts(pipeline: Pipeline, part: Group | Population, period: str, until: datetime | None = None) -> dict[str, Cut]:
+    """What a feature group or the population may see of each source that it reads. `until`: as `cut_for_features` has it."""
+    as_of = pipeline.period(period).as_of
+    return {name: cut_for_features(pipeline.sources[name], as_of, part.lookback, until) for name in part.reads}
+
+
 def reach(order: Order, pipeline: Pipeline) -> list[tuple[str, Cut]]:
     """The cuts of sources that an order reads: source and cut. Nothing for an order that reads no source itself."""
     if order.door is not Door.STAGE or order.thing not in (Thing.FEATURES, Thing.MODEL):
@@ -77,7 +83,8 @@ def reach(order: Order, pipeline: Pipeline) -> list[tuple[str, Cut]]:
     as_of = pipeline.period(order.period).as_of
     if order.thing is Thing.FEATURES:
         part = pipeline.group(order.part) if order.part else pipeline.population
-        return [(name, cut_for_features(pipeline.sources[name], as_of, part.lookback)) for name in part.reads]
+        until = order.parameters.get(UNTIL)
+        return list(feature_cuts(pipeline, part, order.period, datetime.fromisoformat(until) if until else None).items())
     label = pipeline.label
     snapshots = [*order.parameters["training"], order.parameters["holdout"]]
     return [

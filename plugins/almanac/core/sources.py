@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from almanac.core.canonical import digest
+from almanac.core.canonical import digest, later
+from almanac.core.late import CONSISTENT, Late
 from almanac.errors import DescriptionError, SourceError, examples
 
 SCHEMES = ("s3://",)
@@ -25,6 +26,7 @@ class EventSource:
         knowledge_time: the column that says when a row became known, where there is one.
         lag: how late the source is known to arrive; events newer than as_of - lag are not used.
         columns: the columns to read; all when empty.
+        late: what a run does where the newest events may be missing.
 
     Raises:
         DescriptionError: a field is not as it must be.
@@ -37,6 +39,7 @@ class EventSource:
     knowledge_time: str | None = None
     lag: timedelta = timedelta(0)
     columns: tuple[str, ...] = ()
+    late: Late = later(Late())
     kind: Literal["events"] = "events"
 
     def __post_init__(self) -> None:
@@ -53,6 +56,14 @@ class EventSource:
                 raise DescriptionError(
                     f"EventSource.timezone: found {self.timezone!r}, allowed is a name such as 'UTC' or 'America/New_York'."
                 ) from None
+
+        if not isinstance(self.late, Late):
+            raise DescriptionError(f"EventSource.late: found {self.late!r}, allowed is Late(...), such as Late('fail', rows=1).")
+
+    @property
+    def shape(self) -> EventSource:
+        """What of the description shapes the rows that user code sees: waiting for them changes nothing of them."""
+        return self if self.late.policy == CONSISTENT else replace(self, late=Late())
 
     @property
     def times(self) -> tuple[str, ...]:
@@ -84,6 +95,11 @@ class ReferenceSource:
         _check_listed("ReferenceSource", self.columns)
 
     @property
+    def shape(self) -> ReferenceSource:
+        """What of the description shapes the rows that user code sees: all of it."""
+        return self
+
+    @property
     def times(self) -> tuple[str, ...]:
         """The columns by which the source is cut: none."""
         return ()
@@ -112,6 +128,10 @@ def _check_listed(noun: str, columns: tuple[str, ...]) -> None:
         raise DescriptionError(f"{noun}.columns: found the text {columns!r}, allowed is a tuple: ({columns!r},) with its comma.")
 
 
+# An order's parameter: where consistent sources are cut, if one of them is behind.
+UNTIL = "until"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
     """What of a source user code may see: events in `[low, high)`, known at or before `known`. None is no bound."""
@@ -121,11 +141,16 @@ class Cut:
     known: datetime | None = None
 
 
-def cut_for_features(source: Source, as_of: datetime, lookback: timedelta | None) -> Cut:
-    """Features of a snapshot see events in `[as_of - lag - lookback, as_of - lag)`, known at or before as_of."""
+def cut_for_features(source: Source, as_of: datetime, lookback: timedelta | None, until: datetime | None = None) -> Cut:
+    """Features of a snapshot see events in `[as_of - lag - lookback, as_of - lag)`, known at or before as_of.
+
+    A consistent source is seen no further than `until`, if that is earlier; its lookback then begins as much earlier.
+    """
     if isinstance(source, ReferenceSource):
         return Cut()
     high = as_of - source.lag
+    if until is not None and source.late.policy == CONSISTENT:
+        high = min(high, until)
     return Cut(low=None if lookback is None else high - lookback, high=high, known=as_of if source.knowledge_time else None)
 
 

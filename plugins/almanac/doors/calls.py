@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from almanac.core.functions import Part, arguments, call, function_of
 from almanac.core.pipeline import FeatureGroup, Population
-from almanac.core.sources import Cut, Pin, cut_for_features
+from almanac.core.provenance import reach
+from almanac.core.sources import Cut, Pin
 from almanac.doors import job
 from almanac.doors.job import Work
 from almanac.doors.pin import pinned
@@ -21,15 +22,14 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 
-def cuts(work: Work, part: FeatureGroup | Population) -> dict[str, Cut]:
-    """What a feature group or the population may see of each source that it reads."""
-    as_of = work.pipeline.period(work.order.period).as_of
-    return {name: cut_for_features(work.pipeline.sources[name], as_of, part.lookback) for name in part.reads}
+def cuts(work: Work) -> dict[str, Cut]:
+    """What the order of a feature group or of the population may see of each source that it reads."""
+    return dict(reach(work.order, work.pipeline))
 
 
 def given(work: Work, part: FeatureGroup | Population) -> DataFrame:
     """What a feature group or the population gives for the order's period. Raises: as `ask`."""
-    return ask(work, part, cuts(work, part), work.order.period)
+    return ask(work, part, cuts(work), work.order.period)
 
 
 def ask(work: Work, part: Part, cut: Mapping[str, Cut], period: str) -> DataFrame:
@@ -42,7 +42,7 @@ def ask(work: Work, part: Part, cut: Mapping[str, Cut], period: str) -> DataFram
 
     function = function_of(work.module, part.name)
     arguments(function, part, work.pipeline)
-    pins = _pins(work, cut)
+    pins = pins_of(work, cut)
     offered: dict[str, Any] = dict(sources.read_all(work.bench.spark, work.pipeline.sources, pins, cut))
     offered["as_of"] = work.pipeline.period(period).as_of
     try:
@@ -79,12 +79,12 @@ def reading(work: Work, cut: Mapping[str, Cut]) -> Iterator[None]:
 
 
 def _check_sources(work: Work, cut: Mapping[str, Cut]) -> None:
-    pins = _pins(work, cut)
+    pins = pins_of(work, cut)
     for name, part in cut.items():
         check_unchanged(work.home.objects, pins[name], pins[name].within(part))
 
 
-def _pins(work: Work, names: Iterable[str]) -> dict[str, Pin]:
+def pins_of(work: Work, names: Iterable[str]) -> dict[str, Pin]:
     """The order's pins of some sources. A file that is gone is looked for under another name: orders tell files by what
     they hold, so the pin of an earlier run may know one by a name of before.
     """

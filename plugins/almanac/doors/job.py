@@ -44,10 +44,13 @@ LONGEST_FINDING = 2000
 
 
 class Bench:
-    """What the orders of one job share: the Spark session, started when first asked for."""
+    """What the orders of one job share: the Spark session, started when first asked for.
 
-    def __init__(self, name: str, session: SparkSession | None = None) -> None:
-        self.name, self._session = name, session
+    `orders` are all that the job was given: what several of them need can be made at once.
+    """
+
+    def __init__(self, name: str, session: SparkSession | None = None, orders: Sequence[Placed] = ()) -> None:
+        self.name, self._session, self.orders = name, session, tuple(orders)
         self._starting: Future[SparkSession] | None = None
 
     def begin(self) -> None:
@@ -153,8 +156,8 @@ def main(carry: Carry, arguments: Sequence[str] | None = None, *, spark: bool = 
         bench.begin()
     objects = Objects()
     failed = False
-    for number, uri in enumerate(asked.orders, start=1):
-        placed = read_order(objects, uri)
+    bench.orders = tuple(read_order(objects, uri) for uri in asked.orders)
+    for number, placed in enumerate(bench.orders, start=1):
         home = Home.of(root, placed.order.pipeline, objects)
         print(f"almanac: {number} of {len(asked.orders)}: {placed.order}", flush=True)
         receipt = carry_out(home, placed, carry, bench, witness)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from almanac.core.canonical import digest, encode
-from almanac.core.pipeline import FeatureGroup, Pipeline, Population
+from almanac.core.pipeline import Group, Pipeline, Population
 from almanac.core.plan import RunPlan
+from almanac.core.provenance import feature_cuts
 from almanac.core.receipts import Door, Order, Placed, Receipt, Thing, admit
-from almanac.core.sources import Pin, content_of, cut_for_features, cut_for_label
+from almanac.core.sources import UNTIL, Pin, content_of, cut_for_label
 from almanac.doors import pin as pins
 from almanac.errors import NotAdmitted, examples
 from almanac.settings import VERSION
@@ -17,15 +19,13 @@ from almanac.store.home import Home
 
 def groups(home: Home, plan: RunPlan, pin: str, name: str) -> list[Placed]:
     """One feature group, an order for each period that is to be built."""
-    pipeline, found = home.receipts.description(plan.description), pins.pinned(home, home.receipts.read(pin))
-    part = pipeline.group(name)
-    return [
-        Placed(
-            order=_feature_order(plan, period, part=name, inputs=_cut_contents(pipeline, part, period, found)),
-            links={"pin": pin, "description": plan.description},
-        )
-        for period in plan.build
-    ]
+    pipeline, read = home.receipts.description(plan.description), _Pinned.of(home, pin)
+    placed = []
+    for period in plan.build:
+        inputs, parameters = read.by(pipeline, pipeline.group(name), period)
+        order = _feature_order(plan, period, part=name, inputs=inputs, parameters=parameters)
+        placed.append(Placed(order=order, links={"pin": pin, "description": plan.description}))
+    return placed
 
 
 def every_group(home: Home, plan: RunPlan, pin: str) -> dict[str, list[Placed]]:
@@ -52,13 +52,14 @@ def built(home: Home, plan: RunPlan, pin: str) -> list[dict[str, str]]:
 
 def combined(home: Home, plan: RunPlan, pin: str, parts: Iterable[Mapping[str, str]]) -> list[Placed]:
     """The groups' parts combined, an order for each period. `parts`: for each group, period to its receipt's URI."""
-    pipeline, found = home.receipts.description(plan.description), pins.pinned(home, home.receipts.read(pin))
+    pipeline, read = home.receipts.description(plan.description), _Pinned.of(home, pin)
     table = home.features(plan.definition)
     visible = table.visible()
     given = list(parts)
     placed = []
     for period in plan.build:
-        links, inputs = {}, _cut_contents(pipeline, pipeline.population, period, found)
+        links: dict[str, str] = {}
+        inputs, parameters = read.by(pipeline, pipeline.population, period)
         for uris in given:
             receipt = admit(home.receipts.read(uris[period]), Thing.FEATURES, Door.STAGE, pipeline=home.name, period=period)
             links[f"part.{receipt.order.part}"] = uris[period]
@@ -67,6 +68,7 @@ def combined(home: Home, plan: RunPlan, pin: str, parts: Iterable[Mapping[str, s
             plan,
             period,
             inputs=inputs,
+            parameters=parameters,
             replaces=visible[period].order if period in visible else "",
             fence=table.fence(period),
         )
@@ -78,7 +80,14 @@ def combined(home: Home, plan: RunPlan, pin: str, parts: Iterable[Mapping[str, s
 
 
 def _feature_order(
-    plan: RunPlan, period: str, *, inputs: Mapping[str, str], part: str = "", replaces: str = "", fence: int = 0
+    plan: RunPlan,
+    period: str,
+    *,
+    inputs: Mapping[str, str],
+    parameters: Mapping[str, str],
+    part: str = "",
+    replaces: str = "",
+    fence: int = 0,
 ) -> Order:
     return Order(
         pipeline=plan.pipeline,
@@ -90,18 +99,33 @@ def _feature_order(
         module=plan.module,
         almanac=VERSION,
         inputs=inputs,
+        parameters=parameters,
         replaces=replaces,
         fence=fence,
     )
 
 
-def _cut_contents(pipeline: Pipeline, part: FeatureGroup | Population, period: str, found: Mapping[str, Pin]) -> dict[str, str]:
-    """Source to the content of those of its files that can hold a row of the part's cut."""
-    as_of = pipeline.period(period).as_of
-    return {
-        name: content_of(found[name].within(cut_for_features(pipeline.sources[name], as_of, part.lookback)))
-        for name in part.reads
-    }
+@dataclass(frozen=True, slots=True)
+class _Pinned:
+    """What a run may read: its pins, and the receipt of them."""
+
+    receipt: Receipt
+    pins: Mapping[str, Pin]
+
+    @classmethod
+    def of(cls, home: Home, uri: str) -> _Pinned:
+        receipt = home.receipts.read(uri)
+        return cls(receipt, pins.pinned(home, receipt))
+
+    def by(self, pipeline: Pipeline, part: Group | Population, period: str) -> tuple[dict[str, str], dict[str, str]]:
+        """What an order of features says that it reads, as its inputs and parameters: source to the content of those of its
+        files that can hold a row of the part's cut, and where its consistent sources are cut, if one of them is behind.
+        """
+        until = pins.until(self.receipt, period)
+        cuts = feature_cuts(pipeline, part, period, until)
+        moved = cuts != feature_cuts(pipeline, part, period)
+        inputs = {name: content_of(self.pins[name].within(cut)) for name, cut in cuts.items()}
+        return inputs, ({UNTIL: encode(until)} if moved else {})
 
 
 def audits(home: Home, staged: Mapping[str, str]) -> list[Placed]:
@@ -132,7 +156,7 @@ def model(home: Home, plan: RunPlan, pin: str) -> Placed:
             cut = cut_for_label(pipeline.sources[name], pipeline.period(period).as_of, pipeline.label.horizon, known)
             inputs[f"label.{period}.{name}"] = content_of(found[name].within(cut))
     links = {f"features.{period}": home.receipts.uri(published[period]) for period in snapshots}
-    labelled = {name: pipeline.sources[name] for name in pipeline.label.reads}
+    labelled = {name: pipeline.sources[name].shape for name in pipeline.label.reads}
     order = Order(
         pipeline=home.name,
         thing=Thing.MODEL,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
-from almanac.core.canonical import dumps, sha256
+from almanac.core.canonical import dumps, encode, sha256
+from almanac.core.late import LATEST
 from almanac.core.pipeline import Pipeline
 from almanac.core.plan import RunPlan
 from almanac.core.receipts import Door, Order, Output, Placed, Receipt, Thing, Witness, admit
-from almanac.core.sources import Pin
+from almanac.core.sources import UNTIL, Pin
+from almanac.doors import late
 from almanac.settings import VERSION
 from almanac.store import sources
 from almanac.store.home import Home
@@ -25,10 +28,12 @@ def pin(home: Home, plan: RunPlan, witness: Witness) -> str:
     """Pins what a run reads, as it is now, and gives the receipt's URI. Equal files give the same receipt.
 
     Raises:
-        SourceError: a source is missing, or not as the description says.
+        SourceError: a source is missing, not as the description says, or not complete where it must be.
     """
     pipeline = home.receipts.description(plan.description)
     pins = {name: sources.observe(home.objects, name, pipeline.sources[name]) for name in needed(pipeline, plan)}
+    late.check_complete(home, pipeline, plan, pins)
+    policies, until = late.policies(pipeline, pins), late.consistent(home, pipeline, plan, pins)
     order = Order(
         pipeline=home.name,
         thing=Thing.SOURCES,
@@ -38,6 +43,7 @@ def pin(home: Home, plan: RunPlan, witness: Witness) -> str:
         module=plan.module,
         almanac=VERSION,
         inputs={name: found.content for name, found in pins.items()},
+        parameters={**({"late": policies} if policies else {}), **({UNTIL: encode(until)} if until else {})},
     )
     outputs = []
     for name, found in pins.items():
@@ -51,13 +57,24 @@ def pin(home: Home, plan: RunPlan, witness: Witness) -> str:
         witness=witness,
         content=order.digest,
         outputs=tuple(outputs),
+        findings=tuple(f"Consistent sources of {period} are cut at {moment.isoformat()}." for period, moment in until.items()),
         facts={
-            name: {"files": len(found.files), "freshness": found.freshness.isoformat() if found.freshness else None}
+            name: {
+                "files": len(found.files),
+                "freshness": found.freshness.isoformat() if found.freshness else None,
+                "late": policies.get(name, LATEST),
+            }
             for name, found in pins.items()
         },
     )
     home.receipts.place(Placed(order=order))
     return home.receipts.uri(home.receipts.keep(receipt))
+
+
+def until(receipt: Receipt, period: str) -> datetime | None:
+    """Where the consistent sources of a period are cut, by the receipt of a pin; None where none was behind."""
+    found = receipt.order.parameters.get(UNTIL, {}).get(period)
+    return datetime.fromisoformat(found) if found else None
 
 
 def pinned(home: Home, receipt: Receipt) -> Mapping[str, Pin]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from almanac.core.aggregates import Aggregates
 from almanac.core.bundle import GOLDEN, MODEL
 from almanac.core.canonical import decode, digest, encode
 from almanac.core.functions import function_of
@@ -20,7 +21,7 @@ from almanac.core.pipeline import Pipeline
 from almanac.core.receipts import Door, Order, Output, Receipt, Thing, admit
 from almanac.core.sources import cut_for_label
 from almanac.core.window import check_classes
-from almanac.doors import calls, job
+from almanac.doors import aggregate, calls, job
 from almanac.doors.job import Work
 from almanac.errors import DataError, DescriptionError, examples
 from almanac.store.tables import Table
@@ -42,7 +43,9 @@ def _group(work: Work) -> Receipt:
 
     pipeline, order = work.pipeline, work.order
     part = pipeline.group(order.part)
-    with calls.reading(work, calls.cuts(work, part)):
+    if isinstance(part, Aggregates):
+        return aggregate.features(work, part)
+    with calls.reading(work, calls.cuts(work)):
         frame = rooms.shaped(calls.given(work, part), pipeline.entity, part.name)
         schema = rooms.arrow_schema(frame)
         written = arrow.write(frame, work.home.layout.part(order.digest, uuid.uuid4().hex), part.name, schema)
@@ -60,14 +63,14 @@ def _combine(work: Work) -> Receipt:
 
     pipeline, order, home = work.pipeline, work.order, work.home
     people = pipeline.population
-    with calls.reading(work, calls.cuts(work, people)):
+    with calls.reading(work, calls.cuts(work)):
         spine, entities = rooms.population(calls.given(work, people), pipeline.entity, people, order.period)
         if not rooms.is_entity_type(spine, pipeline.entity):
             kind = spine.schema[pipeline.entity].dataType.simpleString()
             raise DescriptionError(
                 f"Population {people.name!r} gives {pipeline.entity} as {kind}; whole numbers or text are needed."
             )
-        combined = rooms.combine(spine, _parts(work), pipeline.entity).sortWithinPartitions(pipeline.entity)
+        combined = rooms.combine(spine, _parts(work), pipeline.entity, pipeline.zeros).sortWithinPartitions(pipeline.entity)
         schema = rooms.arrow_schema(combined)
         _check_names(schema.names, pipeline)
         table = home.features(order.description)

@@ -11,7 +11,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,6 +28,8 @@ from almanac.spark.digests import Sums
 
 # A row group is written when so many rows, or so many bytes, have come.
 GROUP_ROWS, GROUP_BYTES = 262_144, 64 * 2**20
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,10 +171,8 @@ def write(frame: DataFrame, folder: str, stem: str, schema: pa.Schema, stats: Ma
     return collect((row.record for row in frame.mapInArrow(run, RECORD).collect()), schema, stats)
 
 
-def in_tasks(
-    spark: SparkSession, hands: Sequence[Sequence[Chunk]], work: Callable[[Sequence[Chunk]], Iterator[str]]
-) -> list[str]:
-    """What `work` gives for each hand of chunks, a task each.
+def in_tasks(spark: SparkSession, hands: Sequence[Sequence[Item]], work: Callable[[Sequence[Item]], Iterator[str]]) -> list[str]:
+    """What `work` gives for each hand of chunks, or of whatever else it works on, a task each.
 
     Not a frame: nothing is planned, and a JVM that has just begun need not first load and compile what plans queries.
     """

@@ -60,7 +60,7 @@ def of_batch(batch: pa.RecordBatch, constant: Collection[str] = ()) -> Sums:
     if not rows:
         return nothing(batch.schema)
     hashed = [
-        _hash(batch.column(name).slice(0, 1) if name in constant else batch.column(name)) for name in sorted(batch.schema.names)
+        hashes(batch.column(name).slice(0, 1) if name in constant else batch.column(name)) for name in sorted(batch.schema.names)
     ]
     lanes = []
     for lane in range(LANES):
@@ -94,7 +94,8 @@ def _mix(value: Hashes) -> Hashes:
     return value
 
 
-def _hash(column: pa.Array) -> Hashes:
+def hashes(column: pa.Array) -> Hashes:
+    """A 64-bit hash of each value."""
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind):
         encoded = column if pa.types.is_dictionary(kind) else pc.dictionary_encode(column)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -86,8 +86,9 @@ def population(given: DataFrame, entity: str, people: Population, period: str) -
     return spine, entities
 
 
-def combine(spine: DataFrame, parts: Mapping[str, DataFrame], entity: str) -> DataFrame:
-    """The groups joined to the population. Entities in equal entities out; one that a group does not know has nulls.
+def combine(spine: DataFrame, parts: Mapping[str, DataFrame], entity: str, zeros: Collection[str] = ()) -> DataFrame:
+    """The groups joined to the population. Entities in equal entities out; one that a group does not know has nulls, and 0 in
+    the columns of `zeros`.
 
     Raises:
         DescriptionError: two groups give a column of the same name.
@@ -100,7 +101,7 @@ def combine(spine: DataFrame, parts: Mapping[str, DataFrame], entity: str) -> Da
             raise DescriptionError(f"Feature group {name!r} gave columns that another one gives: {examples(clash)}. Rename them.")
         seen.update(dict.fromkeys(own, name))
         combined = combined.join(part, entity, "left")
-    return combined
+    return combined.fillna(0.0, list(zeros)) if zeros else combined
 
 
 def of_files(spark: SparkSession, outputs: Sequence[Output], columns: Sequence[str] | None = None) -> DataFrame:

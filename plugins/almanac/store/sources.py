@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from almanac.core.sources import EventSource, Pin, PinnedFile, Source, as_utc, check_columns
-from almanac.errors import NotFound, SourceError, examples
+from almanac.core.late import Found, Span
+from almanac.core.sources import Cut, EventSource, Pin, PinnedFile, Source, as_utc, check_columns
+from almanac.cutting import UTC_TIME, in_utc, keep
+from almanac.errors import NotFound, SourceError, SourceMissing, examples
 from almanac.files import locate
 from almanac.store.objects import Listed, Objects
 
@@ -21,15 +25,16 @@ def observe(objects: Objects, name: str, source: Source) -> Pin:
     """The files of a source as they are now, from a listing and their footers.
 
     Raises:
-        SourceError: there are no files, they disagree about their columns, or a column is missing or unfit.
+        SourceMissing: there are no files.
+        SourceError: they disagree about their columns, or a column is missing or unfit.
         Unreachable, AccessRefused: the store does not let us look.
     """
     try:
         found = [item for item in objects.walk(source.uri) if item.uri.endswith(".parquet") and item.size]
     except NotFound as error:
-        raise SourceError(f"Source {name!r} is missing: {error}") from error
+        raise SourceMissing(f"Source {name!r} is missing: {error}") from error
     if not found:
-        raise SourceError(
+        raise SourceMissing(
             f"Source {name!r} is missing: no Parquet file lies below {source.uri}. Deliver it, or correct the source's uri."
         )
     with ThreadPoolExecutor(READERS) as pool:
@@ -78,6 +83,50 @@ def _bounds(footer: pq.FileMetaData, schema: pa.Schema, source: EventSource) -> 
         lows.append(as_utc(stats.min, source.timezone))
         highs.append(as_utc(stats.max, source.timezone))
     return min(lows, default=None), max(highs, default=None)
+
+
+def look(objects: Objects, source: EventSource, pin: Pin, span: Span) -> Found:
+    """What a source holds of a span. The times of those rows are read where files can hold such rows, and no others.
+
+    Raises:
+        SourceError: a file cannot be read.
+    """
+    cut = Cut(low=span.low, high=span.high, known=span.known)
+    inside = pin.within(cut)
+    with ThreadPoolExecutor(READERS) as pool:
+        counted = list(pool.map(lambda file: _count(file, source, cut), inside))
+        newest = _newest(last for _, last in counted)
+        if newest is None:
+            older = [file for file in pin.within(replace(cut, low=None)) if file not in inside]
+            newest = _newest(pool.map(lambda file: _last(file, source, cut), older))
+    marker = source.late.marker
+    marked = marker is None or objects.has(source.uri + marker.format(period=span.period))
+    return Found(rows=sum(rows for rows, _ in counted), newest=newest, marked=marked)
+
+
+def _newest(moments: Iterable[datetime | None]) -> datetime | None:
+    return max((moment for moment in moments if moment is not None), default=None)
+
+
+def _last(file: PinnedFile, source: EventSource, cut: Cut) -> datetime | None:
+    """The newest event of a file that lies wholly before the cut's end: its statistics tell it, but not what was known when."""
+    return file.high if file.high is not None and not source.knowledge_time else _count(file, source, cut)[1]
+
+
+def _count(file: PinnedFile, source: EventSource, cut: Cut) -> tuple[int, datetime | None]:
+    """How many rows of a file lie inside a cut, and the newest of those before the cut's end."""
+    schema = pa.schema([(name, UTC_TIME) for name in source.times])
+    rows, newest = 0, None
+    system, path = locate(file.uri)
+    try:
+        with system.open_input_file(path) as opened:
+            for batch in pq.ParquetFile(opened).iter_batches(columns=list(source.times), use_threads=False):
+                times = keep(in_utc(batch, schema, source.timezone), source, replace(cut, low=None)).column(source.event_time)
+                rows += pc.sum(pc.greater_equal(times, pa.scalar(cut.low, UTC_TIME))).as_py() or 0
+                newest = _newest((newest, pc.max(times).as_py()))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise SourceError(f"{file.uri} cannot be read as Parquet ({error}). Deliver it again.") from error
+    return rows, newest
 
 
 def check_unchanged(objects: Objects, pin: Pin, files: Iterable[PinnedFile]) -> None:

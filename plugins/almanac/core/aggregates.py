@@ -1,0 +1,167 @@
+"""Aggregates: features that are described instead of written, so that their partial sums can be kept.
+
+A feature of an entity is a function of its events in the window before a period's cut. All functions here can be merged from
+those of parts of the window, so the time line is divided into segments, at every moment where a window of any period begins or
+ends. Events of a file are summed segment by segment once; a period's features are merged from the segments inside its windows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Literal
+
+from almanac.core.period import Every, Period
+from almanac.errors import DescriptionError
+
+COUNT, SUM, MIN, MAX, DISTINCT, RECENCY = "count", "sum", "min", "max", "distinct", "recency"
+OF_EVENTS, OF_COLUMNS = (COUNT, RECENCY), (SUM, MIN, MAX, DISTINCT)
+# Where an entity has no event these are zero; the others are null.
+ZERO = (COUNT, SUM, DISTINCT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """One column of the features.
+
+    Args:
+        window: how far before the cut it looks.
+        column: what is aggregated; nothing for `count` and `recency`.
+        value: of the splitting column; None without one.
+    """
+
+    name: str
+    function: str
+    window: timedelta
+    column: str = ""
+    value: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregates:
+    """A feature group without a function: aggregates of an entity's events over windows that end where the source is cut.
+
+    Gives the columns `NAME_[VALUE_][COLUMN_]FUNCTION_WINDOW`, such as `shopping_sales_sum_30d` and
+    `shopping_drug_gm_count_90d`. Where an entity has no event, counts and sums are 0 and the others null. An event without an
+    entity, or with another value than those of the split, is left out; a null in a column is no value.
+
+    Args:
+        name: of the group.
+        reads: the source of events, and the reference that is looked up `on` a column, where there is one; it has one row a
+            value of that.
+        windows: how far before the cut they look, each.
+        events: functions of the events themselves: `count`, and `recency`, days between the newest one and the cut.
+        columns: column to its functions: `sum`, `min`, `max` of numbers, `distinct`, the number of different values.
+        on: the column that both sources have.
+        split, values: a column of text, and those of its values that get columns of their own.
+
+    Raises:
+        DescriptionError: a field is not as it must be.
+    """
+
+    name: str
+    _: KW_ONLY
+    reads: tuple[str, ...]
+    windows: tuple[timedelta, ...]
+    events: tuple[str, ...] = ()
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    on: str | None = None
+    split: str | None = None
+    values: tuple[str, ...] = ()
+    kind: Literal["aggregates"] = "aggregates"
+
+    def __post_init__(self) -> None:
+        own = f"Aggregates({self.name!r})"
+        if not self.name.isidentifier():
+            raise DescriptionError(f"Aggregates.name: found {self.name!r}, allowed is a name such as 'shopping'.")
+        if isinstance(self.reads, str) or not 1 <= len(self.reads) <= 2:
+            raise DescriptionError(
+                f"{own}.reads: found {self.reads!r}, allowed is a tuple of a source of events, or of one and a reference."
+            )
+        if (len(self.reads) == 2) != bool(self.on):
+            raise DescriptionError(
+                f"{own}.on: found {self.on!r}, name the column that both have where two are read, and only there."
+            )
+        if not self.windows or any(window <= timedelta(0) for window in self.windows):
+            raise DescriptionError(f"{own}.windows: found {self.windows!r}, allowed is a tuple of times of more than zero.")
+        if not self.events and not self.columns:
+            raise DescriptionError(f"{own}: found neither events nor columns; give functions of one of them, such as ('count',).")
+        self._check_functions(own)
+        if bool(self.split) != bool(self.values):
+            raise DescriptionError(f"{own}.split: found {self.split!r} and values {self.values!r}; give both, or neither.")
+        names = [feature.name for feature in self.features]
+        if doubled := sorted({name for name in names if names.count(name) > 1}):
+            raise DescriptionError(f"{own}: two features would be called {doubled[0]}. Leave out a window, value or function.")
+        object.__setattr__(self, "columns", MappingProxyType(dict(self.columns)))
+
+    def _check_functions(self, own: str) -> None:
+        given: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {"events": (self.events, OF_EVENTS)}
+        given |= {f"columns[{column!r}]": (functions, OF_COLUMNS) for column, functions in self.columns.items()}
+        for name, (found, allowed) in given.items():
+            if isinstance(found, str) or any(function not in allowed for function in found):
+                raise DescriptionError(f"{own}.{name}: found {found!r}, allowed is a tuple of {', '.join(allowed)}.")
+
+    @property
+    def lookback(self) -> timedelta:
+        """How far before the cut it sees events."""
+        return max(self.windows)
+
+    @property
+    def features(self) -> list[Feature]:
+        """The columns that it gives, in order."""
+        found = []
+        for value in self.values or (None,):
+            for window in self.windows:
+                asked = [("", function) for function in self.events]
+                asked += [(column, function) for column, functions in self.columns.items() for function in functions]
+                for column, function in asked:
+                    words = [self.name, *([_slug(value)] if value is not None else []), column, function, _length(window)]
+                    name = "_".join(word for word in words if word)
+                    found.append(Feature(name=name, function=function, window=window, column=column, value=value))
+        return found
+
+    @property
+    def zeros(self) -> list[str]:
+        """Those of its columns that are 0 for an entity without events."""
+        return [feature.name for feature in self.features if feature.function in ZERO]
+
+
+def _slug(text: str) -> str:
+    """A value as part of a column's name."""
+    return re.sub(r"\W+", "_", text.lower()).strip("_")
+
+
+def _length(window: timedelta) -> str:
+    """A window in the largest unit that is whole: `30d`, `36h`, `90s`."""
+    seconds = window.total_seconds()
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds % size == 0:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds:g}s"
+
+
+def edges(windows: tuple[timedelta, ...], lag: timedelta, every: Every, low: datetime, high: datetime) -> list[datetime]:
+    """Where segments of the time from `low` to `high` begin: the last edge at or before `low`, and all that follow to `high`.
+
+    An edge is a moment where a window of any period begins or ends: `as_of - lag - window`, and `as_of - lag`.
+    """
+    found: set[datetime] = set()
+    for window in (timedelta(0), *windows):
+        for as_of in _ends(low + lag + window, every):
+            edge = as_of - lag - window
+            if edge > high:
+                break
+            found.add(edge)
+    first = max(edge for edge in found if edge <= low)
+    return sorted(edge for edge in found if edge >= first)
+
+
+def _ends(moment: datetime, every: Every) -> Iterator[datetime]:
+    """The ends of periods, from the last one at or before a moment on."""
+    period = Period.holding(moment, every)
+    while True:
+        yield period.start
+        period = period.plus(1)

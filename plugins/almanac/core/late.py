@@ -1,0 +1,172 @@
+"""Late data: what a run does about a source that may not hold all of a period yet, and what it is to be complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass
+from datetime import datetime, timedelta
+from string import Formatter
+
+from almanac.errors import SHOWN_EXAMPLES, DescriptionError, SourceError
+
+LATEST, WAIT, FAIL, CONSISTENT = "latest", "wait", "fail", "consistent"
+POLICIES = (LATEST, WAIT, FAIL, CONSISTENT)
+STEP = timedelta(microseconds=1)  # a cut is half-open: to keep an event, it ends one step after it
+PERIOD = "period"
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """What a run does where a source's newest events may be missing.
+
+    latest      takes what is there.
+    wait        waits until the source is complete for what the run reads; fails when it is not after `timeout`.
+    fail        fails at once where it is not complete.
+    consistent  cuts the features' view of this source and of every other consistent one at the newest time that all have.
+
+    Complete is what `within`, `rows` and `marker` ask for together; `wait` and `fail` need one of them at least.
+
+    Args:
+        within: the newest event that the run may see is at most so old, at the end of what it reads. For `consistent`: a source
+            whose newest event is that close to the end has everything.
+        rows: each period whose features are built has at least so many events.
+        marker: a file of this name lies below the source's uri; `{period}` in it stands for the period.
+        timeout: how long `wait` waits.
+        every: how often it looks.
+
+    Raises:
+        DescriptionError: a field is not as it must be.
+    """
+
+    policy: str = LATEST
+    _: KW_ONLY
+    within: timedelta | None = None
+    rows: int | None = None
+    marker: str | None = None
+    timeout: timedelta = timedelta(days=1)
+    every: timedelta = timedelta(minutes=5)
+
+    def __post_init__(self) -> None:
+        if self.policy not in POLICIES:
+            raise DescriptionError(f"Late.policy: found {self.policy!r}, allowed are {', '.join(POLICIES)}.")
+        asked = [name for name in ("within", "rows", "marker") if getattr(self, name) is not None]
+        if self.asks_for_all and not asked:
+            raise DescriptionError(
+                f"Late({self.policy!r}): found nothing that says when the source is complete; give within, rows or marker."
+            )
+        allowed = {LATEST: (), CONSISTENT: ("within",)}.get(self.policy, tuple(asked))
+        if unused := [name for name in asked if name not in allowed]:
+            raise DescriptionError(
+                f"Late({self.policy!r}): found {', '.join(unused)}, which this policy does not use. Leave it out."
+            )
+        self._check_measures()
+
+    def _check_measures(self) -> None:
+        if self.within is not None and self.within < timedelta(0):
+            raise DescriptionError(f"Late.within: found {self.within}, allowed is zero or more.")
+        if self.rows is not None and self.rows < 1:
+            raise DescriptionError(f"Late.rows: found {self.rows}, allowed is 1 or more.")
+        if self.marker is not None and not _is_marker(self.marker):
+            raise DescriptionError(
+                f"Late.marker: found {self.marker!r}, allowed is a file's name below the uri, such as 'ready-{{period}}'."
+            )
+        for name in ("timeout", "every"):
+            if getattr(self, name) <= timedelta(0):
+                raise DescriptionError(f"Late.{name}: found {getattr(self, name)}, allowed is more than zero.")
+
+    @property
+    def asks_for_all(self) -> bool:
+        """Whether a run needs the source complete."""
+        return self.policy in (WAIT, FAIL)
+
+
+def _is_marker(text: str) -> bool:
+    try:
+        fields = {name for _, name, _, _ in Formatter().parse(text) if name is not None}
+    except ValueError:
+        return False
+    return bool(text) and not text.startswith("/") and fields <= {PERIOD}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Events of a source that a run needs whole: those in `[low, high)`, known at or before `known`.
+
+    Args:
+        period: which a marker's name stands for.
+        reader: what reads them, in words: `the features of 2017-07`.
+        whole: whether this is a whole period, of which `Late.rows` says how many events it has.
+    """
+
+    period: str
+    reader: str
+    low: datetime
+    high: datetime
+    known: datetime | None = None
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a source holds of a span.
+
+    Args:
+        rows: events inside.
+        newest: the newest event before the span's end, inside or older; None when there is none.
+        marked: whether the marker is there; True where none is asked for.
+    """
+
+    rows: int
+    newest: datetime | None
+    marked: bool = True
+
+
+def lacking(late: Late, span: Span, found: Found) -> list[str]:
+    """Why a source is not complete for a span, in plain words; nothing when it is.
+
+    An event that is dated after the span's end says nothing about what lies before it, so it is not looked at.
+    """
+    said = []
+    if late.within is not None and (found.newest is None or span.high - found.newest > late.within):
+        newest = f"its newest event before {_day(span.high)} is of {_day(found.newest)}" if found.newest else "it has no event"
+        said.append(f"{newest}, one of {_day(span.high - late.within)} or later is asked for")
+    if late.rows is not None and span.whole and found.rows < late.rows:
+        said.append(f"it has {found.rows} events from {_day(span.low)} to {_day(span.high)}, at least {late.rows} are asked for")
+    if late.marker is not None and not found.marked:
+        said.append(f"there is no file {late.marker.format(period=span.period)}")
+    return [f"for {span.reader} {one}" for one in said]
+
+
+def consistent_until(looked: Mapping[str, tuple[Late, Span, Found]]) -> datetime | None:
+    """Where features of a period cut their consistent sources: right after the newest event of the one that is farthest
+    behind. None where none is behind. `looked`: source to its policy, what is read of it, and what it holds.
+
+    Raises:
+        SourceError: one holds no event at all before the end.
+    """
+    if empty := [name for name, (_, _, found) in looked.items() if found.newest is None]:
+        reader = looked[empty[0]][1].reader
+        raise SourceError(
+            f"Source {empty[0]!r} holds no event that {reader} could see, so there is no time that all consistent sources have. "
+            "Deliver it, or give it another policy."
+        )
+    behind = [
+        found.newest
+        for late, span, found in looked.values()
+        if found.newest is not None and span.high - found.newest > max(late.within or STEP, STEP)
+    ]
+    return min(behind) + STEP if behind else None
+
+
+def refusal(name: str, reasons: Iterable[str], ending: str) -> SourceError:
+    """A source that is not complete, as an error. `ending` says what was done about it."""
+    said = list(reasons)
+    shown = "; ".join(said[:SHOWN_EXAMPLES]) + (f"; and {len(said) - SHOWN_EXAMPLES} more" if len(said) > SHOWN_EXAMPLES else "")
+    return SourceError(
+        f"Source {name!r} is not complete: {shown}. {ending} Deliver what is missing, or change the source's Late."
+    )
+
+
+def _day(moment: datetime) -> str:
+    """A moment to the minute; a day's beginning as the day."""
+    return f"{moment:%Y-%m-%d}" if moment.hour == moment.minute == moment.second == 0 else f"{moment:%Y-%m-%d %H:%M}"

@@ -1,0 +1,42 @@
+"""Rows inside a cut: batches of a source with every timestamp in UTC, and nothing outside the cut."""
+
+from __future__ import annotations
+
+import functools
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from almanac.core.sources import Cut, EventSource, Source
+
+UTC_TIME = pa.timestamp("us", tz="UTC")
+
+
+def in_utc(batch: pa.RecordBatch, schema: pa.Schema, timezone: str | None) -> pa.RecordBatch:
+    """A batch with the schema's types; naive timestamps are read in `timezone`, UTC when none is declared.
+
+    An hour that a clock shows twice is the first of the two; one that it skips is the moment of the jump.
+    """
+    columns = []
+    for field in schema:
+        column = batch.column(field.name)
+        if pa.types.is_timestamp(column.type) and column.type.tz is None:
+            column = pc.assume_timezone(
+                column.cast(pa.timestamp("us"), safe=False), timezone or "UTC", ambiguous="earliest", nonexistent="latest"
+            )
+        columns.append(column.cast(field.type, safe=not pa.types.is_timestamp(field.type)))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def keep(batch: pa.RecordBatch, source: Source, cut: Cut) -> pa.RecordBatch:
+    """The rows of a batch inside a cut."""
+    if not isinstance(source, EventSource):
+        return batch
+    masks = []
+    if cut.low is not None:
+        masks.append(pc.greater_equal(batch.column(source.event_time), pa.scalar(cut.low, UTC_TIME)))
+    if cut.high is not None:
+        masks.append(pc.less(batch.column(source.event_time), pa.scalar(cut.high, UTC_TIME)))
+    if cut.known is not None and source.knowledge_time:
+        masks.append(pc.less_equal(batch.column(source.knowledge_time), pa.scalar(cut.known, UTC_TIME)))
+    return batch.filter(functools.reduce(pc.and_, masks)) if masks else batch

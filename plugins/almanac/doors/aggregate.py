@@ -1,0 +1,162 @@
+"""Described feature groups, staged: partial sums of the source's files are made where there are none yet, then merged."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from almanac.core.aggregates import DISTINCT, Aggregates, edges
+from almanac.core.canonical import digest, encode, sealed
+from almanac.core.pipeline import Pipeline
+from almanac.core.provenance import reach
+from almanac.core.receipts import Order, Receipt
+from almanac.core.sources import UNTIL, Cut, EventSource, Pin, PinnedFile, content_of
+from almanac.doors import calls
+from almanac.doors.job import Work
+from almanac.errors import DescriptionError, examples
+from almanac.settings import VERSION
+from almanac.store.objects import record
+from almanac.store.sources import check_unchanged
+
+if TYPE_CHECKING:
+    from almanac.spark.partials import Asked, Block
+
+READERS = 16
+RECORD = "record.json"
+NUMBERS = ("int", "uint", "float", "double", "decimal", "bool")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """The partial sums of a block: what is in which file."""
+
+    files: Mapping[str, str]
+
+
+def features(work: Work, part: Aggregates) -> Receipt:
+    """The features of a described group, one row an entity that has an event in the longest window.
+
+    Raises:
+        DescriptionError: a source lacks a column, or one that is summed holds no numbers.
+        DataError: the reference has two rows of one value.
+    """
+    from almanac.spark import aggregates
+
+    cuts = calls.cuts(work)
+    with calls.reading(work, cuts):
+        pins = calls.pins_of(work, part.reads)
+        asked = _asked(work, part, pins)
+        cut, pin = cuts[part.reads[0]], pins[part.reads[0]]
+        schema = aggregates.schema_of(part, asked.entity, aggregates.entity_type(asked, pin.files[0].uri))
+        kept = [one.files for one in _partials(work, asked, pins)]
+        assert cut.high is not None
+        written = aggregates.merged(
+            work.bench.spark, asked, kept, cut.high, work.home.layout.part(work.order.digest, uuid.uuid4().hex), schema
+        )
+    facts = {
+        "rows": written.rows,
+        "schema": {field.name: str(field.type) for field in schema},
+        "partials": sorted(uri for files in kept for uri in files.values()),
+    }
+    return work.receipt(content=written.sums.digest, outputs=written.outputs, facts=facts)
+
+
+def _asked(work: Work, part: Aggregates, pins: Mapping[str, Pin]) -> Asked:
+    from almanac.spark.partials import Asked
+
+    source = work.pipeline.sources[part.reads[0]]
+    assert isinstance(source, EventSource)
+    columns = {name: kind for pin in reversed([pins[name] for name in part.reads]) for name, kind in pin.columns.items()}
+    wanted = [work.pipeline.entity, *part.columns, *filter(None, (part.split,))]
+    if missing := [name for name in wanted if name not in columns]:
+        raise DescriptionError(
+            f"Aggregates({part.name!r}): {', '.join(part.reads)} have no column {examples(missing)} (they have: "
+            f"{examples(sorted(columns), 30)}). Correct the description, or deliver the column."
+        )
+    summed = [name for name, functions in part.columns.items() if set(functions) - {DISTINCT}]
+    if strange := [f"{name} ({columns[name]})" for name in summed if not columns[name].startswith(NUMBERS)]:
+        raise DescriptionError(
+            f"Aggregates({part.name!r}): {examples(strange)} is no number; only its different values can be counted, by distinct."
+        )
+    reference = tuple(file.uri for name in part.reads[1:] for file in pins[name].files)
+    return Asked(part=part, entity=work.pipeline.entity, source=source, reference=reference)
+
+
+def _partials(work: Work, asked: Asked, pins: Mapping[str, Pin]) -> list[Kept]:
+    """The partial sums of all blocks that can hold an event of the order's cut, in an order that the blocks alone decide.
+
+    Those that other orders of the job need are made in the same pass.
+    """
+    from almanac.spark.partials import blocks
+
+    pin, references = pins[asked.part.reads[0]], [content_of(pins[name].files) for name in asked.part.reads[1:]]
+    shape = digest([VERSION, encode(asked.part), asked.entity, encode(asked.source.shape), references])[:16]
+    folder = work.home.layout.partials(shape)
+
+    def read(order: Order) -> dict[str, Block]:
+        cut = dict(reach(order, work.pipeline))[asked.part.reads[0]]
+        found = (block for file in pin.within(cut) for block in blocks(file, _edges(work.pipeline, asked, order, file, cut)))
+        return {f"{folder}{digest(block.identity)[:32]}": block for block in found}
+
+    wanted = read(work.order)
+    every = {**wanted, **{name: block for order in _alike(work) for name, block in read(order).items()}}
+    kept = _standing(work, folder, every)
+    missing = {name: block for name, block in every.items() if name not in kept}
+    if missing:
+        kept |= _made(work, asked, pin, missing)
+    return [kept[name] for name in sorted(wanted)]
+
+
+def _alike(work: Work) -> Iterator[Order]:
+    """The job's orders of the same group, from the same pin."""
+    mine, pin = work.order, work.placed.links["pin"]
+    for placed in work.bench.orders:
+        order = placed.order
+        same = (order.part, order.description, order.module) == (mine.part, mine.description, mine.module)
+        if same and placed.links.get("pin") == pin:
+            yield order
+
+
+def _edges(pipeline: Pipeline, asked: Asked, order: Order, file: PinnedFile, cut: Cut) -> list[datetime]:
+    """Where segments begin in a file. A cut that was moved has edges of its own."""
+    assert cut.low is not None and cut.high is not None
+    if UNTIL in order.parameters:
+        return sorted({cut.high, *(cut.high - window for window in asked.part.windows)})
+    every, lag = pipeline.period(order.period).every, asked.source.lag
+    return edges(asked.part.windows, lag, every, file.low or cut.low, file.high or cut.high)
+
+
+def _standing(work: Work, folder: str, wanted: Mapping[str, Block]) -> dict[str, Kept]:
+    """Those of the blocks whose partial sums are there, all of their files."""
+    there = {item.uri for item in work.home.objects.walk(folder)}
+    names = [name for name in wanted if f"{name}/{RECORD}" in there]
+
+    def read(name: str) -> Kept | None:
+        body = work.home.objects.find(f"{name}/{RECORD}")
+        return record(Kept, body, f"{name}/{RECORD}") if body is not None else None
+
+    with ThreadPoolExecutor(READERS) as pool:
+        found = zip(names, pool.map(read, names), strict=True)
+        return {name: kept for name, kept in found if kept is not None and there.issuperset(kept.files.values())}
+
+
+def _made(work: Work, asked: Asked, pin: Pin, missing: Mapping[str, Block]) -> dict[str, Kept]:
+    """Partial sums of blocks. They are told of only when the files that they are of are still the pinned ones.
+
+    Raises:
+        SourceError: one was replaced or removed while it was read.
+    """
+    from almanac.spark import partials
+
+    names: Sequence[str] = sorted(missing)
+    made = partials.summed(work.bench.spark, asked, [missing[name] for name in names], names)
+    check_unchanged(work.home.objects, pin, {missing[name].file for name in names})
+    found = {}
+    for name, files in zip(names, made, strict=True):
+        found[name] = Kept(files=files)
+        work.home.objects.put(f"{name}/{RECORD}", sealed(found[name]))
+    return found

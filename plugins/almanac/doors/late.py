@@ -1,0 +1,100 @@
+"""Late data at the pin: what a run needs whole of each source, whether it is there, and where consistent sources are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from almanac.core import late
+from almanac.core.late import CONSISTENT, LATEST, Span
+from almanac.core.period import Period
+from almanac.core.pipeline import Pipeline
+from almanac.core.plan import RunPlan
+from almanac.core.sources import EventSource, Pin
+from almanac.errors import SourceMissing
+from almanac.store import sources
+from almanac.store.home import Home
+
+
+def spans(pipeline: Pipeline, plan: RunPlan, name: str) -> Iterator[Span]:
+    """What a run needs whole of an event source: each period whose features it builds, and what its newest label reads."""
+    source = pipeline.sources[name]
+    if not isinstance(source, EventSource):
+        return
+    if name in pipeline.read_by_features:
+        yield from (_of_features(source, pipeline.period(key)) for key in plan.build)
+    if plan.retrains and name in pipeline.label.reads:
+        holdout = pipeline.period(plan.holdout)
+        high = holdout.as_of + pipeline.label.horizon
+        yield Span(
+            period=Period.holding(high - late.STEP, holdout.every).key,
+            reader=f"the label of {plan.holdout}",
+            low=holdout.as_of,
+            high=high,
+            known=_known(source, pipeline.period(plan.period).as_of),
+            whole=False,
+        )
+
+
+def _of_features(source: EventSource, period: Period) -> Span:
+    low, high = period.start - source.lag, period.as_of - source.lag
+    return Span(period=period.key, reader=f"the features of {period}", low=low, high=high, known=_known(source, period.as_of))
+
+
+def _known(source: EventSource, moment: datetime) -> datetime | None:
+    return moment if source.knowledge_time else None
+
+
+def lacking(home: Home, pipeline: Pipeline, plan: RunPlan, name: str, pin: Pin | None = None) -> list[str]:
+    """Why a source is not complete for a run, in plain words; nothing when it is. `pin`: where it was observed already.
+
+    Raises:
+        SourceError: it is not as the description says; waiting does not mend that.
+    """
+    source = pipeline.sources[name]
+    if not isinstance(source, EventSource) or not source.late.asks_for_all:
+        return []
+    asked = list(spans(pipeline, plan, name))
+    if not asked:
+        return []
+    try:
+        observed = pin or sources.observe(home.objects, name, source)
+    except SourceMissing as missing:
+        return [str(missing)]
+    return [
+        reason for span in asked for reason in late.lacking(source.late, span, sources.look(home.objects, source, observed, span))
+    ]
+
+
+def check_complete(home: Home, pipeline: Pipeline, plan: RunPlan, pins: Mapping[str, Pin]) -> None:
+    """Raises: SourceError, where a source that a run needs complete is not."""
+    for name, pin in pins.items():
+        if reasons := lacking(home, pipeline, plan, name, pin):
+            raise late.refusal(name, reasons, "Nothing was built.")
+
+
+def policies(pipeline: Pipeline, names: Mapping[str, Pin]) -> dict[str, str]:
+    """Source to its policy, of those that have another one than the default."""
+    found = {name: source.late.policy for name in names if isinstance(source := pipeline.sources[name], EventSource)}
+    return {name: policy for name, policy in found.items() if policy != LATEST}
+
+
+def consistent(home: Home, pipeline: Pipeline, plan: RunPlan, pins: Mapping[str, Pin]) -> dict[str, datetime]:
+    """Period to where its consistent sources are cut, of those periods where one of them is behind.
+
+    Raises:
+        SourceError: one holds no event before a period's end.
+    """
+    chosen = {name: source for name in pins if isinstance(source := pipeline.sources[name], EventSource)}
+    chosen = {name: source for name, source in chosen.items() if source.late.policy == CONSISTENT}
+    found = {}
+    for key in plan.build if chosen else ():
+        asked = {name: _of_features(source, pipeline.period(key)) for name, source in chosen.items()}
+        looked = {
+            name: (source.late, asked[name], sources.look(home.objects, source, pins[name], asked[name]))
+            for name, source in chosen.items()
+        }
+        until = late.consistent_until(looked)
+        if until is not None:
+            found[key] = until
+    return found

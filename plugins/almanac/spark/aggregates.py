@@ -1,0 +1,124 @@
+"""Aggregates: a period's features, merged inside the tasks from partial sums of what its windows hold. No row passes through
+the JVM, and memory holds one bucket of entities at a time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import SparkSession
+
+from almanac.core.aggregates import COUNT, DISTINCT, RECENCY, ZERO, Aggregates, Feature
+from almanac.errors import SourceError, examples
+from almanac.spark import arrow, chunks
+from almanac.spark.arrow import Written
+from almanac.spark.partials import BUCKETS, CODE, EVENTS, GROUPS, LAST, START, SUMS, Asked, keys, micros
+
+DAY = timedelta(days=1)
+MICROSECOND = timedelta(microseconds=1)
+
+
+def merged(
+    spark: SparkSession, asked: Asked, kept: Sequence[Mapping[str, str]], high: datetime, folder: str, schema: pa.Schema
+) -> Written:
+    """A period's features, merged from partial sums of all blocks that can hold an event of it; written below a folder."""
+
+    def work(hand: Sequence[int]) -> Iterator[str]:
+        found = (_features(asked, kept, bucket, high, schema) for bucket in hand)
+        return arrow.sink_batches(found, folder, asked.part.name, schema)
+
+    tasks = max(1, min(BUCKETS, spark.sparkContext.defaultParallelism))
+    hands = [list(range(task, BUCKETS, tasks)) for task in range(tasks)]
+    return arrow.collect(arrow.in_tasks(spark, hands, work), schema)
+
+
+def schema_of(part: Aggregates, entity: str, kind: pa.DataType) -> pa.Schema:
+    """The columns of the features: the entity, and float32."""
+    return pa.schema([pa.field(entity, kind), *(pa.field(feature.name, pa.float32()) for feature in part.features)])
+
+
+def entity_type(asked: Asked, uri: str) -> pa.DataType:
+    """The type of the entity's column. Raises: SourceError."""
+    found = chunks.open_parquet(uri).schema_arrow
+    if asked.entity not in found.names:
+        raise SourceError(
+            f"{uri} has no column {asked.entity!r}, whose aggregates are asked for (it has: {examples(found.names, 20)})."
+        )
+    kind = found.field(asked.entity).type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.string() if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) else kind
+
+
+def _features(asked: Asked, kept: Sequence[Mapping[str, str]], bucket: int, high: datetime, schema: pa.Schema) -> pa.RecordBatch:
+    """The features of a bucket's entities that have an event in the longest window."""
+    part, end = asked.part, micros(high)
+    inside = {window: end - window // MICROSECOND for window in part.windows}
+    longest = min(inside.values())
+    names = {f"{DISTINCT} {column}" for column, functions in part.columns.items() if DISTINCT in functions}
+    tables = {name: _bucket([one[name] for one in kept if name in one], bucket, longest, end) for name in {SUMS, *names}}
+    sums = tables[SUMS]
+    if sums is None:
+        return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+    entities = pc.unique(sums[asked.entity]).take(pc.sort_indices(pc.unique(sums[asked.entity])))
+    found: dict[str, npt.NDArray[np.float32]] = {}
+    by_window = {
+        window: {name: _merge(name, rows, asked, low) for name, rows in tables.items() if rows is not None}
+        for window, low in inside.items()
+    }
+    for feature in part.features:
+        found[feature.name] = _column(asked, feature, by_window[feature.window], entities, end)
+    arrays = [entities.cast(schema.field(0).type), *(pa.array(found[name]) for name in schema.names[1:])]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _bucket(uris: Sequence[str], bucket: int, low: int, high: int) -> pa.Table | None:
+    """What some files hold of a bucket, of the segments from `low` to `high`; in the order of the files."""
+    tables = []
+    for uri in uris:
+        file = chunks.open_parquet(uri)
+        group = json.loads(file.schema_arrow.metadata[GROUPS]).get(str(bucket))
+        if group is not None:
+            rows = file.read_row_group(group, use_threads=False)
+            tables.append(rows.filter(_between(rows, low, high)).replace_schema_metadata(None))
+    whole = pa.concat_tables(tables) if tables else None
+    return whole if whole is not None and whole.num_rows else None
+
+
+def _between(rows: pa.Table, low: int, high: int) -> pa.ChunkedArray:
+    return pc.and_(pc.greater_equal(rows[START], low), pc.less(rows[START], high))
+
+
+def _merge(name: str, rows: pa.Table, asked: Asked, low: int) -> pa.Table:
+    """Partial sums from `low` on, merged to one row an entity, or an entity and value."""
+    by = [key for key in keys(asked) if key != START]
+    inside = rows.filter(pc.greater_equal(rows[START], low))
+    if name != SUMS:
+        column = name.removeprefix(f"{DISTINCT} ")
+        return inside.group_by(by, use_threads=False).aggregate([(column, "count_distinct")]).rename_columns([*by, name])
+    columns = [column for column in inside.column_names if column not in (*by, START)]
+    how = {EVENTS: "sum", LAST: "max"}
+    asked_for = [(column, how.get(column) or column.split(" ", 1)[0]) for column in columns]
+    return inside.group_by(by, use_threads=False).aggregate(asked_for).rename_columns([*by, *columns])
+
+
+def _column(
+    asked: Asked, feature: Feature, merged: Mapping[str, pa.Table], entities: pa.Array, end: int
+) -> npt.NDArray[np.float32]:
+    """A feature of each entity."""
+    empty = 0.0 if feature.function in ZERO else np.nan
+    found = np.full(len(entities), empty)
+    column = {COUNT: EVENTS, RECENCY: LAST}.get(feature.function, f"{feature.function} {feature.column}")
+    rows = merged.get(column if feature.function == DISTINCT else SUMS)
+    if rows is not None:
+        if feature.value is not None:
+            rows = rows.filter(pc.equal(rows[CODE], asked.part.values.index(feature.value)))
+        place = pc.index_in(rows[asked.entity].combine_chunks(), value_set=entities).to_numpy(zero_copy_only=False)
+        values = pc.fill_null(rows[column].cast(pa.float64(), safe=False), empty).to_numpy()
+        found[place] = (end - values) / (DAY / MICROSECOND) if feature.function == RECENCY else values
+    return found.astype(np.float32)

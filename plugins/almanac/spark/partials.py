@@ -1,0 +1,211 @@
+"""Partial sums of blocks of source files, computed inside the tasks and kept: a file each, sorted into buckets by entity.
+
+A block's partial sums depend on nothing but the block's rows and the description, so whoever needs them next finds them: the
+next period reads new files alone. Each bucket is a row group, so that a task reads what there is of its entities and no more.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+
+from almanac.core.aggregates import DISTINCT, Aggregates
+from almanac.core.canonical import encode
+from almanac.core.sources import EventSource, PinnedFile
+from almanac.cutting import UTC_TIME, in_utc
+from almanac.errors import DataError, examples
+from almanac.files import locate
+from almanac.spark import arrow, chunks, digests
+from almanac.spark.chunks import Chunk
+
+BUCKETS = 8
+BLOCK_ROWS = 1_000_000
+GROUPS = b"almanac.buckets"  # metadata of a file of partial sums: bucket to its row group, as JSON
+# Its columns besides the keys: where a segment begins (microseconds), the place of a split's value, events, the newest of them.
+START, CODE, EVENTS, LAST = "@start", "@code", "@events", "@last"
+SUMS = "sums"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Row groups of a pinned source file, small enough for a task to hold.
+
+    Args:
+        edges: where segments begin, in order; events before the first are of no use to anybody.
+    """
+
+    file: PinnedFile
+    groups: tuple[int, ...]
+    edges: tuple[datetime, ...]
+
+    @property
+    def identity(self) -> list[Any]:
+        """What its partial sums depend on, besides the description."""
+        return [self.file.etag, self.file.size, list(self.groups), encode(self.edges)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a task needs to know of the description.
+
+    Args:
+        reference: URIs of the files of the reference; none where none is looked up.
+    """
+
+    part: Aggregates
+    entity: str
+    source: EventSource
+    reference: tuple[str, ...] = ()
+
+
+def blocks(file: PinnedFile, edges: Sequence[datetime]) -> list[Block]:
+    """A file's blocks. They depend on the file alone."""
+    found: list[list[int]] = []
+    rows = 0
+    for group, count in enumerate(file.groups):
+        if not found or rows + count > BLOCK_ROWS:
+            found.append([])
+            rows = 0
+        found[-1].append(group)
+        rows += count
+    return [Block(file=file, groups=tuple(groups), edges=tuple(edges)) for groups in found]
+
+
+def summed(spark: SparkSession, asked: Asked, wanted: Sequence[Block], folders: Sequence[str]) -> list[dict[str, str]]:
+    """Writes the partial sums of blocks to new files below a folder each; gives for each block what is in which file.
+
+    Raises:
+        SourceError: a column is missing, or is not what its functions need.
+    """
+
+    def work(hand: Sequence[tuple[int, Block]]) -> Iterator[str]:
+        reference = _reference(asked)
+        for number, block in hand:
+            yield json.dumps([number, _keep(_partial(asked, block, reference), asked.entity, folders[number])])
+
+    hands = [[numbered] for numbered in enumerate(wanted)]
+    written = dict(json.loads(text) for text in arrow.in_tasks(spark, hands, work))
+    return [written[number] for number in range(len(wanted))]
+
+
+def _reference(asked: Asked) -> pa.Table | None:
+    """The columns of the reference that are looked up, one row a value. Raises: DataError."""
+    if not asked.reference:
+        return None
+    on = str(asked.part.on)
+    names = chunks.open_parquet(asked.reference[0]).schema_arrow.names
+    columns = [name for name in names if name in {on, asked.part.split, *asked.part.columns}]
+    batches = list(chunks.read_chunks(chunks.chunks_of(asked.reference), columns))
+    found = pa.Table.from_batches([pa.RecordBatch.from_arrays([_plain(c) for c in b.columns], columns) for b in batches])
+    counted = found.group_by(on, use_threads=False).aggregate([([], "count_all")])
+    doubled = counted.filter(pc.greater(counted["count_all"], 1))[on].to_pylist()
+    if doubled:
+        raise DataError(
+            f"The reference of {asked.part.name!r} has {len(doubled)} values of {on} more than once, such as "
+            f"{examples(doubled[:5])}. One row a value is needed; deliver it so."
+        )
+    return found
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _partial(asked: Asked, block: Block, reference: pa.Table | None) -> dict[str, pa.Table]:
+    """The partial sums of a block: `sums`, and a table of different values for each column that is counted so."""
+    part = asked.part
+    looked = [] if reference is None else [name for name in reference.column_names if name != part.on]
+    columns = [asked.entity, asked.source.event_time, part.on, part.split, *part.columns]
+    read = list(dict.fromkeys(name for name in columns if name and name not in looked))
+    tables = [
+        rows
+        for batch in chunks.read_chunks(_chunks(block), read)
+        if (rows := _rows(asked, block, batch, reference, looked)).num_rows
+    ]
+    return _grouped(asked, tables)
+
+
+def _chunks(block: Block) -> list[Chunk]:
+    size = block.file.size // max(1, block.file.rows)
+    return [Chunk(block.file.uri, group, rows, size * rows, block.file.size) for group, rows in enumerate(block.file.groups)
+            if group in block.groups]  # fmt: skip
+
+
+def _rows(asked: Asked, block: Block, batch: pa.RecordBatch, reference: pa.Table | None, looked: Sequence[str]) -> pa.Table:
+    """A batch's events, with the segment of each and what was looked up; those that count for nobody are left out."""
+    part, source = asked.part, asked.source
+    time = in_utc(batch.select([source.event_time]), pa.schema([(source.event_time, UTC_TIME)]), source.timezone).column(0)
+    edges = np.array([micros(edge) for edge in block.edges], dtype=np.int64)
+    segment = np.searchsorted(edges, pc.fill_null(time.cast(pa.int64()), -(2**63)).to_numpy(zero_copy_only=False), "right") - 1
+    kept = pa.array(segment >= 0)
+    columns: dict[str, Any] = {name: _plain(batch.column(name)) for name in batch.schema.names if name != source.event_time}
+    if reference is not None:
+        place = pc.index_in(columns[str(part.on)], value_set=reference[str(part.on)].combine_chunks())
+        columns |= {name: reference[name].combine_chunks().take(place) for name in looked}
+    if part.split:
+        code = pc.index_in(columns[part.split].cast(pa.string()), value_set=pa.array(part.values))
+        kept = pc.and_(kept, code.is_valid())
+        columns[CODE] = code.cast(pa.int16())
+    columns[START] = pa.array(edges[np.maximum(segment, 0)])
+    columns[LAST] = time.cast(pa.int64())
+    kept = pc.and_(kept, columns[asked.entity].is_valid())
+    wanted = [*keys(asked), LAST, *part.columns]
+    return pa.table({name: columns[name] for name in wanted}).filter(kept)
+
+
+def micros(moment: datetime) -> int:
+    """A moment as files of partial sums tell it."""
+    return int(pa.scalar(moment, UTC_TIME).value)
+
+
+def keys(asked: Asked) -> list[str]:
+    """What partial sums are told apart by."""
+    return [asked.entity, START, *([CODE] if asked.part.split else [])]
+
+
+def _grouped(asked: Asked, tables: Sequence[pa.Table]) -> dict[str, pa.Table]:
+    if not tables:
+        return {}
+    rows, part, by = pa.concat_tables(tables), asked.part, keys(asked)
+    sums: list[Any] = [([], "count_all"), (LAST, "max")]
+    names = [*by, EVENTS, LAST]
+    for column, functions in part.columns.items():
+        for function in functions:
+            if function != DISTINCT:
+                sums.append((column, function))
+                names.append(f"{function} {column}")
+    found = {SUMS: rows.group_by(by, use_threads=False).aggregate(sums).rename_columns(names)}
+    for column, functions in part.columns.items():
+        if DISTINCT in functions:
+            present = rows.filter(rows[column].is_valid())
+            found[f"{DISTINCT} {column}"] = present.group_by([*by, column], use_threads=False).aggregate([])
+    return found
+
+
+def _keep(tables: Mapping[str, pa.Table], entity: str, folder: str) -> dict[str, str]:
+    """Writes tables to new files, sorted into buckets; gives what is in which."""
+    found = {}
+    for number, (name, rows) in enumerate(tables.items()):
+        bucket = digests.hashes(rows[entity].combine_chunks()) % BUCKETS
+        order = np.argsort(bucket, kind="stable")
+        bounds = np.searchsorted(bucket[order], np.arange(BUCKETS + 1))
+        present = [one for one in range(BUCKETS) if bounds[one] < bounds[one + 1]]
+        metadata = {GROUPS: json.dumps({str(one): group for group, one in enumerate(present)})}
+        rows = rows.take(pa.array(order)).replace_schema_metadata(metadata)
+        uri = f"{folder}/{uuid.uuid4().hex}-{number}.parquet"
+        system, path = locate(uri)
+        with system.open_output_stream(path) as stream, pq.ParquetWriter(stream, rows.schema, compression="zstd") as writer:
+            for one in present:
+                writer.write_table(rows.slice(bounds[one], bounds[one + 1] - bounds[one]), row_group_size=len(rows))
+        found[name] = uri
+    return found

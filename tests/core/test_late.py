@@ -1,0 +1,148 @@
+"""What a run does about sources that may not be whole: when one is complete, and where consistent ones are cut."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from almanac import EventSource, Late
+from almanac.core.canonical import decode, encode
+from almanac.core.late import STEP, Found, Span, consistent_until, lacking, refusal
+from almanac.core.sources import Cut, cut_for_features, cut_for_label
+from almanac.errors import DescriptionError, SourceError
+
+DAY = timedelta(days=1)
+LOW, HIGH = datetime(2017, 7, 1, tzinfo=UTC), datetime(2017, 8, 1, tzinfo=UTC)
+JULY = Span(period="2017-07", reader="the features of 2017-07", low=LOW, high=HIGH)
+VISITS = EventSource("s3://bucket/visits/", event_time="at", timezone="UTC")
+
+
+def found(days_before: float = 0.5, rows: int = 100, *, marked: bool = True) -> Found:
+    return Found(rows=rows, newest=HIGH - timedelta(days=days_before), marked=marked)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"policy": "hope"}, "Late.policy: found 'hope', allowed are latest, wait, fail, consistent."),
+        ({"policy": "wait"}, "Late('wait'): found nothing that says when the source is complete; give within, rows or marker."),
+        ({"policy": "fail"}, "Late('fail'): found nothing that says when the source is complete; give within, rows or marker."),
+        (
+            {"policy": "latest", "rows": 5, "marker": "ready"},
+            "Late('latest'): found rows, marker, which this policy does not use. Leave it out.",
+        ),
+        ({"policy": "consistent", "rows": 5}, "Late('consistent'): found rows, which this policy does not use. Leave it out."),
+        ({"policy": "fail", "within": -DAY}, "Late.within: found -1 day, 0:00:00, allowed is zero or more."),
+        ({"policy": "fail", "rows": 0}, "Late.rows: found 0, allowed is 1 or more."),
+        (
+            {"policy": "fail", "marker": "{day}/ready"},
+            "Late.marker: found '{day}/ready', allowed is a file's name below the uri, such as 'ready-{period}'.",
+        ),
+        (
+            {"policy": "fail", "marker": "ready-{"},
+            "Late.marker: found 'ready-{', allowed is a file's name below the uri, such as 'ready-{period}'.",
+        ),
+        (
+            {"policy": "fail", "marker": "/ready"},
+            "Late.marker: found '/ready', allowed is a file's name below the uri, such as 'ready-{period}'.",
+        ),
+        ({"policy": "wait", "rows": 5, "timeout": 0 * DAY}, "Late.timeout: found 0:00:00, allowed is more than zero."),
+        ({"policy": "wait", "rows": 5, "every": -DAY}, "Late.every: found -1 day, 0:00:00, allowed is more than zero."),
+    ],
+)
+def test_a_policy_that_is_not_as_it_must_be_is_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(DescriptionError) as refused:
+        Late(**given)
+    assert str(refused.value) == message
+
+
+def test_a_source_without_a_policy_is_kept_as_before_and_one_with_a_policy_comes_back() -> None:
+    assert "late" not in encode(VISITS)
+    late = replace(VISITS, late=Late("wait", within=DAY, marker="ready-{period}", timeout=3 * DAY))
+    assert decode(EventSource, encode(late)) == late
+
+
+def test_something_else_than_a_policy_is_refused() -> None:
+    with pytest.raises(DescriptionError) as refused:
+        replace(VISITS, late="wait")
+    assert str(refused.value) == "EventSource.late: found 'wait', allowed is Late(...), such as Late('fail', rows=1)."
+
+
+@pytest.mark.parametrize(("days", "whole"), [(0.5, True), (2.0, True), (2.01, False)])
+def test_the_watermark_is_the_newest_event_before_the_end(days: float, whole: bool) -> None:
+    said = lacking(Late("wait", within=2 * DAY), JULY, found(days))
+    assert said == (
+        []
+        if whole
+        else [
+            "for the features of 2017-07 its newest event before 2017-08-01 is of 2017-07-29 23:45, "
+            "one of 2017-07-30 or later is asked for"
+        ]
+    )
+
+
+def test_everything_that_is_asked_for_is_told_at_once() -> None:
+    asked = Late("fail", within=DAY, rows=500, marker="ready-{period}")
+    assert lacking(asked, JULY, Found(rows=0, newest=None, marked=False)) == [
+        "for the features of 2017-07 it has no event, one of 2017-07-31 or later is asked for",
+        "for the features of 2017-07 it has 0 events from 2017-07-01 to 2017-08-01, at least 500 are asked for",
+        "for the features of 2017-07 there is no file ready-2017-07",
+    ]
+    assert lacking(asked, JULY, found(rows=500)) == []
+
+
+def test_rows_are_asked_of_whole_periods_only() -> None:
+    label = replace(JULY, whole=False)
+    assert lacking(Late("fail", rows=500), label, found(rows=3)) == []
+
+
+def test_a_refusal_says_what_was_found_and_what_to_do_next() -> None:
+    told = str(refusal("visits", [f"reason {number}" for number in range(8)], "Nothing was built."))
+    assert told == (
+        "Source 'visits' is not complete: reason 0; reason 1; reason 2; reason 3; reason 4; and 3 more. Nothing was built. "
+        "Deliver what is missing, or change the source's Late."
+    )
+
+
+CONSISTENT = Late("consistent")
+
+
+def test_consistent_sources_are_cut_after_the_newest_event_of_the_one_that_is_farthest_behind() -> None:
+    looked = {"a": (CONSISTENT, JULY, found(0.5)), "b": (CONSISTENT, JULY, found(4)), "c": (CONSISTENT, JULY, found(2))}
+    assert consistent_until(looked) == HIGH - 4 * DAY + STEP
+
+
+def test_sources_that_are_close_enough_to_the_end_have_everything() -> None:
+    close = Late("consistent", within=3 * DAY)
+    assert consistent_until({"a": (close, JULY, found(0.5)), "b": (close, JULY, found(3))}) is None
+    assert consistent_until({"a": (CONSISTENT, JULY, Found(rows=1, newest=HIGH - STEP))}) is None
+
+
+def test_a_consistent_source_without_an_event_leaves_no_time_that_all_have() -> None:
+    with pytest.raises(SourceError) as refused:
+        consistent_until({"a": (CONSISTENT, JULY, found()), "b": (CONSISTENT, JULY, Found(rows=0, newest=None))})
+    assert str(refused.value) == (
+        "Source 'b' holds no event that the features of 2017-07 could see, so there is no time that all consistent sources have. "
+        "Deliver it, or give it another policy."
+    )
+
+
+def test_only_consistent_sources_are_cut_earlier_and_their_lookback_begins_as_much_earlier() -> None:
+    until = HIGH - 4 * DAY
+    assert cut_for_features(replace(VISITS, late=CONSISTENT), HIGH, 30 * DAY, until) == Cut(low=until - 30 * DAY, high=until)
+    assert cut_for_features(VISITS, HIGH, 30 * DAY, until) == cut_for_features(VISITS, HIGH, 30 * DAY)
+    # A source that is known to arrive late is cut there already.
+    late = replace(VISITS, late=CONSISTENT, lag=7 * DAY)
+    assert cut_for_features(late, HIGH, None, until) == Cut(high=HIGH - 7 * DAY)
+
+
+def test_what_a_label_sees_is_never_cut_earlier() -> None:
+    assert cut_for_label(replace(VISITS, late=CONSISTENT), HIGH, 30 * DAY, HIGH) == cut_for_label(VISITS, HIGH, 30 * DAY, HIGH)
+
+
+def test_waiting_for_a_source_changes_nothing_of_what_features_are() -> None:
+    assert replace(VISITS, late=Late("wait", rows=5)).shape == replace(VISITS, late=Late("fail", within=DAY)).shape == VISITS
+    assert replace(VISITS, late=CONSISTENT).shape != VISITS
