@@ -78,5 +78,14 @@ def world(made: World) -> Iterator[World]:
 
 
 @pytest.fixture(scope="session")
+def postgres() -> Iterator[Path]:
+    """A real PostgreSQL server; gives the folder of its socket."""
+    from tests import postgres
+
+    with postgres.running() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
 def repository() -> Path:
     return Path(__file__).resolve().parent.parent

@@ -14,6 +14,7 @@ import pytest
 from almanac.core.canonical import decode
 from almanac.core.functions import check_module
 from almanac.core.pipeline import Pipeline
+from tests.asking import Asking
 
 LOAD = """
 import json
@@ -57,13 +58,13 @@ def test_the_two_files_of_a_pipeline_load_and_fit_each_other(text: str, reposito
     assert list(module.checks()) == ["features"]
 
 
-def test_every_command_of_the_readme_exists(text: str):
+def test_every_command_of_the_readme_exists(text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     used = set(re.findall(r"^    almanac (\w+)", text, re.MULTILINE))
     assert used >= {"versions", "predictions", "history", "show", "promote", "rollback", "explain", "impact", "verify", "gc"}
     for command in sorted(used):
-        done = subprocess.run([sys.executable, "-m", "almanac", command, "--help"], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert "Example" in done.stdout
+        code, output, complaint = Asking(monkeypatch, capsys)(command, "--help")
+        assert code == 0, complaint
+        assert "Example" in output
 
 
 def test_every_make_target_of_the_readme_exists(text: str, repository: Path):

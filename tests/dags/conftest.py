@@ -27,16 +27,20 @@ def running(
     store: seaweed.Store,
     spark: Any,
     spark_environment: dict[str, str],
+    postgres: Path,
     repository: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("backfill")
+    folder, database = tmp_path_factory.mktemp("backfill"), f"postgresql+psycopg://postgres@/postgres?host={postgres}"
     shop = Shop.open(f"s3://almanac/backfill-{uuid.uuid4().hex}", spark)
     shop.describe(last_period="2017-12")  # so that the run of today, which unpausing starts, has nothing to do
     versions = {"2017-08": shop.retrain("2017-06"), "2017-09": shop.train("2017-08")}
     shop.promote(versions["2017-09"])
     jobs = write_jobs(folder / "spark_jobs", repository)
     given = {
+        # On SQLite a backfill that is created while the scheduler writes fails with `database is locked`.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": database,
         "AIRFLOW__CORE__DAGS_FOLDER": str(write_dags(folder / "dags", shop.pipeline)),
         "ALMANAC_ROOT": shop.home.layout.root,
         "ALMANAC_SPARK_JOBS": str(jobs),

@@ -17,6 +17,8 @@ def test_a_backfill_gives_each_period_the_version_in_force_for_it(running: Runni
     assert running.states("score") == dict.fromkeys(MONTHS, "success")
     assert {period: version for period, (version, _) in running.table().items()} == running.versions
     assert len(set(running.versions.values())) == 2
+    (published,) = running.shop.home.published(running.shop.home.predictions, MONTHS[:1]).values()
+    assert (published.witness.dag, published.witness.task) == ("shop_score", "predictions.publish")
 
 
 def test_a_backfill_again_and_backwards_publishes_nothing(running: Running):
@@ -77,3 +79,5 @@ def test_backfilled_retrains_are_in_force_for_their_own_periods_and_never_overta
     assert later.in_force("2017-07") == log.in_force("2017-07") == running.versions["2017-08"]
     assert [(entry.version, entry.effective) for entry in later.entries[log.position :]] == [(new, "2017-08")]
     assert later.in_force("2017-08") == new
+    gate = shop.home.receipts.read(later.entries[-1].gate)
+    assert (gate.witness.dag, gate.witness.task) == ("shop_retrain", "champion.audit")

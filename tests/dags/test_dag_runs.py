@@ -16,7 +16,7 @@ import pytest
 from almanac.doors import plan
 from demo import seaweed
 from tests.dags.shop_dags import write_dags, write_jobs
-from tests.shop import MODULE, Shop, pipeline
+from tests.shop import MODULE, Shop
 
 pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.store, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -39,10 +39,13 @@ def played(
     jobs: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Shop, Run]:
-    """The shop, its data delivered, and a function that runs one of its DAGs."""
+    """The shop, with a version in force that scored a period, and a function that runs one of its DAGs."""
     folder = tmp_path_factory.mktemp("runs")
     shop = Shop.open(f"s3://almanac/runs-{uuid.uuid4().hex}", spark)
-    dags = write_dags(folder / "dags", pipeline(shop.landing))
+    shop.describe(features=(shop.pipeline.group("habits"),))
+    shop.retrain("2017-06")
+    shop.score("2017-07")
+    dags = write_dags(folder / "dags", shop.pipeline)
     env = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "ALMANAC"))},
         **spark_environment,
@@ -70,39 +73,7 @@ def played(
     return shop, run
 
 
-@pytest.fixture(scope="module")
-def retrained(played: tuple[Shop, Run]) -> dict[str, Any]:
-    return played[1]("retrain", period="2017-06")
-
-
-@pytest.fixture(scope="module")
-def scored(played: tuple[Shop, Run], retrained: dict[str, Any]) -> dict[str, Any]:
-    return played[1]("score", period="2017-07")
-
-
-def test_a_retrain_publishes_a_version_and_promotes_it(played, retrained):
-    shop, _ = played
-    assert retrained["state"] == "success", retrained["log"][-4000:]
-    assert set(retrained["tasks"].values()) == {"success"}
-    assert [entry.version for entry in shop.home.log().entries] == shop.home.versions.names()
-    entry = shop.home.log().entries[0]
-    assert (entry.effective, entry.verdict) == ("2017-07", "promote")
-    assert entry.gate.endswith("-0.json")
-    witness = shop.home.receipts.read(entry.gate).witness
-    assert (witness.dag, witness.task) == ("shop_retrain", "champion.audit")
-
-
-def test_a_score_run_writes_every_entity_with_the_version_in_force(played, scored):
-    shop, _ = played
-    assert scored["state"] == "success", scored["log"][-4000:]
-    (written,) = shop.home.written()
-    assert (written.period, written.version) == ("2017-07", shop.home.log().champion)
-    published = shop.home.published(shop.home.predictions, ["2017-07"])["2017-07"]
-    assert published.rows == written.rows == shop.home.receipts.read(published.links["staged"]).rows
-    assert published.witness.task == "predictions.publish"
-
-
-def test_a_run_without_a_period_is_refused_in_words(played, scored):
+def test_a_run_without_a_period_is_refused_in_words(played):
     shop, run = played
     before = shop.state()
     ended = run("score", period="July")
@@ -111,7 +82,7 @@ def test_a_run_without_a_period_is_refused_in_words(played, scored):
     assert shop.state() == before
 
 
-def test_a_dry_run_of_a_retrain_plans_and_changes_nothing(played, scored):
+def test_a_dry_run_of_a_retrain_plans_and_changes_nothing(played):
     shop, run = played
     before = shop.state()
     ended = run("retrain", period="2017-08", dry_run=True)
@@ -121,7 +92,7 @@ def test_a_dry_run_of_a_retrain_plans_and_changes_nothing(played, scored):
     assert shop.state() == before
 
 
-def test_a_failed_check_fails_the_task_with_what_was_found_and_publishes_nothing(played, scored, jobs):
+def test_a_failed_check_fails_the_task_with_what_was_found_and_publishes_nothing(played, jobs):
     shop, run = played
     before = shop.state()
     module = jobs / USER_MODULE
@@ -141,7 +112,7 @@ def test_a_failed_check_fails_the_task_with_what_was_found_and_publishes_nothing
     }
 
 
-def test_a_rollback_withdraws_the_version_and_scores_again_what_it_wrote(played, scored):
+def test_a_rollback_withdraws_the_version_and_scores_again_what_it_wrote(played):
     """The bad version was trained by other feature code: the older one's features are built by its own definition first."""
     shop, run = played
     assert shop.module == plan.module_zip(MODULE.parent, "shop")
@@ -166,22 +137,3 @@ def test_a_rollback_withdraws_the_version_and_scores_again_what_it_wrote(played,
     entry = shop.home.log().entries[-1]
     assert (entry.version, entry.replaces, entry.withdraw, entry.reason) == (first, bad, True, "trained on a broken feed")
     assert entry.plan.startswith(f"{shop.home.layout.home}/rollbacks/")
-
-
-def test_a_rollback_whose_features_are_there_builds_none(played, scored):
-    shop, run = played
-    shop.code()
-    first = shop.home.log().champion
-    bad = shop.train("2017-07")
-    shop.promote(bad, "it looked better")
-    shop.score("2017-08")
-    ended = run("rollback", reason="worse after all")
-    assert ended["state"] == "success", ended["log"][-4000:]
-    assert {state for task, state in ended["tasks"].items() if task.startswith("features.") and task != "features.plan"} == {
-        "skipped"
-    }
-    assert ended["tasks"]["predictions.publish[0]"] == "success"
-    assert [item.version for item in shop.home.written()] == [first, first]
-    nothing = run("rollback", reason="again")
-    assert nothing["state"] == "failed"
-    assert "There is no version to roll back to" in nothing["log"]

@@ -77,6 +77,15 @@ def test_the_rollback_that_the_command_line_starts_knows_its_reason_and_who_aske
     assert entry.run and entry.plan
 
 
+def test_a_rollback_whose_features_are_there_builds_none(running: Running, walked: dict[str, str]):
+    (run,) = running.airflow.ask("GET", "dags/shop_rollback/dagRuns").json()["dag_runs"]
+    tasks = running.airflow.ask("GET", f"dags/shop_rollback/dagRuns/{run['dag_run_id']}/taskInstances").json()["task_instances"]
+
+    built = {task["state"] for task in tasks if task["task_id"].startswith("features.") and task["task_id"] != "features.plan"}
+    assert built == {"skipped"}
+    assert [task["state"] for task in tasks if task["task_id"] == "predictions.publish"] == ["success"]
+
+
 def test_a_rollback_that_airflow_or_the_plan_refuses_starts_nothing(running: Running, walked: dict[str, str]):
     before = running.shop.state()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,7 @@ import pytest
 from almanac.core.deliveries import ParquetDelivery, PostgresDelivery
 from almanac.store.home import Home
 from almanac.store.objects import Objects
-from tests.deliveries import server
 from tests.deliveries.scores import Ask, Scores, Target
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Path]:
-    """A real PostgreSQL server; gives the folder of its socket."""
-    with server.running() as folder:
-        yield folder
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import py_compile
+import sys
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -187,14 +189,27 @@ def check_connection(name: str) -> None:
 
 
 def library_zip() -> str:
-    """The library as a zip, for Spark's drivers and executors: they see nothing of Airflow's path."""
-    path = Path(tempfile.gettempdir()) / f"almanac-{VERSION}-{_stamp()}.zip"
+    """The library as a zip, for Spark's drivers and executors: they see nothing of Airflow's path.
+
+    Each module lies in it compiled as well: Python keeps nothing that it compiles from a zip, so each process would do it anew.
+    One of another Python takes the source.
+    """
+    path = Path(tempfile.gettempdir()) / f"almanac-{VERSION}-{sys.implementation.cache_tag}-{_stamp()}.zip"
     if not path.exists():
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as draft, zipfile.ZipFile(draft, "w") as archive:
             for file in sorted(PACKAGE.rglob("*.py")):
-                archive.write(file, Path("almanac") / file.relative_to(PACKAGE))
+                name = str(Path("almanac") / file.relative_to(PACKAGE))
+                archive.write(file, name)
+                archive.writestr(f"{name}c", _compiled(file, name))
         Path(draft.name).rename(path)
     return str(path)
+
+
+def _compiled(file: Path, name: str) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="almanac-") as folder:
+        mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+        made = py_compile.compile(str(file), f"{folder}/{file.name}c", name, doraise=True, invalidation_mode=mode)
+        return Path(str(made)).read_bytes()
 
 
 def _stamp() -> str:
