@@ -22,6 +22,7 @@ from almanac.core.sources import (
     content_of,
     cut_for_features,
     cut_for_label,
+    schema_changes,
 )
 from almanac.errors import DescriptionError, SourceError
 
@@ -208,6 +209,16 @@ def test_content_differs_when_a_file_does_or_is_there_twice() -> None:
 def test_freshness_is_the_newest_event_that_any_file_holds() -> None:
     assert pin(file("a", day(1), day(9)), file("b"), file("c", day(2), day(7))).freshness == day(9)
     assert pin(file("b")).freshness is None
+
+
+def test_columns_that_came_went_or_became_others_are_told_in_words() -> None:
+    before = {"a": "int64", "b": "string", "c": "double"}
+    assert schema_changes(before, {"a": "double", "c": "double", "d": "bool"}) == [
+        "column d (bool) is new",
+        "column b (string) is gone",
+        "column a was int64 and is double",
+    ]
+    assert schema_changes(before, before) == []
 
 
 def test_a_pin_is_read_as_it_was_written() -> None:

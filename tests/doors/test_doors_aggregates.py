@@ -196,6 +196,15 @@ def test_consistent_sources_are_summed_to_where_they_are_cut(aggregated: World) 
     pd.testing.assert_frame_equal(rows(shop, receipt), by_pandas(held, RECENT, high))
 
 
+def test_a_file_that_was_delivered_twice_counts_twice(aggregated: World) -> None:
+    shop = aggregated.shop
+    shop.put("visits", "2017-08-again.parquet", shops.visits(datetime(2017, 8, 1)))
+    (receipt,) = group(aggregated, "recent", "2017-08")
+
+    held = pd.concat([events(*range(1, 13)), events(8)])
+    pd.testing.assert_frame_equal(rows(shop, receipt), by_pandas(held, RECENT, datetime(2017, 9, 1)))
+
+
 def refusal(world: World, name: str) -> str:
     (receipt,) = group(world, name, "2017-08")
     assert not receipt.passed

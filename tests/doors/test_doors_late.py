@@ -201,3 +201,19 @@ def test_a_consistent_source_without_events_is_refused(both: World) -> None:
     both.shop.put("clicks", "all.parquet", clicks(datetime(2017, 9, 1)))
     with pytest.raises(SourceError, match="Source 'clicks' holds no event that the features of 2017-08 could see"):
         both.pin(both.planned("2017-08"))
+
+
+def test_columns_that_changed_since_the_last_pin_are_told_by_the_next(world: World) -> None:
+    """Every file agrees with every other, so nothing is wrong; but somebody changed the source."""
+    shop = world.shop
+    for month in shops.MONTHS:
+        rows = shops.visits(month)
+        rows = rows.set_column(2, "amount", rows["amount"].cast(pa.float64())).append_column("till", rows["customer"])
+        shop.put("visits", f"{month:%Y-%m}.parquet", rows)
+
+    receipt = shop.home.receipts.read(world.pin(world.planned("2017-08")))
+
+    assert receipt.findings == (
+        "Source 'visits' is not as it was when it was pinned last: column till (int64) is new; "
+        "column amount was int64 and is double.",
+    )

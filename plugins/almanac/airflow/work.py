@@ -65,7 +65,10 @@ def pin_sources(desk: Desk, given: Given) -> str:
     planned = run_plan(given)
     if planned.dry_run:
         raise AirflowSkipException(f"Dry run: {planned.in_words} Nothing was changed.")
-    return pin.pin(desk.home, planned, desk.witness)
+    uri = pin.pin(desk.home, planned, desk.witness)
+    for finding in desk.home.receipts.read(uri).findings:
+        log.info(finding)
+    return uri
 
 
 def lacking(desk: Desk, given: Given, source: str) -> list[str]:

@@ -217,6 +217,16 @@ def content_of(files: tuple[PinnedFile, ...]) -> str:
     return digest(sorted([file.etag, file.size] for file in files))
 
 
+def schema_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What became of a source's columns between two pins, in plain words; nothing when they are the same."""
+    both = sorted(before.keys() & now.keys())
+    return [
+        *(f"column {name} ({now[name]}) is new" for name in sorted(now.keys() - before.keys())),
+        *(f"column {name} ({before[name]}) is gone" for name in sorted(before.keys() - now.keys())),
+        *(f"column {name} was {before[name]} and is {now[name]}" for name in both if before[name] != now[name]),
+    ]
+
+
 def check_columns(name: str, source: Source, columns: Mapping[str, str]) -> None:
     """A source has the columns that it needs, and event times that can be read.
 

@@ -97,18 +97,19 @@ def _partials(work: Work, asked: Asked, pins: Mapping[str, Pin]) -> list[Kept]:
     shape = digest([VERSION, encode(asked.part), asked.entity, encode(asked.source.shape), references])[:16]
     folder = work.home.layout.partials(shape)
 
-    def read(order: Order) -> dict[str, Block]:
+    def read(order: Order) -> list[tuple[str, Block]]:
         cut = dict(reach(order, work.pipeline))[asked.part.reads[0]]
         found = (block for file in pin.within(cut) for block in blocks(file, _edges(work.pipeline, asked, order, file, cut)))
-        return {f"{folder}{digest(block.identity)[:32]}": block for block in found}
+        return [(f"{folder}{digest(block.identity)[:32]}", block) for block in found]
 
     wanted = read(work.order)
-    every = {**wanted, **{name: block for order in _alike(work) for name, block in read(order).items()}}
+    every = dict([*wanted, *(named for order in _alike(work) for named in read(order))])
     kept = _standing(work, folder, every)
     missing = {name: block for name, block in every.items() if name not in kept}
     if missing:
         kept |= _made(work, asked, pin, missing)
-    return [kept[name] for name in sorted(wanted)]
+    # A file that was delivered twice counts twice, as it does for a function.
+    return [kept[name] for name in sorted(name for name, _ in wanted)]
 
 
 def _alike(work: Work) -> Iterator[Order]:

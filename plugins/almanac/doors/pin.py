@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from almanac.core.canonical import dumps, encode, sha256
@@ -10,8 +11,9 @@ from almanac.core.late import LATEST
 from almanac.core.pipeline import Pipeline
 from almanac.core.plan import RunPlan
 from almanac.core.receipts import Door, Order, Output, Placed, Receipt, Thing, Witness, admit
-from almanac.core.sources import UNTIL, Pin
+from almanac.core.sources import UNTIL, Pin, schema_changes
 from almanac.doors import late
+from almanac.errors import IntegrityError, NotFound
 from almanac.settings import VERSION
 from almanac.store import sources
 from almanac.store.home import Home
@@ -57,7 +59,10 @@ def pin(home: Home, plan: RunPlan, witness: Witness) -> str:
         witness=witness,
         content=order.digest,
         outputs=tuple(outputs),
-        findings=tuple(f"Consistent sources of {period} are cut at {moment.isoformat()}." for period, moment in until.items()),
+        findings=(
+            *_changed(home, pins),
+            *(f"Consistent sources of {period} are cut at {moment.isoformat()}." for period, moment in until.items()),
+        ),
         facts={
             name: {
                 "files": len(found.files),
@@ -69,6 +74,19 @@ def pin(home: Home, plan: RunPlan, witness: Witness) -> str:
     )
     home.receipts.place(Placed(order=order))
     return home.receipts.uri(home.receipts.keep(receipt))
+
+
+def _changed(home: Home, pins: Mapping[str, Pin]) -> Iterator[str]:
+    """How the columns of sources differ from those that were pinned last, whichever run that was."""
+    kept = home.objects.walk(home.layout.receipts(Thing.SOURCES.value, Door.PIN.value))
+    last = max(kept, key=lambda item: item.modified, default=None)
+    before: Mapping[str, Pin] = {}
+    if last is not None:
+        with contextlib.suppress(IntegrityError, NotFound):  # of an old pin that was altered `verify` tells
+            before = read_pins(home, home.receipts.read(last.uri))
+    for name in sorted(before.keys() & pins.keys()):
+        if changes := schema_changes(before[name].columns, pins[name].columns):
+            yield f"Source {name!r} is not as it was when it was pinned last: {'; '.join(changes)}."
 
 
 def until(receipt: Receipt, period: str) -> datetime | None:

@@ -129,7 +129,7 @@ def _partial(asked: Asked, block: Block, reference: pa.Table | None) -> dict[str
     read = list(dict.fromkeys(name for name in columns if name and name not in looked))
     tables = [
         rows
-        for batch in chunks.read_chunks(_chunks(block), read)
+        for batch in chunks.read_chunks(_chunks(block), read, BLOCK_ROWS)
         if (rows := _rows(asked, block, batch, reference, looked)).num_rows
     ]
     return _grouped(asked, tables)
