@@ -1,0 +1,35 @@
+"""The figures that README and docs/scoring.md tell are those that were measured last."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def measured(repository: Path) -> Any:
+    return json.loads((repository / "benchmarks" / "results" / "scoring.json").read_text())
+
+
+def flat(repository: Path, name: str) -> str:
+    return " ".join((repository / name).read_text().split())
+
+
+def test_rows_a_second_and_ratios_are_as_measured(repository: Path, measured: Any) -> None:
+    race = measured["parts"]["race"]
+    rates = [round(race["models"][model]["almanac"]["rows_per_s"]["value"], -3) for model in ("linear", "boosted")]
+    told = [f"{rate:,.0f} rows a second with a linear pipeline" for rate in rates[:1]] + [f"{rates[1]:,.0f} with a boosted one"]
+    mlflow, onnx, limit = (measured[f"ratio_vs_{name}"] for name in ("mlflow", "mlflow_onnx", "limit"))
+    for page in ("README.md", "docs/scoring.md"):
+        for text in (*told, f"{mlflow['linear']:.1f} and {mlflow['boosted']:.1f} times"):
+            assert text in flat(repository, page), (page, text)
+    page = flat(repository, "docs/scoring.md")
+    assert f"of {race['rows']:,} rows of 28 columns on {('no', 'one', 'two')[measured['about']['cores']]} cores" in page
+    assert f"{onnx['linear']:.1f} and {onnx['boosted']:.1f} times the same with mlflow's ONNX flavour" in page
+    assert f"and {limit['linear']:.2f} and {limit['boosted']:.2f} of what a program does" in page
+    spread = measured["spread"]
+    one, two = (spread[f"speedup_2_cores.{model}"]["value"] for model in ("linear", "boosted"))
+    assert f"it is {one:.1f} times as fast with the linear pipeline and {two:.1f} times with the boosted one" in page
