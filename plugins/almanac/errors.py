@@ -3,7 +3,8 @@
 AlmanacError
 ├── DescriptionError      a pipeline's description, or its user module, does not hold together
 ├── PeriodError           a run has no period, two of them, or one that cannot be used
-├── SourceError           a source is missing, unreachable, misses a column, or changed while it was read
+├── SourceError           a source is unreachable, misses a column, is not complete, or changed while it was read
+│   └── SourceMissing     it has no files
 ├── DataError             rows are not as they must be: empty, duplicated, of one class, too few periods
 ├── CheckFailed           an audit found something that blocks; carries the findings
 ├── NotAdmitted           a receipt was shown at a door that it does not open
@@ -44,7 +45,7 @@ class PeriodError(AlmanacError):
 
 
 class SourceError(AlmanacError):
-    """A source is missing, unreachable, misses a column, or changed while it was read."""
+    """A source is unreachable, misses a column, is not complete where it must be, or changed while it was read."""
 
 
 class SourceMissing(SourceError):
