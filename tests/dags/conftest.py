@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from demo import java, scheduler, seaweed, spark_conf
@@ -22,7 +23,7 @@ def spark_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str
     return dict(spark_conf.environment(folder, java.java_home(folder / "java")))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running(
     store: seaweed.Store,
     spark: Any,
@@ -31,7 +32,11 @@ def running(
     repository: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Running]:
-    folder, database = tmp_path_factory.mktemp("backfill"), f"postgresql+psycopg://postgres@/postgres?host={postgres}"
+    """Ends with its module: an idle Airflow takes a quarter of a core from the tests after it."""
+    folder, name = tmp_path_factory.mktemp("backfill"), f"airflow_{uuid.uuid4().hex}"
+    with psycopg.connect(f"postgresql://postgres@/postgres?host={postgres}", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    database = f"postgresql+psycopg://postgres@/{name}?host={postgres}"
     shop = Shop.open(f"s3://almanac/backfill-{uuid.uuid4().hex}", spark)
     shop.describe(last_period="2017-12")  # so that the run of today, which unpausing starts, has nothing to do
     versions = {"2017-08": shop.retrain("2017-06"), "2017-09": shop.train("2017-08")}
