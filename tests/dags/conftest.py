@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from almanac import Gate
 from demo import java, scheduler, seaweed, spark_conf
 from tests.dags.running import Running
 from tests.dags.shop_dags import write_dags, write_jobs
@@ -38,7 +39,8 @@ def running(
         connection.execute(f"CREATE DATABASE {name}")
     database = f"postgresql+psycopg://postgres@/{name}?host={postgres}"
     shop = Shop.open(f"s3://almanac/backfill-{uuid.uuid4().hex}", spark)
-    shop.describe(last_period="2017-12")  # so that the run of today, which unpausing starts, has nothing to do
+    gate = Gate(metric="roc_auc", min_gain=-0.2, floor=0.5, approval=True)
+    shop.describe(last_period="2017-12", gate=gate)  # so that the run of today, which unpausing starts, has nothing to do
     versions = {"2017-08": shop.retrain("2017-06"), "2017-09": shop.train("2017-08")}
     shop.promote(versions["2017-09"])
     jobs = write_jobs(folder / "spark_jobs", repository)

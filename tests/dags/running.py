@@ -26,11 +26,28 @@ class Running:
     jobs: Path
 
     def by_command(self, verb: str, *more: str) -> None:
-        """`airflow backfill create`, as a person types it."""
+        """`airflow backfill create`, as a person types it, and its runs waited for."""
+        self.create(verb, *more)
+        self.wait(f"shop_{verb}")
+
+    def create(self, verb: str, *more: str) -> None:
         command = ["airflow", "backfill", "create", "--dag-id", f"shop_{verb}", *more]
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == 0, done.stderr[-3000:]
-        self.wait(f"shop_{verb}")
+
+    def answer(self, option: str) -> dict[str, Any]:
+        """A person answers the one question that is open, once it is; gives the question."""
+        everywhere = "dags/~/dagRuns/~/hitlDetails?response_received=false"
+        deadline = time.monotonic() + 600
+        while not (asked := self.airflow.ask("GET", everywhere).json()["hitl_details"]):
+            assert time.monotonic() < deadline, "nobody was asked"
+            time.sleep(1)
+        (question,) = asked
+        task = question["task_instance"]
+        where = f"dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}/-1/hitlDetails"
+        answered = self.airflow.ask("PATCH", where, {"chosen_options": [option], "params_input": {}})
+        assert answered.status_code == 200, answered.text
+        return dict(question)
 
     def by_page(self, verb: str, first: str, last: str, **more: Any) -> None:
         """What the UI's backfill asks of the REST API."""

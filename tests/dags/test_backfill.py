@@ -69,7 +69,9 @@ def test_backfilled_retrains_are_in_force_for_their_own_periods_and_never_overta
     shop = running.shop
     log, known = shop.home.log(), shop.home.versions.names()
 
-    running.by_command("retrain", "--from-date", "2017-06-01", "--to-date", "2017-07-31", "--run-backwards")
+    running.create("retrain", "--from-date", "2017-06-01", "--to-date", "2017-07-31", "--run-backwards")
+    question = running.answer("Approve")
+    running.wait("shop_retrain")
 
     assert running.states("retrain") == {"2017-06": "success", "2017-07": "success"}
     (new,) = set(shop.home.versions.names()) - set(known)  # that of 2017-06 was there: the same order is the same version
@@ -81,3 +83,7 @@ def test_backfilled_retrains_are_in_force_for_their_own_periods_and_never_overta
     assert later.in_force("2017-08") == new
     gate = shop.home.receipts.read(later.entries[-1].gate)
     assert (gate.witness.dag, gate.witness.task) == ("shop_retrain", "champion.audit")
+    # The pipeline's gate asks a person, about the new version alone.
+    assert question["subject"] == f"Promote {new}?"
+    assert f"| metric | {new} | {running.versions['2017-08']} in force |" in question["body"]
+    assert later.entries[-1].approver == "admin"

@@ -117,12 +117,11 @@ class _Dags:
         pin = self._store("sources.pin", "pin_sources", "pin sources", plan=plan)
         for name, source in self.pipeline.sources.items():
             if isinstance(source, EventSource) and source.late.policy == WAIT:
-                late = source.late
                 arrival = Arrival(
                     **self._common(f"sources.{name}.wait", f"wait for {name}", {"plan": plan}),
                     source=name,
-                    timeout=late.timeout,
-                    poke_interval=min(late.every, late.timeout),
+                    timeout=source.late.timeout,
+                    poke_interval=min(source.late.every, source.late.timeout),
                 )
                 arrival >> pin.operator
         return pin

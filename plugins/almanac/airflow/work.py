@@ -62,20 +62,23 @@ def _begin_store(desk: Desk) -> None:
 
 
 def pin_sources(desk: Desk, given: Given) -> str:
-    planned = run_plan(given)
-    if planned.dry_run:
-        raise AirflowSkipException(f"Dry run: {planned.in_words} Nothing was changed.")
-    uri = pin.pin(desk.home, planned, desk.witness)
+    uri = pin.pin(desk.home, _wet(given), desk.witness)
     for finding in desk.home.receipts.read(uri).findings:
         log.info(finding)
     return uri
 
 
-def lacking(desk: Desk, given: Given, source: str) -> list[str]:
-    """Why a source is not complete for the run, by the description that its features are built by."""
+def _wet(given: Given) -> RunPlan:
+    """The run's plan. A dry run ends here, skipped."""
     planned = run_plan(given)
     if planned.dry_run:
         raise AirflowSkipException(f"Dry run: {planned.in_words} Nothing was changed.")
+    return planned
+
+
+def lacking(desk: Desk, given: Given, source: str) -> list[str]:
+    """Why a source is not complete for the run, by the description that its features are built by."""
+    planned = _wet(given)
     pipeline = desk.home.receipts.description(planned.description)
     if source not in pipeline.sources:
         return []

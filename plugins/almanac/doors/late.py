@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from almanac.core import late
@@ -73,10 +73,15 @@ def check_complete(home: Home, pipeline: Pipeline, plan: RunPlan, pins: Mapping[
             raise late.refusal(name, reasons, "Nothing was built.")
 
 
-def policies(pipeline: Pipeline, names: Mapping[str, Pin]) -> dict[str, str]:
+def policies(pipeline: Pipeline, pins: Mapping[str, Pin]) -> dict[str, str]:
     """Source to its policy, of those that have another one than the default."""
-    found = {name: source.late.policy for name in names if isinstance(source := pipeline.sources[name], EventSource)}
-    return {name: policy for name, policy in found.items() if policy != LATEST}
+    return {name: source.late.policy for name, source in _events(pipeline, pins) if source.late.policy != LATEST}
+
+
+def _events(pipeline: Pipeline, names: Iterable[str]) -> Iterator[tuple[str, EventSource]]:
+    for name in names:
+        if isinstance(source := pipeline.sources[name], EventSource):
+            yield name, source
 
 
 def consistent(home: Home, pipeline: Pipeline, plan: RunPlan, pins: Mapping[str, Pin]) -> dict[str, datetime]:
@@ -85,8 +90,7 @@ def consistent(home: Home, pipeline: Pipeline, plan: RunPlan, pins: Mapping[str,
     Raises:
         SourceError: one holds no event before a period's end.
     """
-    chosen = {name: source for name in pins if isinstance(source := pipeline.sources[name], EventSource)}
-    chosen = {name: source for name, source in chosen.items() if source.late.policy == CONSISTENT}
+    chosen = {name: source for name, source in _events(pipeline, pins) if source.late.policy == CONSISTENT}
     found = {}
     for key in plan.build if chosen else ():
         asked = {name: _of_features(source, pipeline.period(key)) for name, source in chosen.items()}

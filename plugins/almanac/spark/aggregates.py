@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
 from almanac.core.aggregates import COUNT, DISTINCT, RECENCY, ZERO, Aggregates, Feature
-from almanac.errors import SourceError, examples
 from almanac.spark import arrow, chunks
 from almanac.spark.arrow import Written
 from almanac.spark.partials import BUCKETS, CODE, EVENTS, GROUPS, LAST, START, SUMS, Asked, keys, micros
@@ -44,13 +43,8 @@ def schema_of(part: Aggregates, entity: str, kind: pa.DataType) -> pa.Schema:
 
 
 def entity_type(asked: Asked, uri: str) -> pa.DataType:
-    """The type of the entity's column. Raises: SourceError."""
-    found = chunks.open_parquet(uri).schema_arrow
-    if asked.entity not in found.names:
-        raise SourceError(
-            f"{uri} has no column {asked.entity!r}, whose aggregates are asked for (it has: {examples(found.names, 20)})."
-        )
-    kind = found.field(asked.entity).type
+    """The type of the entity's column in a file of events, plain: neither a dictionary nor a large string."""
+    kind = chunks.open_parquet(uri).schema_arrow.field(asked.entity).type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return pa.string() if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) else kind
 
@@ -65,7 +59,8 @@ def _features(asked: Asked, kept: Sequence[Mapping[str, str]], bucket: int, high
     sums = tables[SUMS]
     if sums is None:
         return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
-    entities = pc.unique(sums[asked.entity]).take(pc.sort_indices(pc.unique(sums[asked.entity])))
+    entities = pc.unique(sums[asked.entity])
+    entities = entities.take(pc.sort_indices(entities))
     found: dict[str, npt.NDArray[np.float32]] = {}
     by_window = {
         window: {name: _merge(name, rows, asked, low) for name, rows in tables.items() if rows is not None}

@@ -85,7 +85,7 @@ def summed(spark: SparkSession, asked: Asked, wanted: Sequence[Block], folders: 
     """Writes the partial sums of blocks to new files below a folder each; gives for each block what is in which file.
 
     Raises:
-        SourceError: a column is missing, or is not what its functions need.
+        DataError: the reference has two rows of one value.
     """
 
     def work(hand: Sequence[tuple[int, Block]]) -> Iterator[str]:
