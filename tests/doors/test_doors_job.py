@@ -18,7 +18,7 @@ from almanac.core.canonical import sealed, sha256
 from almanac.core.receipts import Output, Placed, Receipt, Witness
 from almanac.doors import audit, job, orders, plan, publish, stage
 from almanac.doors.job import Bench
-from almanac.errors import DataError, DescriptionError, IntegrityError
+from almanac.errors import DataError, DescriptionError, IntegrityError, NotAdmitted
 from tests import shop as shops
 from tests.world import World
 
@@ -238,23 +238,26 @@ def test_the_audit_of_predictions_finds_every_kind_of_wrong_row(world: World) ->
 
 @pytest.mark.store
 @pytest.mark.spark
-def test_a_model_that_does_not_give_its_golden_scores_again_is_not_published(world: World) -> None:
+def test_a_model_whose_training_rows_are_others_when_they_are_scored_is_not_published(world: World) -> None:
     home, before = world.shop.home, world.shop.state()
     staged = home.receipts.read(home.versions.read(world.old).receipt)
-    golden = pq.read_table(io.BytesIO(home.objects.get(staged.output("golden.parquet").uri)))
-    scores = golden["score"].to_pylist()
-    scores[0] += 0.01
-    altered = golden.set_column(golden.schema.get_field_index("score"), "score", pa.array(scores, pa.float64()))
-    others = [output for output in staged.outputs if output.name != "golden.parquet"]
-    uri = forged(world, staged, content="other", outputs=(*others, put(world, staged.output("golden.parquet"), altered)))
+    trained = pq.read_table(io.BytesIO(home.objects.get(staged.output("trained.parquet").uri)))
+    visits = [*trained["visits"].to_pylist()]
+    visits[0] += 1
+    altered = trained.set_column(trained.schema.get_field_index("visits"), "visits", pa.array(visits, pa.float32()))
+    others = [output for output in staged.outputs if output.name != "trained.parquet"]
+    uri = forged(world, staged, content="other", outputs=(*others, put(world, staged.output("trained.parquet"), altered)))
     (placed,) = orders.audits(home, {"2017-06": uri})
 
     audited = world.shop.attempt(placed, audit.model)
 
-    assert not audited.passed
     (finding,) = audited.findings
-    assert "a golden row's score differs by 0.01, 1e-06 is allowed, so nothing is scored with it." in finding
-    assert "error" not in audited.facts
+    assert not audited.passed and "error" not in audited.facts
+    assert finding.startswith(f"Skew: 1 of {trained.num_rows} sampled training rows are not what they were when scoring reads")
+    assert f"visits of customer {trained['customer'][0]} in 2017-03 was {visits[0]}, is {visits[0] - 1}." in finding
+    assert set(trained["snapshot"].to_pylist()) == {"2017-03", "2017-04"}
+    with pytest.raises(NotAdmitted):
+        publish.model(home, home.receipts.read(uri), audited, Witness())
     assert world.shop.state() == before
 
 

@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from almanac.core import shift
-from almanac.core.bundle import GOLDEN, MODEL, ONNX, Bundle
+from almanac.core.bundle import GOLDEN, GOLDEN_TOLERANCE, MODEL, ONNX, ONNXRUNTIME, TRAINED, Bundle
 from almanac.core.canonical import decode, digest, dumps, encode, sha256
 from almanac.core.functions import function_of
 from almanac.core.gate import Comparison, Gate, decide
-from almanac.core.receipts import Door, Receipt, Thing, admit, publish_order
+from almanac.core.receipts import Door, Output, Receipt, Thing, admit, publish_order
 from almanac.core.target import Target
 from almanac.doors.job import Work
 from almanac.errors import Drifted, IntegrityError
@@ -22,6 +22,8 @@ from almanac.store.home import Home
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+
+    from almanac.spark.skew import Skew
 
 LARGEST = sys.float_info.max
 
@@ -144,7 +146,8 @@ def _finite(value: Any) -> Any:
 
 def model(work: Work) -> Receipt:
     """The staged model is loaded from its own bytes and gives the scores of the golden rows again; then it is exported, and
-    held against itself on the holdout's rows: that decides what will score with it.
+    held against itself on the holdout's rows: that decides what will score with it. At last it scores some of the rows that it
+    was trained on as it will score a period.
     """
     from almanac.spark import arrow, models, parity
 
@@ -158,7 +161,8 @@ def model(work: Work) -> Receipt:
         environment=said["environment"],
         target=decode(Target, said["target"]),
     )
-    findings, facts, outputs = [], {"metrics": said["metrics"]}, []
+    findings: list[str] = []
+    facts, outputs = {"metrics": said["metrics"]}, []
     try:
         opened = models.open_model(bundle)
         facts |= {"golden_rows": opened.golden_rows, "worst_difference": opened.worst}
@@ -168,10 +172,26 @@ def model(work: Work) -> Receipt:
         if exported is not None:
             folder = work.home.layout.model(bundle.version, uuid.uuid4().hex)
             outputs.append(work.put(folder, ONNX, exported))
+        complete = replace(bundle, engine=engine, onnx=outputs[0] if outputs else None)
+        skewed = _skew(work, complete, files[TRAINED], said["training"])
+        findings += skewed.findings
+        facts["skew_rows"] = skewed.rows
     except Drifted as drifted:
         findings.append(str(drifted))
     findings += [f"metric {name} is {value}" for name, value in said["metrics"].items() if not math.isfinite(value)]
     return work.receipt(passed=not findings, content=staged.content, outputs=outputs, findings=findings, facts=facts)
+
+
+def _skew(work: Work, bundle: Bundle, trained: Output, snapshots: list[str]) -> Skew:
+    """What scoring makes of sampled training rows."""
+    from almanac.spark import arrow, scoring, skew
+
+    period = work.pipeline.period(work.order.period)
+    scorer = scoring.Scorer(bundle=bundle, entity=work.pipeline.entity, as_of=period.as_of, order=work.order.digest)
+    work.bench.ship(work.pipeline.name, work.home.receipts.module(work.order.module))
+    published = {one: [output.uri for output in work.linked(f"features.{one}").outputs] for one in snapshots}
+    allowed = work.pipeline.scoring.worst if bundle.engine.name == ONNXRUNTIME else GOLDEN_TOLERANCE
+    return skew.check(work.bench.spark, arrow.table([trained]), published, scorer, allowed)
 
 
 def champion(work: Work) -> Receipt:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from almanac.core.aggregates import Aggregates
-from almanac.core.bundle import GOLDEN, MODEL
+from almanac.core.bundle import GOLDEN, MODEL, TRAINED
 from almanac.core.canonical import decode, digest, encode
 from almanac.core.functions import function_of
 from almanac.core.gate import Bound, Comparison, Gate
@@ -131,7 +131,7 @@ def _spark_type(arrow_type: str) -> str:
 
 def model(work: Work) -> Receipt:
     """A version's files: the fitted model, its report, the frozen holdout, golden rows."""
-    from almanac.spark import digests, models, reports, training
+    from almanac.spark import digests, models, reports, skew, training
 
     order, pipeline = work.order, work.pipeline
     target = pipeline.label.target
@@ -146,7 +146,10 @@ def model(work: Work) -> Receipt:
     holdout = snapshots[holdout_period]
     fitted = training.fit(function_of(work.module, "estimators")(), rows, names, target)
     report = reports.report(fitted, rows, holdout, names)
-    scored = holdout.assign(**training.score_columns(training.predict(fitted.model, holdout[names], target), target))
+    scored, trained = (
+        some.assign(**training.score_columns(training.predict(fitted.model, some[names], target), target))
+        for some in (holdout, skew.sample(rows))
+    )
     content = digests.of_batches(
         pa.Table.from_pandas(rows, preserve_index=False).to_batches(), pa.Schema.from_pandas(rows, preserve_index=False)
     )
@@ -156,6 +159,7 @@ def model(work: Work) -> Receipt:
         "report.json": json.dumps(report, indent=2).encode(),
         "holdout.parquet": _parquet(scored),
         GOLDEN: _parquet(scored.head(training.GOLDEN_ROWS)),
+        TRAINED: _parquet(trained),
     }
     folder = work.home.layout.model(version, uuid.uuid4().hex)
     facts = {

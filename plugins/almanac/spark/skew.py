@@ -1,0 +1,104 @@
+"""The skew check: rows that a version was trained on are scored as a period is scored, and must come out as they went in.
+
+Training reads published features whole, in the driver, and joins labels to them; scoring reads them chunk by chunk, in tasks.
+The check holds the second way against the first, on the same entities, value by value.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import SparkSession
+
+from almanac.errors import SHOWN_EXAMPLES
+from almanac.spark import arrow, chunks, scoring
+from almanac.spark.bundles import apart
+from almanac.spark.chunks import Chunk
+from almanac.spark.scoring import Scorer
+from almanac.spark.training import SNAPSHOT
+
+SAMPLED_ROWS = 64  # of each training snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skew:
+    """What came of the check: rows compared, and what is wrong, in plain words; nothing when all is as it was."""
+
+    rows: int
+    findings: tuple[str, ...]
+
+
+def sample(rows: pd.DataFrame) -> pd.DataFrame:
+    """Training rows for the check: some of each snapshot, from its first to its last."""
+    return pd.concat([_spaced(part) for _, part in rows.groupby(SNAPSHOT)], ignore_index=True)
+
+
+def _spaced(part: pd.DataFrame) -> pd.DataFrame:
+    return part.iloc[np.linspace(0, len(part) - 1, min(SAMPLED_ROWS, len(part)), dtype=int)]
+
+
+def check(spark: SparkSession, trained: pa.Table, published: Mapping[str, Sequence[str]], scorer: Scorer, allowed: float) -> Skew:
+    """Holds sampled training rows against what scoring makes of them.
+
+    Args:
+        trained: columns `snapshot`, the entity, the features (float32) as the model was fitted on them, and the target's
+            scores (float64) that it then gave.
+        published: snapshot to the files of its features.
+        allowed: by how much a score may differ; features may not differ at all.
+    """
+    scorer = replace(scorer, keep=scorer.features)
+    cores = spark.sparkContext.defaultParallelism
+    hands = [
+        [(snapshot, chunk) for chunk in hand]
+        for snapshot, uris in published.items()
+        for hand in chunks.share(chunks.chunks_of(uris), cores)
+    ]
+
+    def work(hand: Sequence[tuple[str, Chunk]]) -> Iterator[str]:
+        snapshot = hand[0][0]
+        wanted = trained.filter(pc.equal(trained[SNAPSHOT], snapshot)).combine_chunks()
+        for batch in chunks.read_chunks([chunk for _, chunk in hand], scorer.reads):
+            entities = wanted[scorer.entity].combine_chunks().cast(batch.column(scorer.entity).type)
+            rows = batch.filter(pc.is_in(batch.column(scorer.entity), value_set=entities))
+            if rows.num_rows:
+                (scored,) = scoring.batches([rows], scorer)
+                place = pc.index_in(scored.column(scorer.entity), value_set=entities)
+                yield json.dumps([rows.num_rows, list(_differences(wanted.take(place), scored, scorer, snapshot, allowed))])
+
+    answers = [json.loads(text) for text in arrow.in_tasks(spark, hands, work)]
+    found, said = sum(rows for rows, _ in answers), sorted(text for _, texts in answers for text in texts)
+    findings = []
+    if said:
+        shown = "; ".join(said[:SHOWN_EXAMPLES])
+        findings.append(
+            f"Skew: {len(said)} of {len(trained)} sampled training rows are not what they were when scoring reads and scores "
+            f"them: {shown}. The version is not published. Look for what gives tasks other values than the driver: a library of "
+            "another version, or files that were changed."
+        )
+    if found != len(trained):
+        findings.append(
+            f"Skew: {len(trained)} training rows were sampled, scoring finds {found} of them in the published features. "
+            "The version is not published. Retrain it."
+        )
+    return Skew(rows=found, findings=tuple(findings))
+
+
+def _differences(trained: pa.Table, scored: pa.RecordBatch, scorer: Scorer, snapshot: str, allowed: float) -> Iterator[str]:
+    """A sentence for each row that differs, about the first column that does."""
+    said: dict[int, str] = {}
+    for name in (*scorer.features, *scorer.bundle.target.columns):
+        was = trained[name].to_numpy()
+        now = scored.column(name).to_numpy(zero_copy_only=False)
+        same = (was == now) | (np.isnan(was) & np.isnan(now))
+        if name not in scorer.features:
+            same |= apart(now, was) <= allowed
+        for row in np.flatnonzero(~same):
+            entity = scored.column(scorer.entity)[row]
+            said.setdefault(int(row), f"{name} of {scorer.entity} {entity} in {snapshot} was {was[row]!s}, is {now[row]!s}")
+    yield from said.values()
