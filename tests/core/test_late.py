@@ -27,7 +27,7 @@ def found(days_before: float = 0.5, rows: int = 100, *, marked: bool = True) -> 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"policy": "hope"}, "Late.policy: found 'hope', allowed are latest, wait, fail, consistent."),
+        ({"policy": "hope"}, "Late.policy: found 'hope', allowed are latest, wait, fail, consistent, shift."),
         ({"policy": "wait"}, "Late('wait'): found nothing that says when the source is complete; give within, rows or marker."),
         ({"policy": "fail"}, "Late('fail'): found nothing that says when the source is complete; give within, rows or marker."),
         (
@@ -35,6 +35,16 @@ def found(days_before: float = 0.5, rows: int = 100, *, marked: bool = True) -> 
             "Late('latest'): found rows, marker, which this policy does not use. Leave it out.",
         ),
         ({"policy": "consistent", "rows": 5}, "Late('consistent'): found rows, which this policy does not use. Leave it out."),
+        (
+            {"policy": "shift"},
+            "Late('shift').by: found 0:00:00; say with it how late the source comes where the policy is shift, and only there.",
+        ),
+        (
+            {"policy": "latest", "by": DAY},
+            "Late('latest').by: found 1 day, 0:00:00; say with it how late the source comes where the policy is shift, and "
+            "only there.",
+        ),
+        ({"policy": "shift", "by": -DAY}, "Late.by: found -1 day, 0:00:00, allowed is zero or more."),
         ({"policy": "fail", "within": -DAY}, "Late.within: found -1 day, 0:00:00, allowed is zero or more."),
         ({"policy": "fail", "rows": 0}, "Late.rows: found 0, allowed is 1 or more."),
         (
@@ -146,3 +156,25 @@ def test_what_a_label_sees_is_never_cut_earlier() -> None:
 def test_waiting_for_a_source_changes_nothing_of_what_features_are() -> None:
     assert replace(VISITS, late=Late("wait", rows=5)).shape == replace(VISITS, late=Late("fail", within=DAY)).shape == VISITS
     assert replace(VISITS, late=CONSISTENT).shape != VISITS
+
+
+def test_a_shifted_source_is_seen_as_much_earlier_by_features_of_every_period_and_by_no_label() -> None:
+    shifted = replace(VISITS, lag=DAY, late=Late("shift", by=3 * DAY))
+    assert decode(EventSource, encode(shifted)) == shifted
+
+    for as_of in (LOW, HIGH):
+        assert cut_for_features(shifted, as_of, 30 * DAY) == Cut(low=as_of - 34 * DAY, high=as_of - 4 * DAY)
+        assert cut_for_label(shifted, as_of, 30 * DAY, as_of + 30 * DAY) == Cut(low=as_of, high=as_of + 30 * DAY)
+
+
+def test_a_shift_shapes_features_and_what_is_asked_of_the_source_does_not() -> None:
+    shifted = replace(VISITS, late=Late("shift", by=3 * DAY))
+
+    assert shifted.shape == shifted != VISITS.shape
+    assert replace(shifted, late=Late("shift", by=3 * DAY, within=DAY, rows=5)).shape == shifted
+    assert replace(shifted, late=Late("shift", by=2 * DAY)).shape != shifted.shape
+
+
+def test_a_shifted_source_is_asked_for_completeness_only_where_a_measure_is_given() -> None:
+    assert not Late("shift", by=DAY).asks_for_all
+    assert Late("shift", by=DAY, within=DAY).asks_for_all

@@ -203,6 +203,42 @@ def test_a_consistent_source_without_events_is_refused(both: World) -> None:
         both.pin(both.planned("2017-08"))
 
 
+def test_a_shifted_source_is_seen_as_if_it_always_came_so_late(world: World) -> None:
+    shop = world.shop
+    described(shop, Late("shift", by=10 * DAY, within=15 * DAY))
+
+    pinned, published = build(world, "2017-08")
+
+    assert pinned.facts["visits"]["late"] == "shift"
+    end = datetime(2017, 8, 22)
+    seen = {
+        row["customer"]
+        for month in (5, 6, 7, 8)
+        for row in shops.visits(datetime(2017, month, 1)).to_pylist()
+        if end - 90 * DAY <= row["at"] < end
+    }
+    counted = {customer: row["visits"] for customer, row in rows(world, published).items()}
+    assert counted.keys() == seen
+    someone = max(counted, key=lambda one: counted[one])
+    assert counted[someone] == sum(
+        row["customer"] == someone and end - 90 * DAY <= row["at"] < end
+        for month in (5, 6, 7, 8)
+        for row in shops.visits(datetime(2017, month, 1)).to_pylist()
+    )
+
+
+def test_a_shifted_source_that_is_later_than_its_measure_fails_the_pin(world: World) -> None:
+    shop = world.shop
+    described(shop, Late("shift", by=10 * DAY, within=DAY))
+    for name in ("2017-08", "2017-09", "2017-10", "2017-11", "2017-12"):
+        shop.home.objects.delete(f"{shop.landing}/visits/{name}.parquet")
+
+    with pytest.raises(SourceError) as refused:
+        world.pin(world.planned("2017-08"))
+
+    assert "for the features of 2017-08 its newest event before 2017-08-22 is of 2017-07-2" in str(refused.value)
+
+
 def test_columns_that_changed_since_the_last_pin_are_told_by_the_next(world: World) -> None:
     """Every file agrees with every other, so nothing is wrong; but somebody changed the source."""
     shop = world.shop

@@ -9,8 +9,8 @@ from string import Formatter
 
 from almanac.errors import SHOWN_EXAMPLES, DescriptionError, SourceError
 
-LATEST, WAIT, FAIL, CONSISTENT = "latest", "wait", "fail", "consistent"
-POLICIES = (LATEST, WAIT, FAIL, CONSISTENT)
+LATEST, WAIT, FAIL, CONSISTENT, SHIFT = "latest", "wait", "fail", "consistent", "shift"
+POLICIES = (LATEST, WAIT, FAIL, CONSISTENT, SHIFT)
 STEP = timedelta(microseconds=1)  # a cut is half-open: to keep an event, it ends one step after it
 PERIOD = "period"
 
@@ -23,14 +23,17 @@ class Late:
     wait        waits until the source is complete for what the run reads; fails when it is not after `timeout`.
     fail        fails at once where it is not complete.
     consistent  cuts the features' view of this source and of every other consistent one at the newest time that all have.
+    shift       ends the features' view `by` before that of other sources, in every period, as if the source always came so late.
 
-    Complete is what `within`, `rows` and `marker` ask for together; `wait` and `fail` need one of them at least.
+    Complete is what `within`, `rows` and `marker` ask for together; `wait` and `fail` need one of them at least. With `shift`
+    they may be given: then the run fails where the source is later than that.
 
     Args:
         within: the newest event that the run may see is at most so old, at the end of what it reads. For `consistent`: a source
             whose newest event is that close to the end has everything.
         rows: each period whose features are built has at least so many events.
         marker: a file of this name lies below the source's uri; `{period}` in it stands for the period.
+        by: how much earlier `shift` ends.
         timeout: how long `wait` waits.
         every: how often it looks.
 
@@ -43,6 +46,7 @@ class Late:
     within: timedelta | None = None
     rows: int | None = None
     marker: str | None = None
+    by: timedelta = timedelta(0)
     timeout: timedelta = timedelta(days=1)
     every: timedelta = timedelta(minutes=5)
 
@@ -50,7 +54,7 @@ class Late:
         if self.policy not in POLICIES:
             raise DescriptionError(f"Late.policy: found {self.policy!r}, allowed are {', '.join(POLICIES)}.")
         asked = [name for name in ("within", "rows", "marker") if getattr(self, name) is not None]
-        if self.asks_for_all and not asked:
+        if self.policy in (WAIT, FAIL) and not asked:
             raise DescriptionError(
                 f"Late({self.policy!r}): found nothing that says when the source is complete; give within, rows or marker."
             )
@@ -59,11 +63,17 @@ class Late:
             raise DescriptionError(
                 f"Late({self.policy!r}): found {', '.join(unused)}, which this policy does not use. Leave it out."
             )
+        if (self.policy == SHIFT) != bool(self.by):
+            raise DescriptionError(
+                f"Late({self.policy!r}).by: found {self.by}; say with it how late the source comes where the policy is shift, and "
+                "only there."
+            )
         self._check_measures()
 
     def _check_measures(self) -> None:
-        if self.within is not None and self.within < timedelta(0):
-            raise DescriptionError(f"Late.within: found {self.within}, allowed is zero or more.")
+        for name, given in (("within", self.within), ("by", self.by)):
+            if given is not None and given < timedelta(0):
+                raise DescriptionError(f"Late.{name}: found {given}, allowed is zero or more.")
         if self.rows is not None and self.rows < 1:
             raise DescriptionError(f"Late.rows: found {self.rows}, allowed is 1 or more.")
         if self.marker is not None and not _is_marker(self.marker):
@@ -77,7 +87,7 @@ class Late:
     @property
     def asks_for_all(self) -> bool:
         """Whether a run needs the source complete."""
-        return self.policy in (WAIT, FAIL)
+        return self.policy in (WAIT, FAIL) or (self.policy == SHIFT and (self.within, self.rows, self.marker) != (None,) * 3)
 
 
 def _is_marker(text: str) -> bool:

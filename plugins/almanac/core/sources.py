@@ -9,7 +9,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from almanac.core.canonical import digest, later
-from almanac.core.late import CONSISTENT, Late
+from almanac.core.late import CONSISTENT, SHIFT, Late
 from almanac.errors import DescriptionError, SourceError, examples
 
 SCHEMES = ("s3://",)
@@ -56,14 +56,20 @@ class EventSource:
                 raise DescriptionError(
                     f"EventSource.timezone: found {self.timezone!r}, allowed is a name such as 'UTC' or 'America/New_York'."
                 ) from None
-
         if not isinstance(self.late, Late):
             raise DescriptionError(f"EventSource.late: found {self.late!r}, allowed is Late(...), such as Late('fail', rows=1).")
 
     @property
     def shape(self) -> EventSource:
         """What of the description shapes the rows that user code sees: waiting for them changes nothing of them."""
-        return self if self.late.policy == CONSISTENT else replace(self, late=Late())
+        if self.late.policy == CONSISTENT:
+            return self
+        return replace(self, late=Late(SHIFT, by=self.late.by) if self.late.policy == SHIFT else Late())
+
+    @property
+    def behind(self) -> timedelta:
+        """How long before as_of the features' view of it ends."""
+        return self.lag + self.late.by
 
     @property
     def times(self) -> tuple[str, ...]:
@@ -142,13 +148,14 @@ class Cut:
 
 
 def cut_for_features(source: Source, as_of: datetime, lookback: timedelta | None, until: datetime | None = None) -> Cut:
-    """Features of a snapshot see events in `[as_of - lag - lookback, as_of - lag)`, known at or before as_of.
+    """Features of a snapshot see events in `[as_of - lag - lookback, as_of - lag)`, known at or before as_of. A shifted
+    source's view ends earlier by its shift.
 
     A consistent source is seen no further than `until`, if that is earlier; its lookback then begins as much earlier.
     """
     if isinstance(source, ReferenceSource):
         return Cut()
-    high = as_of - source.lag
+    high = as_of - source.behind
     if until is not None and source.late.policy == CONSISTENT:
         high = min(high, until)
     return Cut(low=None if lookback is None else high - lookback, high=high, known=as_of if source.knowledge_time else None)

@@ -127,8 +127,8 @@ def _edges(pipeline: Pipeline, asked: Asked, order: Order, file: PinnedFile, cut
     assert cut.low is not None and cut.high is not None
     if UNTIL in order.parameters:
         return sorted({cut.high, *(cut.high - window for window in asked.part.windows)})
-    every, lag = pipeline.period(order.period).every, asked.source.lag
-    return edges(asked.part.windows, lag, every, file.low or cut.low, file.high or cut.high)
+    every, behind = pipeline.period(order.period).every, asked.source.behind
+    return edges(asked.part.windows, behind, every, file.low or cut.low, file.high or cut.high)
 
 
 def _standing(work: Work, folder: str, wanted: Mapping[str, Block]) -> dict[str, Kept]:

@@ -37,7 +37,7 @@ def spans(pipeline: Pipeline, plan: RunPlan, name: str) -> Iterator[Span]:
 
 
 def _of_features(source: EventSource, period: Period) -> Span:
-    low, high = period.start - source.lag, period.as_of - source.lag
+    low, high = period.start - source.behind, period.as_of - source.behind
     return Span(period=period.key, reader=f"the features of {period}", low=low, high=high, known=_known(source, period.as_of))
 
 
