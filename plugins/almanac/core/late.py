@@ -65,8 +65,8 @@ class Late:
             )
         if (self.policy == SHIFT) != bool(self.by):
             raise DescriptionError(
-                f"Late({self.policy!r}).by: found {self.by}; say with it how late the source comes where the policy is shift, and "
-                "only there."
+                f"Late({self.policy!r}).by: found {self.by}; say with it how late the source comes where the policy is shift, "
+                "and only there."
             )
         self._check_measures()
 
