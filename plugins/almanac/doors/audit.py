@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from almanac.core import shift
 from almanac.core.bundle import GOLDEN, GOLDEN_TOLERANCE, MODEL, ONNX, ONNXRUNTIME, TRAINED, Bundle
-from almanac.core.canonical import decode, digest, dumps, encode, sha256
+from almanac.core.canonical import decode, digest, dumps, encode, sealed, sha256
 from almanac.core.functions import function_of
 from almanac.core.gate import Comparison, Gate, decide
 from almanac.core.receipts import Door, Output, Receipt, Thing, admit, publish_order
@@ -19,6 +19,7 @@ from almanac.core.target import Target
 from almanac.doors.job import Work
 from almanac.errors import Drifted, IntegrityError
 from almanac.store.home import Home
+from almanac.store.profiles import PROFILE
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -29,7 +30,7 @@ LARGEST = sys.float_info.max
 
 
 def features(work: Work) -> Receipt:
-    """The user's checks of features, and one row an entity, by Great Expectations on the staged files."""
+    """The user's checks of features, and one row an entity, by Great Expectations on the staged files. Their profile is kept."""
     from almanac.spark.checks import expectation
 
     staged = admit(work.linked("staged"), Thing.FEATURES, Door.STAGE, pipeline=work.home.name, period=work.order.period)
@@ -39,7 +40,15 @@ def features(work: Work) -> Receipt:
         expectation("ExpectColumnValuesToNotBeNull", column=entity),
         expectation("ExpectColumnValuesToBeUnique", column=entity),
     ]
-    return _checked(work, staged, own + _asked(work, staged, "features"))
+    checked = _checked(work, staged, own + _asked(work, staged, "features"))
+    return replace(checked, outputs=(*checked.outputs, _profile(work, staged))) if staged.rows else checked
+
+
+def _profile(work: Work, staged: Receipt) -> Output:
+    from almanac.spark import profiles
+
+    found = profiles.profile(work.bench.spark, [output.uri for output in staged.outputs], work.order.period)
+    return _keep(work, {PROFILE: sealed(found)})[0]
 
 
 def predictions(work: Work) -> Receipt:
@@ -120,10 +129,7 @@ def _checked(work: Work, staged: Receipt, expectations: list[Any]) -> Receipt:
             )
     frame = rooms.of_files(work.bench.spark, staged.outputs)
     checked = checks.run(frame, expectations, f"{work.home.name}_{work.order.thing.value}_{work.order.period}")
-    reports = {"checks.html": checked.html.encode(), "checks.json": dumps(_finite(checked.result))}
-    unique = uuid.uuid4().hex  # the same order may be carried out twice at once
-    folder = work.home.layout.report(work.order.digest, unique, "").rstrip("/")
-    outputs = [work.put(folder, name, body) for name, body in reports.items()]
+    outputs = _keep(work, {"checks.html": checked.html.encode(), "checks.json": dumps(_finite(checked.result))})
     return work.receipt(
         passed=checked.passed,
         content=staged.content,
@@ -131,6 +137,12 @@ def _checked(work: Work, staged: Receipt, expectations: list[Any]) -> Receipt:
         findings=[*checked.blocking, *(f"warning: {text}" for text in checked.warnings)],
         facts={"checks": checked.checks, "rows": staged.rows},
     )
+
+
+def _keep(work: Work, reports: Mapping[str, bytes]) -> list[Output]:
+    """Puts reports under names that nobody has: the same order may be carried out twice at once."""
+    folder = work.home.layout.report(work.order.digest, uuid.uuid4().hex, "").rstrip("/")
+    return [work.put(folder, name, body) for name, body in reports.items()]
 
 
 def _finite(value: Any) -> Any:

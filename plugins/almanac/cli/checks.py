@@ -1,0 +1,39 @@
+"""`almanac checks draft`: a suite to begin with, drafted from what the features of some periods look like."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from almanac.cli.console import AsJson, Name, app, home_of
+from almanac.core.canonical import encode
+from almanac.core.profile import draft as drafted
+from almanac.core.profile import python
+from almanac.store import profiles
+
+checks = typer.Typer(
+    help="Checks of features.",
+    epilog="Example: almanac checks draft purchase_propensity",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(checks, name="checks")
+
+
+@checks.command(epilog="Examples: almanac checks draft purchase_propensity --periods 6; almanac checks draft churn --json")
+def draft(
+    name: Name,
+    periods: Annotated[int, typer.Option(min=1, help="From how many of the newest periods.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Drafts `checks()` for spark_jobs/PIPELINE.py: row count, nulls, values and ranges, each with room to spare.
+
+    Every audit of features keeps a profile of them; the newest ones are drafted from. Nothing is changed.
+    """
+    found = profiles.newest(home_of(name), periods)
+    if as_json:
+        print(json.dumps({"profiles": encode(found), "checks": encode(drafted(found))}, indent=2))
+    else:
+        print(python(name, found), end="")

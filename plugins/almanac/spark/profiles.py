@@ -1,0 +1,46 @@
+"""The profile of staged features, counted inside the tasks: a task holds one column at a time, so quantiles are exact."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types
+from pyspark.sql import SparkSession
+
+from almanac.core.canonical import decode, dumps
+from almanac.core.profile import FEW_VALUES, SHARES, ColumnProfile, Profile
+from almanac.spark import arrow, chunks
+
+
+def profile(spark: SparkSession, uris: Sequence[str], period: str) -> Profile:
+    """The profile of a period's files: every column of floating-point numbers, which features are."""
+    dealt, schema = chunks.chunks_of(uris), chunks.open_parquet(uris[0]).schema_arrow
+    names = [field.name for field in schema if pa.types.is_floating(field.type)]
+    tasks = max(1, min(len(names), spark.sparkContext.defaultParallelism))
+
+    def work(hand: Sequence[str]) -> Iterator[str]:
+        for name in hand:
+            parts = [batch.column(0) for batch in chunks.read_chunks(dealt, [name])]
+            yield json.dumps([name, dumps(_column(pa.chunked_array(parts, schema.field(name).type))).decode()])
+
+    hands = [names[task::tasks] for task in range(tasks)] if names else []
+    told = dict(json.loads(text) for text in arrow.in_tasks(spark, hands, work))
+    rows = sum(chunk.rows for chunk in dealt)
+    return Profile(
+        period=period, rows=rows, columns={name: decode(ColumnProfile, json.loads(told[name])) for name in names if name in told}
+    )
+
+
+def _column(column: pa.ChunkedArray) -> ColumnProfile:
+    numbers = column.cast(pa.float64()).to_numpy()
+    values = numbers[np.isfinite(numbers)]
+    nulls = int(np.isnan(numbers).sum())
+    if not len(values):
+        return ColumnProfile(nulls=nulls)
+    found, counts = np.unique(values, return_counts=True)
+    few = zip(found.tolist(), counts.tolist(), strict=True) if len(found) <= FEW_VALUES else ()
+    quantiles = tuple(float(one) for one in np.quantile(values, SHARES))
+    return ColumnProfile(nulls=nulls, quantiles=quantiles, mean=float(values.mean()), values=tuple(few))
