@@ -7,7 +7,7 @@ PEERS := .venv-bench
 BENCH ?=
 STATE := .almanac
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast figures bench-scoring check lock clean
+.PHONY: help demo test test-fast figures bench-scoring bench-features check lock clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,11 @@ figures: $(VENV)/dev.stamp  ## the figures that are promised, measured: ROC AUC 
 
 bench-scoring: $(VENV)/demo.stamp $(PEERS)/bench.stamp  ## batch scoring beside its peers, most of an hour; BENCH="--rows 1000000 --rounds 3"
 	$(BIN)/python -m benchmarks.scoring --folder $(STATE)/bench $(BENCH)
-	$(PEERS)/bin/python -m benchmarks.picture
+	$(PEERS)/bin/python -m benchmarks.picture scoring
+
+bench-features: $(VENV)/demo.stamp $(PEERS)/bench.stamp  ## feature building beside DuckDB, Polars and Spark SQL; BENCH="--times 2"
+	$(BIN)/python -m benchmarks.features --folder $(STATE)/bench $(BENCH)
+	$(PEERS)/bin/python -m benchmarks.picture features
 
 check: $(VENV)/dev.stamp  ## ruff, mypy, the rooms' import directions, no file over 350 lines
 	$(BIN)/ruff check .

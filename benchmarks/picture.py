@@ -1,4 +1,4 @@
-"""The picture of a race, from its results: rows a second, a bar for each contestant. `python -m benchmarks.picture`."""
+"""The pictures of races, from their results: a bar for each contestant. `python -m benchmarks.picture scoring features`."""
 
 from __future__ import annotations
 
@@ -19,19 +19,27 @@ TITLES = {
     "mlflow_onnx": "mlflow spark_udf, ONNX",
     "mlflow": "mlflow spark_udf, scikit-learn",
 }
+BUILDERS = {
+    "almanac": "Almanac, partial sums kept",
+    "duckdb": "DuckDB, from scratch",
+    "polars": "Polars, from scratch",
+    "spark_sql": "Spark SQL, from scratch",
+}
 OURS, OTHERS, INK = "#1b6ca8", "#b8c4cc", "#30363d"
 
 
 def main() -> None:
-    here = Path(__file__).resolve().parent / "results"
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("results", type=Path, nargs="?", default=here / "scoring.json")
-    parser.add_argument("picture", type=Path, nargs="?", default=here / "scoring.svg")
+    parser.add_argument("names", nargs="+", choices=tuple(PICTURES), help="whose results")
+    parser.add_argument("--folder", type=Path, default=Path(__file__).resolve().parent / "results", help="where they are kept")
     asked = parser.parse_args()
-    found = json.loads(asked.results.read_text()) if asked.results.exists() else {"parts": {}}
-    if not found["parts"].get("race", {}).get("models"):
-        sys.exit(f"{asked.results} holds no race yet. Measure one first: python -m benchmarks.scoring --parts race")
-    draw(found["parts"]["race"], found["about"], asked.picture)
+    for name in asked.names:
+        part, drawn = PICTURES[name]
+        results = asked.folder / f"{name}.json"
+        found = json.loads(results.read_text()) if results.exists() else {"parts": {}}
+        if part not in found["parts"]:
+            sys.exit(f"{results} holds no race yet. Measure one first: python -m benchmarks.{name} --parts {part}")
+        drawn(found["parts"][part], found["about"], results.with_suffix(".svg"))
 
 
 def bars(contestants: Mapping[str, Any]) -> list[tuple[str, Mapping[str, float]]]:
@@ -44,7 +52,7 @@ def bars(contestants: Mapping[str, Any]) -> list[tuple[str, Mapping[str, float]]
     return sorted(((TITLES[key], rate) for key, rate in best.items()), key=lambda bar: bar[1]["value"])
 
 
-def draw(race: Mapping[str, Any], about: Mapping[str, Any], path: Path) -> None:
+def _pyplot() -> Any:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -52,6 +60,12 @@ def draw(race: Mapping[str, Any], about: Mapping[str, Any], path: Path) -> None:
     matplotlib.rcParams.update({"svg.hashsalt": "almanac", "font.size": 9, "svg.fonttype": "none", "text.color": INK})
     from matplotlib import pyplot
 
+    return pyplot
+
+
+def draw(race: Mapping[str, Any], about: Mapping[str, Any], path: Path) -> None:
+    """Rows a second of each contestant, a panel for each model."""
+    pyplot = _pyplot()
     models = race["models"]
     figure, axes = pyplot.subplots(len(models), 1, figsize=(8, 0.6 + 2.1 * len(models)), squeeze=False, layout="constrained")
     for axis, (model, contestants) in zip(axes[:, 0], models.items(), strict=True):
@@ -70,8 +84,40 @@ def draw(race: Mapping[str, Any], about: Mapping[str, Any], path: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     measured = f"{short(race['rows'])} rows of 28 columns, {about['cores']} cores"
     figure.supxlabel(f"thousand rows a second, median and range of rounds; {measured}", fontsize=9)
+    _save(figure, path)
+
+
+def draw_features(race: Mapping[str, Any], about: Mapping[str, Any], path: Path) -> None:
+    """Seconds of each contestant for nine periods."""
+    pyplot = _pyplot()
+    contestants = sorted(race["contestants"].items(), key=lambda one: -one[1]["median_seconds"])
+    figure, axis = pyplot.subplots(figsize=(8, 2.4), layout="constrained")
+    middle = [of["median_seconds"] for _, of in contestants]
+    spread = [
+        [value - min(of["seconds"]) for value, (_, of) in zip(middle, contestants, strict=True)],
+        [max(of["seconds"]) - value for value, (_, of) in zip(middle, contestants, strict=True)],
+    ]
+    colours = [OURS if name == "almanac" else OTHERS for name, _ in contestants]
+    axis.barh(
+        [BUILDERS[name] for name, _ in contestants], middle, color=colours, xerr=spread, error_kw={"ecolor": INK, "capsize": 2}
+    )
+    for place, (_, of) in enumerate(contestants):
+        axis.text(max(of["seconds"]), place, f"  {of['median_seconds']:,.1f}", va="center")
+    axis.set_xlim(0, max(max(of["seconds"]) for _, of in contestants) * 1.12)
+    axis.spines[["top", "right"]].set_visible(False)
+    times = contestants[0][1]["times"]
+    measured = f"nine months, 36 features, a year of purchases times {times}, {about['cores']} cores"
+    figure.supxlabel(f"seconds, median and range of rounds; {measured}", fontsize=9)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+# Whose results, the part that is drawn, and how.
+PICTURES = {"scoring": ("race", draw), "features": ("nine", draw_features)}
 
 
 if __name__ == "__main__":

@@ -53,11 +53,14 @@ def with_batch(contestant: Contestant, size: int) -> Contestant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One turn: how many rows in how many seconds, and how well the scores agree."""
+    """One turn: how many rows in how many seconds, how well what was written agrees, and the most memory (bytes) that one
+    process of each command has held so far.
+    """
 
     rows: int
     seconds: float
     agreement: str
+    peak: Mapping[str, int] = field(default_factory=dict)
 
 
 class Racer:
@@ -86,17 +89,11 @@ class Racer:
         """Scores so many rows, after a small task that warms up where the last one is a while ago. Raises: Failed."""
         told = f"{model} {dict(contestant.options)}"
         if told not in self._warm or time.monotonic() - self._warm[told] > IDLE_SECONDS:
-            self.ask(contestant, model, min(WARM_UP_ROWS, count))
+            self.ask(contestant, model, min(self._stage.warm_up, count))
         answer = self.ask(contestant, model, count)
         self._warm[told] = time.monotonic()
-        if answer["rows"] != count:
-            raise Failed(f"{contestant.name} wrote {answer['rows']} rows of {count}: see {self.log}")
-        if not contestant.same_model:
-            return Run(rows=count, seconds=answer["seconds"], agreement="not compared: another model")
-        found = agreement.compare(self._stage.truth(model, count), agreement.scores(self.out))
-        if not found.holds:
-            raise Failed(f"{contestant.name}, {model}: {found}. Its time does not count.")
-        return Run(rows=count, seconds=answer["seconds"], agreement=str(found))
+        agreement = self._stage.held(contestant, model, count, self.out)
+        return Run(rows=count, seconds=answer["seconds"], agreement=agreement, peak=answer["peak"])
 
     def ask(self, contestant: Contestant, model: str, count: int) -> dict[str, Any]:
         task = self._stage.task(contestant, model, count, self.out)
@@ -135,6 +132,7 @@ class Stage:
     cache: Path
     environment: Mapping[str, str]
     tell: Callable[[str], None] = print
+    warm_up: int = WARM_UP_ROWS
     _racers: dict[str, Racer] = field(default_factory=dict)
     _truth: tuple[str, agreement.Scores] | None = None
 
@@ -183,6 +181,18 @@ class Stage:
                 racer.stop()
             self._truth = (kept.name, agreement.scores(kept))
         return self._truth[1]
+
+    def held(self, contestant: Contestant, model: str, count: int, out: Path) -> str:
+        """How well the scores that a contestant wrote agree with scikit-learn's. Raises: Failed where they do not."""
+        written = agreement.scores(out)
+        if len(written[0]) != count:
+            raise Failed(f"{contestant.name} wrote {len(written[0])} rows of {count}")
+        if not contestant.same_model:
+            return "not compared: another model"
+        found = agreement.compare(self.truth(model, count), written)
+        if not found.holds:
+            raise Failed(f"{contestant.name}, {model}: {found}. Its time does not count.")
+        return str(found)
 
     def close(self) -> None:
         for racer in self._racers.values():

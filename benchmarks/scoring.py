@@ -228,9 +228,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=4_000_000, help="how many rows are scored (default: %(default)s)")
     parser.add_argument("--large", type=int, default=16_000_000, help="and how many in the part scale (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant (default: %(default)s)")
-    parser.add_argument("--only", type=_some_of(ALL), default=ALL, help=f"contestants of the race, of {','.join(ALL)}")
-    parser.add_argument("--models", type=_some_of(tuple(MODELS)), default=tuple(MODELS), help=f"of {','.join(MODELS)}")
-    parser.add_argument("--parts", type=_some_of(PARTS), default=PARTS, help=f"what is measured, of {','.join(PARTS)}")
+    parser.add_argument("--only", type=some_of(ALL), default=ALL, help=f"contestants of the race, of {','.join(ALL)}")
+    parser.add_argument("--models", type=some_of(tuple(MODELS)), default=tuple(MODELS), help=f"of {','.join(MODELS)}")
+    parser.add_argument("--parts", type=some_of(PARTS), default=PARTS, help=f"what is measured, of {','.join(PARTS)}")
     parser.add_argument(
         "--folder", type=Path, default=Path(".almanac/bench"), help="rows, models and logs (default: %(default)s)"
     )
@@ -246,7 +246,7 @@ def _arguments() -> argparse.Namespace:
     return asked
 
 
-def _some_of(known: tuple[str, ...]) -> Any:
+def some_of(known: tuple[str, ...]) -> Any:
     """A type for argparse: names out of a list, with commas between them."""
 
     def parse(text: str) -> tuple[str, ...]:

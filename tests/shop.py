@@ -141,9 +141,9 @@ class Shop:
         read = self.home.receipts.read
         return {period: publish.features(self.home, read(staged[period]), read(audited[period]), Witness()) for period in staged}
 
-    def train(self, period: str) -> str:
+    def train(self, period: str, **asked: Any) -> str:
         """A version, published but not promoted."""
-        planned = plan.retrain(self.home, self.pipeline, self.pipeline.period(period), self.module)
+        planned = plan.retrain(self.home, self.pipeline, self.pipeline.period(period), self.module, **asked)
         pinned = pin.pin(self.home, planned, Witness())
         self.build(planned, pinned)
         staged = self.carry([orders.model(self.home, planned, pinned)], stage.model)
@@ -158,9 +158,9 @@ class Shop:
         self.home.receipts.place(placed)
         return carry_out(self.home, placed, audit.champion, self.bench, Witness())
 
-    def retrain(self, period: str) -> str:
+    def retrain(self, period: str, **asked: Any) -> str:
         """A version, promoted if the gate lets it through."""
-        version = self.train(period)
+        version = self.train(period, **asked)
         decided = self.gate(period, version)
         if decided.passed:
             publish.champion(self.home, self.pipeline, decided, Witness())

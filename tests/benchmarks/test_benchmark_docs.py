@@ -32,4 +32,7 @@ def test_rows_a_second_and_ratios_are_as_measured(repository: Path, measured: An
     assert f"and {limit['linear']:.2f} and {limit['boosted']:.2f} of what a program does" in page
     spread = measured["spread"]
     one, two = (spread[f"speedup_2_cores.{model}"]["value"] for model in ("linear", "boosted"))
+    large, small = (spread[f"rows_per_s_16M_vs_4M.{model}"]["value"] for model in ("linear", "boosted"))
+    assert f"16,000,000 rows are scored {large:.1f} and {small:.1f} times as fast, row by row, as 4,000,000" in page
+    assert f"takes {measured['fixed_cost_vs_plain_submit']:.2f} of what plain `spark-submit`" in page
     assert f"it is {one:.1f} times as fast with the linear pipeline and {two:.1f} times with the boosted one" in page

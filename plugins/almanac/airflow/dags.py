@@ -34,6 +34,7 @@ class _Dags:
     def retrain(self) -> DAG:
         params = {
             "period": self._period_param(),
+            "refresh": self._refresh_param(),
             "dry_run": Param(False, type="boolean", description="Plan only; change nothing."),
         }
         with self._dag("retrain", retrain_doc(self.pipeline), params, scheduled=True) as dag:
@@ -63,6 +64,7 @@ class _Dags:
             "allow_in_sample": Param(
                 False, type="boolean", description="Score a period that the version was trained on; recorded as in-sample."
             ),
+            "refresh": self._refresh_param(),
         }
         with self._dag("score", score_doc(self.pipeline), params, scheduled=True) as dag:
             plan = self._store("plan", "plan_score", "plan")
@@ -214,6 +216,9 @@ class _Dags:
             type=["null", "string"],
             description=f"The {self.pipeline.every} to work for, such as {self.pipeline.first_period}.",
         )
+
+    def _refresh_param(self) -> Param:
+        return Param(False, type="boolean", description="Build features again whose sources changed since they were built.")
 
     def _dag(self, verb: str, doc: str, params: dict[str, Param], *, scheduled: bool) -> DAG:
         pipeline = self.pipeline

@@ -21,6 +21,7 @@ def retrain_doc(pipeline: Pipeline) -> str:
 | parameter | meaning |
 |---|---|
 | `period` | the {pipeline.every} to retrain for, such as `{pipeline.first_period}`; a schedule or backfill gives its own |
+| `refresh` | build features again whose sources changed since |
 | `dry_run` | plan only |
 """
 
@@ -39,6 +40,7 @@ Scoring again with nothing changed publishes nothing.{_delivered(pipeline)}
 | `from`, `to` | the first and the last of several, scored in one Spark application with a commit each |
 | `version` | score with this version instead of the one in force |
 | `allow_in_sample` | score a period that the version was trained on; recorded as such |
+| `refresh` | build features again whose sources changed since |
 """
 
 

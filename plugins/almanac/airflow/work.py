@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 def plan_retrain(desk: Desk, given: Given) -> dict[str, Any]:  # noqa: ARG001
     period = _begin(desk)
     _begin_store(desk)
-    found = plan.retrain(desk.home, desk.pipeline, period, desk.module, dry_run=bool(desk.params.get("dry_run")))
+    asked = {name: bool(desk.params.get(name)) for name in ("dry_run", "refresh")}
+    found = plan.retrain(desk.home, desk.pipeline, period, desk.module, **asked)
     log.info(found.in_words)
     return encode(found)  # type: ignore[no-any-return]
 
@@ -41,8 +42,8 @@ def plan_score(desk: Desk, given: Given) -> list[dict[str, Any]]:  # noqa: ARG00
     """A plan for each period of the run: one, or those from `from` to `to`."""
     periods = desk.range or (_begin(desk),)
     _begin_store(desk)
-    asked = {"version": desk.params.get("version"), "allow_in_sample": bool(desk.params.get("allow_in_sample"))}
-    found = plan.score_all(desk.home, periods, **asked)  # type: ignore[arg-type]
+    asked = {name: bool(desk.params.get(name)) for name in ("allow_in_sample", "refresh")}
+    found = plan.score_all(desk.home, periods, version=desk.params.get("version"), **asked)
     for one in found:
         plan.check_buildable(desk.home, desk.pipeline, one)
         log.info(one.in_words)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sys
 
-from almanac.cli import changes, checks, deliver, find, gc, kept, score, trace
+from almanac.cli import changes, checks, deliver, find, gc, kept, plan, score, trace
 from almanac.cli.console import app, complain
 from almanac.errors import AlmanacError
 
-__all__ = ["app", "changes", "checks", "deliver", "find", "gc", "kept", "main", "score", "trace"]
+__all__ = ["app", "changes", "checks", "deliver", "find", "gc", "kept", "main", "plan", "score", "trace"]
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from almanac.core.canonical import digest, encode
 from almanac.core.pipeline import Group, Pipeline, Population
@@ -121,11 +122,27 @@ class _Pinned:
         """What an order of features says that it reads, as its inputs and parameters: source to the content of those of its
         files that can hold a row of the part's cut, and where its consistent sources are cut, if one of them is behind.
         """
-        until = pins.until(self.receipt, period)
-        cuts = feature_cuts(pipeline, part, period, until)
-        moved = cuts != feature_cuts(pipeline, part, period)
-        inputs = {name: content_of(self.pins[name].within(cut)) for name, cut in cuts.items()}
-        return inputs, ({UNTIL: encode(until)} if moved else {})
+        return read_by(pipeline, part, period, self.pins, pins.until(self.receipt, period))
+
+
+def read_by(
+    pipeline: Pipeline, part: Group | Population, period: str, pinned: Mapping[str, Pin], until: datetime | None
+) -> tuple[dict[str, str], dict[str, str]]:
+    """What a feature group or the population reads of pinned sources for a period: the inputs and parameters of its order."""
+    cuts = feature_cuts(pipeline, part, period, until)
+    moved = cuts != feature_cuts(pipeline, part, period)
+    inputs = {name: content_of(pinned[name].within(cut)) for name, cut in cuts.items()}
+    return inputs, ({UNTIL: encode(until)} if moved else {})
+
+
+def label_inputs(pipeline: Pipeline, snapshots: Iterable[str], period: str, pinned: Mapping[str, Pin]) -> dict[str, str]:
+    """What the labels of a version's snapshots read of pinned sources, when it is trained for a period."""
+    found, known = {}, pipeline.period(period).as_of
+    for snapshot in snapshots:
+        for name in pipeline.label.reads:
+            cut = cut_for_label(pipeline.sources[name], pipeline.period(snapshot).as_of, pipeline.label.horizon, known)
+            found[f"label.{snapshot}.{name}"] = content_of(pinned[name].within(cut))
+    return found
 
 
 def audits(home: Home, staged: Mapping[str, str]) -> list[Placed]:
@@ -150,11 +167,7 @@ def model(home: Home, plan: RunPlan, pin: str) -> Placed:
     snapshots = [*plan.training, plan.holdout]
     published = _published(home, plan, snapshots)
     inputs = {f"features.{period}": published[period].content for period in snapshots}
-    known = pipeline.period(plan.period).as_of
-    for period in snapshots:
-        for name in pipeline.label.reads:
-            cut = cut_for_label(pipeline.sources[name], pipeline.period(period).as_of, pipeline.label.horizon, known)
-            inputs[f"label.{period}.{name}"] = content_of(found[name].within(cut))
+    inputs |= label_inputs(pipeline, snapshots, plan.period, found)
     links = {f"features.{period}": home.receipts.uri(published[period]) for period in snapshots}
     labelled = {name: pipeline.sources[name].shape for name in pipeline.label.reads}
     order = Order(

@@ -12,7 +12,7 @@ from almanac.core import window
 from almanac.core.period import Period
 from almanac.core.pipeline import Pipeline
 from almanac.core.plan import RunPlan
-from almanac.doors import publish
+from almanac.doors import publish, redo
 from almanac.errors import DataError, DescriptionError, PromotionError, examples
 from almanac.store.home import Home
 
@@ -36,8 +36,10 @@ def module_zip(spark_jobs: Path, name: str) -> bytes:
     return packed.getvalue()
 
 
-def retrain(home: Home, pipeline: Pipeline, period: Period, module: bytes, *, dry_run: bool = False) -> RunPlan:
-    """The plan of a retrain: its snapshots, and which of their features are not published yet.
+def retrain(
+    home: Home, pipeline: Pipeline, period: Period, module: bytes, *, dry_run: bool = False, refresh: bool = False
+) -> RunPlan:
+    """The plan of a retrain: its snapshots, and which of their features are not published yet. `refresh`: or would be others.
 
     Raises:
         DataError: fewer labelled periods than the window's minimum.
@@ -51,7 +53,7 @@ def retrain(home: Home, pipeline: Pipeline, period: Period, module: bytes, *, dr
         description=description,
         module=digest,
         definition=definition,
-        build=missing(home, definition, found.periods),
+        build=_to_build(home, definition, found.periods, refresh=refresh),
         position=home.log().position,
         training=found.training,
         holdout=found.holdout,
@@ -59,8 +61,11 @@ def retrain(home: Home, pipeline: Pipeline, period: Period, module: bytes, *, dr
     )
 
 
-def score(home: Home, period: Period, *, version: str | None = None, allow_in_sample: bool = False) -> RunPlan:
-    """The plan to score a period: the version in force for it, or the one asked for, and whether features are missing.
+def score(
+    home: Home, period: Period, *, version: str | None = None, allow_in_sample: bool = False, refresh: bool = False
+) -> RunPlan:
+    """The plan to score a period: the version in force for it, or the one asked for, and whether features are missing; or,
+    with `refresh`, would be others when they were built from the sources as they are now.
 
     Features are built by the version's own description and module, whatever they are today.
 
@@ -89,7 +94,7 @@ def score(home: Home, period: Period, *, version: str | None = None, allow_in_sa
         description=manifest.description,
         module=manifest.module,
         definition=manifest.definition,
-        build=missing(home, manifest.definition, [period.key]),
+        build=_to_build(home, manifest.definition, [period.key], refresh=refresh),
         position=log.position,
         version=name,
         manifest=manifest.digest,
@@ -99,7 +104,12 @@ def score(home: Home, period: Period, *, version: str | None = None, allow_in_sa
 
 
 def score_all(
-    home: Home, periods: Sequence[Period], *, version: str | None = None, allow_in_sample: bool = False
+    home: Home,
+    periods: Sequence[Period],
+    *,
+    version: str | None = None,
+    allow_in_sample: bool = False,
+    refresh: bool = False,
 ) -> list[RunPlan]:
     """The plans to score several periods in one run, each with its own version.
 
@@ -107,7 +117,7 @@ def score_all(
         PromotionError, DataError: as for `score`, of any of the periods.
         DescriptionError: features of more than one definition are missing: one run builds those of one.
     """
-    found = [score(home, period, version=version, allow_in_sample=allow_in_sample) for period in periods]
+    found = [score(home, period, version=version, allow_in_sample=allow_in_sample, refresh=refresh) for period in periods]
     building = {one.definition: one.version for one in found if one.build}
     if len(building) > 1:
         listed = "; ".join(
@@ -145,6 +155,11 @@ def joined(plans: Sequence[RunPlan]) -> RunPlan:
     build = sorted({period for one in plans for period in one.build})
     builder = next((one for one in plans if one.build), plans[-1])
     return replace(builder, period=(build or [builder.period])[-1], build=tuple(build), version="", manifest="", in_sample=False)
+
+
+def _to_build(home: Home, definition: str, periods: Sequence[str], *, refresh: bool) -> tuple[str, ...]:
+    again = redo.stale(home, definition, periods) if refresh else ()
+    return tuple(sorted({*missing(home, definition, periods), *again}))
 
 
 def missing(home: Home, definition: str, periods: Iterable[str]) -> tuple[str, ...]:

@@ -4,14 +4,17 @@ the JVM, and memory holds one bucket of entities at a time.
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from almanac.core.aggregates import COUNT, DISTINCT, RECENCY, ZERO, Aggregates, Feature
@@ -21,6 +24,7 @@ from almanac.spark.partials import BUCKETS, CODE, EVENTS, GROUPS, LAST, START, S
 
 DAY = timedelta(days=1)
 MICROSECOND = timedelta(microseconds=1)
+Opened = Callable[[str], pq.ParquetFile]  # a task opens each file once
 
 
 def merged(
@@ -29,7 +33,8 @@ def merged(
     """A period's features, merged from partial sums of all blocks that can hold an event of it; written below a folder."""
 
     def work(hand: Sequence[int]) -> Iterator[str]:
-        found = (_features(asked, kept, bucket, high, schema) for bucket in hand)
+        opened = functools.cache(chunks.open_parquet)
+        found = (_features(asked, kept, bucket, high, schema, opened) for bucket in hand)
         return arrow.sink_batches(found, folder, asked.part.name, schema)
 
     tasks = max(1, min(BUCKETS, spark.sparkContext.defaultParallelism))
@@ -49,34 +54,36 @@ def entity_type(asked: Asked, uri: str) -> pa.DataType:
     return pa.string() if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) else kind
 
 
-def _features(asked: Asked, kept: Sequence[Mapping[str, str]], bucket: int, high: datetime, schema: pa.Schema) -> pa.RecordBatch:
+def _features(
+    asked: Asked, kept: Sequence[Mapping[str, str]], bucket: int, high: datetime, schema: pa.Schema, opened: Opened
+) -> pa.RecordBatch:
     """The features of a bucket's entities that have an event in the longest window."""
     part, end = asked.part, micros(high)
     inside = {window: end - window // MICROSECOND for window in part.windows}
     longest = min(inside.values())
     names = {f"{DISTINCT} {column}" for column, functions in part.columns.items() if DISTINCT in functions}
-    tables = {name: _bucket([one[name] for one in kept if name in one], bucket, longest, end) for name in {SUMS, *names}}
+    tables = {name: _bucket([one[name] for one in kept if name in one], bucket, longest, end, opened) for name in {SUMS, *names}}
     sums = tables[SUMS]
     if sums is None:
         return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
     entities = pc.unique(sums[asked.entity])
     entities = entities.take(pc.sort_indices(entities))
-    found: dict[str, npt.NDArray[np.float32]] = {}
     by_window = {
-        window: {name: _merge(name, rows, asked, low) for name, rows in tables.items() if rows is not None}
+        window: {
+            name: _Merged(_merge(name, rows, asked, low), asked, entities) for name, rows in tables.items() if rows is not None
+        }
         for window, low in inside.items()
     }
-    for feature in part.features:
-        found[feature.name] = _column(asked, feature, by_window[feature.window], entities, end)
+    found = {feature.name: _column(asked, feature, by_window[feature.window], len(entities), end) for feature in part.features}
     arrays = [entities.cast(schema.field(0).type), *(pa.array(found[name]) for name in schema.names[1:])]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _bucket(uris: Sequence[str], bucket: int, low: int, high: int) -> pa.Table | None:
+def _bucket(uris: Sequence[str], bucket: int, low: int, high: int, opened: Opened) -> pa.Table | None:
     """What some files hold of a bucket, of the segments from `low` to `high`; in the order of the files."""
     tables = []
     for uri in uris:
-        file = chunks.open_parquet(uri)
+        file = opened(uri)
         group = json.loads(file.schema_arrow.metadata[GROUPS]).get(str(bucket))
         if group is not None:
             rows = file.read_row_group(group, use_threads=False)
@@ -102,18 +109,35 @@ def _merge(name: str, rows: pa.Table, asked: Asked, low: int) -> pa.Table:
     return inside.group_by(by, use_threads=False).aggregate(asked_for).rename_columns([*by, *columns])
 
 
-def _column(
-    asked: Asked, feature: Feature, merged: Mapping[str, pa.Table], entities: pa.Array, end: int
-) -> npt.NDArray[np.float32]:
+class _Merged:
+    """Merged rows as numpy reads them: the place of each row's entity, and the rows of each value of the split."""
+
+    def __init__(self, rows: pa.Table, asked: Asked, entities: pa.Array) -> None:
+        self._rows, self._columns = rows, dict[str, Any]()
+        self._place = pc.index_in(rows[asked.entity].combine_chunks(), value_set=entities).to_numpy(zero_copy_only=False)
+        self._of: Mapping[int, Any] = {}
+        if asked.part.split:
+            code = rows[CODE].to_numpy()
+            order = np.argsort(code, kind="stable")
+            bounds = np.searchsorted(code[order], np.arange(len(asked.part.values) + 1))
+            self._of = {value: order[bounds[value] : bounds[value + 1]] for value in range(len(asked.part.values))}
+
+    def column(self, name: str, value: int | None, empty: float) -> tuple[Any, Any]:
+        """Places of entities, and a column's values there, float64; of a value of the split, where one is given."""
+        if name not in self._columns:
+            self._columns[name] = pc.fill_null(self._rows[name].cast(pa.float64(), safe=False), empty).to_numpy()
+        values = self._columns[name]
+        return (self._place, values) if value is None else (self._place[self._of[value]], values[self._of[value]])
+
+
+def _column(asked: Asked, feature: Feature, merged: Mapping[str, _Merged], entities: int, end: int) -> npt.NDArray[np.float32]:
     """A feature of each entity."""
     empty = 0.0 if feature.function in ZERO else np.nan
-    found = np.full(len(entities), empty)
+    found = np.full(entities, empty)
     column = {COUNT: EVENTS, RECENCY: LAST}.get(feature.function, f"{feature.function} {feature.column}")
     rows = merged.get(column if feature.function == DISTINCT else SUMS)
     if rows is not None:
-        if feature.value is not None:
-            rows = rows.filter(pc.equal(rows[CODE], asked.part.values.index(feature.value)))
-        place = pc.index_in(rows[asked.entity].combine_chunks(), value_set=entities).to_numpy(zero_copy_only=False)
-        values = pc.fill_null(rows[column].cast(pa.float64(), safe=False), empty).to_numpy()
+        value = None if feature.value is None else asked.part.values.index(feature.value)
+        place, values = rows.column(column, value, empty)
         found[place] = (end - values) / (DAY / MICROSECOND) if feature.function == RECENCY else values
     return found.astype(np.float32)

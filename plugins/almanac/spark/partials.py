@@ -6,6 +6,7 @@ next period reads new files alone. Each bucket is a row group, so that a task re
 
 from __future__ import annotations
 
+import functools
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -99,7 +100,7 @@ def summed(spark: SparkSession, asked: Asked, wanted: Sequence[Block], folders: 
 
 
 def _reference(asked: Asked) -> pa.Table | None:
-    """The columns of the reference that are looked up, one row a value. Raises: DataError."""
+    """What is looked up in the reference, one row a value: columns, and the place of the split's value. Raises: DataError."""
     if not asked.reference:
         return None
     on = str(asked.part.on)
@@ -114,7 +115,15 @@ def _reference(asked: Asked) -> pa.Table | None:
             f"The reference of {asked.part.name!r} has {len(doubled)} values of {on} more than once, such as "
             f"{examples(doubled[:5])}. One row a value is needed; deliver it so."
         )
-    return found
+    if asked.part.split not in columns:
+        return found
+    place = columns.index(str(asked.part.split))
+    return found.set_column(place, CODE, _code(asked.part, found.column(place).combine_chunks()))
+
+
+def _code(part: Aggregates, column: pa.Array) -> pa.Array:
+    """The place of each row's value among those of the split; null where it is none of them."""
+    return pc.index_in(column.cast(pa.string()), value_set=pa.array(part.values)).cast(pa.int16())
 
 
 def _plain(column: pa.Array) -> pa.Array:
@@ -125,7 +134,8 @@ def _partial(asked: Asked, block: Block, reference: pa.Table | None) -> dict[str
     """The partial sums of a block: `sums`, and a table of different values for each column that is counted so."""
     part = asked.part
     looked = [] if reference is None else [name for name in reference.column_names if name != part.on]
-    columns = [asked.entity, asked.source.event_time, part.on, part.split, *part.columns]
+    split = None if CODE in looked else part.split
+    columns = [asked.entity, asked.source.event_time, part.on, split, *part.columns]
     read = list(dict.fromkeys(name for name in columns if name and name not in looked))
     tables = [
         rows
@@ -142,25 +152,20 @@ def _chunks(block: Block) -> list[Chunk]:
 
 
 def _rows(asked: Asked, block: Block, batch: pa.RecordBatch, reference: pa.Table | None, looked: Sequence[str]) -> pa.Table:
-    """A batch's events, with the segment of each and what was looked up; those that count for nobody are left out."""
+    """A batch's events, with the segment of each and what was looked up."""
     part, source = asked.part, asked.source
     time = in_utc(batch.select([source.event_time]), pa.schema([(source.event_time, UTC_TIME)]), source.timezone).column(0)
     edges = np.array([micros(edge) for edge in block.edges], dtype=np.int64)
     segment = np.searchsorted(edges, pc.fill_null(time.cast(pa.int64()), -(2**63)).to_numpy(zero_copy_only=False), "right") - 1
-    kept = pa.array(segment >= 0)
     columns: dict[str, Any] = {name: _plain(batch.column(name)) for name in batch.schema.names if name != source.event_time}
     if reference is not None:
         place = pc.index_in(columns[str(part.on)], value_set=reference[str(part.on)].combine_chunks())
         columns |= {name: reference[name].combine_chunks().take(place) for name in looked}
     if part.split:
-        code = pc.index_in(columns[part.split].cast(pa.string()), value_set=pa.array(part.values))
-        kept = pc.and_(kept, code.is_valid())
-        columns[CODE] = code.cast(pa.int16())
-    columns[START] = pa.array(edges[np.maximum(segment, 0)])
+        columns[CODE] = columns[CODE] if CODE in columns else _code(part, columns[part.split])
+    columns[START] = pa.array(edges[np.maximum(segment, 0)], mask=segment < 0)
     columns[LAST] = time.cast(pa.int64())
-    kept = pc.and_(kept, columns[asked.entity].is_valid())
-    wanted = [*keys(asked), LAST, *part.columns]
-    return pa.table({name: columns[name] for name in wanted}).filter(kept)
+    return pa.table({name: columns[name] for name in (*keys(asked), LAST, *part.columns)})
 
 
 def micros(moment: datetime) -> int:
@@ -174,6 +179,9 @@ def keys(asked: Asked) -> list[str]:
 
 
 def _grouped(asked: Asked, tables: Sequence[pa.Table]) -> dict[str, pa.Table]:
+    """The partial sums of events. One that counts for nobody has a null among its keys: groups are fewer than events, so it is
+    left out only of them.
+    """
     if not tables:
         return {}
     rows, part, by = pa.concat_tables(tables), asked.part, keys(asked)
@@ -184,12 +192,16 @@ def _grouped(asked: Asked, tables: Sequence[pa.Table]) -> dict[str, pa.Table]:
             if function != DISTINCT:
                 sums.append((column, function))
                 names.append(f"{function} {column}")
-    found = {SUMS: rows.group_by(by, use_threads=False).aggregate(sums).rename_columns(names)}
+    found = {SUMS: _told(rows.group_by(by, use_threads=False).aggregate(sums).rename_columns(names), by)}
     for column, functions in part.columns.items():
         if DISTINCT in functions:
-            present = rows.filter(rows[column].is_valid())
-            found[f"{DISTINCT} {column}"] = present.group_by([*by, column], use_threads=False).aggregate([])
-    return found
+            found[f"{DISTINCT} {column}"] = _told(rows.group_by([*by, column], use_threads=False).aggregate([]), [*by, column])
+    return found if found[SUMS].num_rows else {}
+
+
+def _told(groups: pa.Table, keys: Sequence[str]) -> pa.Table:
+    """Groups without a null among their keys."""
+    return groups.filter(functools.reduce(pc.and_, (groups[key].is_valid() for key in keys)))
 
 
 def _keep(tables: Mapping[str, pa.Table], entity: str, folder: str) -> dict[str, str]:

@@ -1,0 +1,119 @@
+"""Almanac: described aggregates, as a job of `features.stage` builds them from files that lie in a local folder.
+
+Partial sums are kept below `out`: for `nine` from nothing, for `next` those that `nine` would have left are made before.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+
+from almanac import Aggregates, EventSource
+from almanac.core.aggregates import edges
+from almanac.core.period import Every
+from almanac.core.sources import PinnedFile, as_utc
+from almanac.spark import aggregates, partials
+from almanac.spark.partials import Asked, Block
+from benchmarks import events
+from benchmarks.contestants.answering import Task, answer
+from benchmarks.contestants.session import local
+
+SOURCE = EventSource("s3://bucket/events/", event_time=events.TIME, timezone="UTC")
+SHOPPING = Aggregates(
+    "shopping",
+    reads=("events",),
+    windows=events.WINDOWS,
+    events=("count",),
+    columns={"quantity": ("sum",), "sales_value": ("sum", "max")},
+)
+BY = Aggregates(
+    "by",
+    reads=("events", "products"),
+    on=events.PRODUCT,
+    windows=events.WINDOWS[-1:],
+    events=("count",),
+    columns={"sales_value": ("sum",)},
+    split=events.DEPARTMENT,
+    values=events.DEPARTMENTS,
+)
+Kept = dict[tuple[str, str, tuple[int, ...]], Mapping[str, str]]
+
+
+class Builder:
+    def __init__(self, spark: SparkSession) -> None:
+        self.spark, self.kept = spark, Kept()
+
+    def prepare(self, task: Task) -> None:
+        self.kept = {}
+        if task.model == events.NEXT:
+            self.sums(task, [pinned(file) for file in task.files[:-1]])
+
+    def sums(self, task: Task, pins: Sequence[PinnedFile]) -> None:
+        for part in (SHOPPING, BY):
+            missing = [block for block in blocks(part, pins) if key(part, block) not in self.kept]
+            folder = Path(task.out).with_suffix(".partials") / part.name
+            folder.mkdir(parents=True, exist_ok=True)
+            made = partials.summed(self.spark, asked(part, task), missing, [str(folder)] * len(missing))
+            self.kept |= {key(part, block): files for block, files in zip(missing, made, strict=True)}
+
+    def carry(self, task: Task) -> None:
+        pins = [pinned(file) for file in task.files]
+        self.sums(task, pins)
+        for part in (SHOPPING, BY):
+            schema = aggregates.schema_of(part, events.ENTITY, pa.int64())
+            for as_of in (as_utc(moment, None) for moment in events.AS_OFS[task.model]):
+                seen = [pin for pin in pins if pin.low and pin.high and pin.low < as_of and pin.high >= as_of - part.lookback]
+                used = [self.kept[key(part, block)] for block in blocks(part, seen)]
+                folder = Path(task.out) / part.name / f"{as_of:%Y-%m}"
+                folder.mkdir(parents=True)
+                aggregates.merged(self.spark, asked(part, task), used, as_of, str(folder), schema)
+
+
+def asked(part: Aggregates, task: Task) -> Asked:
+    reference = (task.options["products"],) if part is BY else ()
+    return Asked(part=part, entity=events.ENTITY, source=SOURCE, reference=reference)
+
+
+def pinned(file: str) -> PinnedFile:
+    footer = pq.read_metadata(file)
+    low = datetime(2017, int(Path(file).stem), 1, tzinfo=UTC)
+    return PinnedFile(
+        uri=file,
+        size=Path(file).stat().st_size,
+        etag=file,
+        groups=tuple(footer.row_group(group).num_rows for group in range(footer.num_row_groups)),
+        low=low,
+        high=(low + timedelta(days=31)).replace(day=1) - timedelta(microseconds=1),
+    )
+
+
+def blocks(part: Aggregates, pins: Sequence[PinnedFile]) -> list[Block]:
+    found = []
+    for pin in pins:
+        assert pin.low is not None and pin.high is not None
+        found += partials.blocks(pin, edges(part.windows, timedelta(0), Every.MONTH, pin.low, pin.high))
+    return found
+
+
+def key(part: Aggregates, block: Block) -> tuple[str, str, tuple[int, ...]]:
+    return part.name, block.file.uri, block.groups
+
+
+def main() -> None:
+    builder = Builder(local(2))
+
+    def prepare(task: Task) -> None:
+        shutil.rmtree(Path(task.out).with_suffix(".partials"), ignore_errors=True)
+        builder.prepare(task)
+
+    answer(builder.carry, prepare)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""Feature building, measured: Almanac's described aggregates beside the same features elsewhere. `make bench-features`.
+
+nine    nine monthly periods from nothing, contestants in turns: Almanac, DuckDB, Polars, Spark SQL
+next    one more month where nine are built already, beside Spark's own scan of that month's rows
+growth  nine periods of three times the rows: time, and the memory of the largest Python worker
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks import events, figures
+from benchmarks.race import PEERS, REPOSITORY, Contestant, Failed, Run, Stage
+from benchmarks.scoring import about, some_of, today
+
+RESULTS = REPOSITORY / "benchmarks" / "results" / "features.json"
+PARTS = NINE, NEXT, GROWTH = (events.NINE, events.NEXT, "growth")
+ALMANAC = Contestant(name="almanac", program="features_almanac")
+DUCKDB = Contestant(name="duckdb", program="features_duckdb", peer=True)
+POLARS = Contestant(name="polars", program="features_polars", peer=True)
+SPARK_SQL = Contestant(name="spark_sql", program="features_spark_sql", peer=True)
+SCAN = Contestant(name="scan", program="features_spark_sql", arguments=("--scan",), peer=True, same_model=False)
+EXAMPLES = """examples:
+  python -m benchmarks.features                             everything; half an hour on two cores
+  python -m benchmarks.features --times 2 --parts nine --rounds 1 --results /tmp/try.json
+"""
+# Sums are added up in another order: by how much a float32 may differ, as a share.
+RELATIVE = 1e-5
+
+
+@dataclass
+class Fields(Stage):
+    """A stage on which features are built: `model` says of which periods, `count` how many times the year of purchases."""
+
+    warm_up: int = 1
+    _expected: dict[tuple[str, int], pa.Table] = field(default_factory=dict)
+
+    def task(self, contestant: Contestant, model: str, count: int, out: Path) -> dict[str, Any]:  # noqa: ARG002 - same for all
+        files = events.files(self.cache, count, self.tell)
+        return {"files": files, "model": model, "out": str(out), "options": {"products": events.products(self.cache)}}
+
+    def held(self, contestant: Contestant, model: str, count: int, out: Path) -> str:
+        """Every value against DuckDB's. Raises: Failed where one differs."""
+        if not contestant.same_model:
+            return "not compared: it builds nothing"
+        if (model, count) not in self._expected and contestant is not DUCKDB:
+            self.run(DUCKDB, model, count)
+        found = built(out)
+        expected = self._expected.setdefault((model, count), found)
+        return compare(expected, found, contestant.name)
+
+
+def built(out: Path) -> pa.Table:
+    """Every entity and period that a contestant wrote, in order: `period`, the entity and the 36 features, 0 for no event."""
+    names = [name for name, *_ in events.features()]
+    parts = []
+    for period in sorted({path.stem if path.stem.startswith("20") else path.parent.name for path in out.rglob("*.parquet")}):
+        tables = [pq.read_table(path) for path in sorted(out.rglob("*.parquet")) if period in (path.stem, path.parent.name)]
+        whole = pa.table({events.ENTITY: pa.array([], pa.int64())})
+        for columns in sorted({tuple(table.column_names) for table in tables}):
+            same = pa.concat_tables([table for table in tables if tuple(table.column_names) == columns])
+            whole = whole.join(same, events.ENTITY, join_type="full outer")
+        whole = whole.sort_by(events.ENTITY).select([events.ENTITY, *names])
+        parts.append(whole.add_column(0, "period", pa.array([period] * len(whole))))
+    return pa.concat_tables(parts) if parts else pa.table({"period": pa.array([], pa.string())})
+
+
+def compare(expected: pa.Table, found: pa.Table, name: str) -> str:
+    """Raises: Failed, naming the first feature that differs."""
+    for column in ("period", events.ENTITY):
+        if expected[column].to_pylist() != found[column].to_pylist():
+            raise Failed(f"{name} built {len(found)} rows, of other entities than the {len(expected)} that were expected")
+    worst = 0.0
+    for column in expected.column_names[2:]:
+        one, other = (table[column].fill_null(0).to_numpy().astype(float) for table in (expected, found))
+        apart = np.abs(one - other) / np.maximum(1.0, np.abs(one))
+        worst = max(worst, float(apart.max(initial=0.0)))
+        if not worst <= RELATIVE:
+            row = int(np.argmax(apart))
+            raise Failed(
+                f"{name}: {column} of {events.ENTITY} {found[events.ENTITY][row]} is {other[row]}, expected was {one[row]}"
+            )
+    return f"{len(found)} rows of {len(expected.column_names) - 2} features, all within {worst:.1e} of DuckDB's"
+
+
+@dataclass
+class Session:
+    """A measurement under way; its results are kept after every turn."""
+
+    results: Path
+    rounds: int
+    parts: dict[str, Any]
+    failed: dict[str, str] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+
+    def tell(self, text: str) -> None:
+        print(f"{time.monotonic() - self.began:7.1f} s  {text}", flush=True)
+
+    def race(self, part: str, stage: Fields, turns: list[tuple[str, Contestant, str, int]]) -> None:
+        """Lets the turns (name, contestant, case, times) be taken, round after round."""
+        runs: dict[str, list[Run]] = {}
+        for number in range(1, self.rounds + 1):
+            for name, contestant, case, times in turns:
+                if name in self.failed:
+                    continue
+                try:
+                    run = stage.run(contestant, case, times)
+                except Failed as error:
+                    self.failed[name] = str(error)
+                    self.tell(f"{part} {number}/{self.rounds}  {name:12} FAILED: {error}")
+                    continue
+                runs.setdefault(name, []).append(run)
+                self.tell(f"{part} {number}/{self.rounds}  {name:12} {run.seconds:8.2f} s  {run.agreement}")
+                self.parts[part] = {"date": today(), "contestants": {key: told(of) for key, of in runs.items()}}
+                self.keep()
+
+    def keep(self) -> None:
+        found = ratios(self.parts)
+        top = {name: round(figure.value, 3) for name, figure in found.items()}
+        spread = {name: {key: round(value, 3) for key, value in asdict(figure).items()} for name, figure in found.items()}
+        self.results.parent.mkdir(parents=True, exist_ok=True)
+        draft = self.results.with_suffix(".new")
+        draft.write_text(json.dumps({**top, "spread": spread, "about": about(), "parts": self.parts}, indent=2) + "\n")
+        draft.replace(self.results)
+
+
+def told(runs: list[Run]) -> dict[str, Any]:
+    return {
+        "times": runs[0].rows,
+        "seconds": [round(run.seconds, 4) for run in runs],
+        "median_seconds": round(median(run.seconds for run in runs), 4),
+        "peak_bytes": dict(runs[-1].peak),
+        "agreement": runs[-1].agreement,
+    }
+
+
+def ratios(parts: dict[str, Any]) -> dict[str, figures.Figure]:
+    """Times as long as the others, by name: the less the better."""
+    found = {}
+    nine = parts.get(NINE, {}).get("contestants", {})
+    found |= {
+        f"time_vs_{name}": figures.ratio(nine[ALMANAC.name]["seconds"], of["seconds"])
+        for name, of in nine.items()
+        if name != ALMANAC.name and ALMANAC.name in nine
+    }
+    following = parts.get(NEXT, {}).get("contestants", {})
+    if len(following) == 2:
+        found["next_month_vs_scan"] = figures.ratio(*(following[one.name]["seconds"] for one in (ALMANAC, SCAN)))
+    growth = parts.get(GROWTH, {}).get("contestants", {})
+    if len(growth) == 2:
+        small, large = sorted(growth.values(), key=lambda one: int(one["times"]))
+        found["growth_of_time"] = figures.ratio(large["seconds"], small["seconds"])
+        held = [max(size for name, size in one["peak_bytes"].items() if name != "java") for one in (large, small)]
+        found["growth_of_memory"] = figures.ratio(held[:1], held[1:])
+    return found
+
+
+def main() -> int:
+    """Exit code 1 when a contestant failed or built other features."""
+    asked = _arguments()
+    kept = json.loads(asked.results.read_text())["parts"] if asked.results.exists() else {}
+    session = Session(asked.results, asked.rounds, kept)
+    with closing(Fields.open(asked.folder, session.tell)) as stage:
+        if NINE in asked.parts:
+            turns = [(one.name, one, events.NINE, asked.times) for one in (ALMANAC, DUCKDB, POLARS, SPARK_SQL)]
+            session.race(NINE, stage, turns)
+            stage.close()
+        if NEXT in asked.parts:
+            session.race(NEXT, stage, [(one.name, one, events.NEXT, asked.times) for one in (ALMANAC, SCAN)])
+            stage.close()
+        if GROWTH in asked.parts:
+            # The smaller one first: a process remembers the most memory that it ever held.
+            session.race(GROWTH, stage, [(f"times {n}", ALMANAC, events.NINE, n) for n in (asked.times, 3 * asked.times)])
+    for name, figure in ratios(session.parts).items():
+        print(f"{name:24} {figure.value:8.3f}   ({figure.low:.3f} to {figure.high:.3f})")
+    for name, text in session.failed.items():
+        print(f"failed: {name}: {text}", file=sys.stderr)
+    return 1 if session.failed else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.features",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--times", type=int, default=20, help="how many times the year of purchases (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant (default: %(default)s)")
+    parser.add_argument("--parts", type=some_of(PARTS), default=PARTS, help=f"what is measured, of {','.join(PARTS)}")
+    parser.add_argument("--folder", type=Path, default=Path(".almanac/bench"), help="events and logs (default: %(default)s)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="parts that are measured replace those kept there")
+    asked = parser.parse_args()
+    if asked.rounds < 1 or asked.times < 1:
+        parser.error("--rounds and --times are 1 or more")
+    if not PEERS.exists():
+        parser.error("the others need the peers' environment. Say make .venv-bench/bench.stamp")
+    return asked
+
+
+if __name__ == "__main__":
+    sys.exit(main())

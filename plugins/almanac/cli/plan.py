@@ -1,0 +1,66 @@
+"""`almanac plan`: what late or corrected data ask to be done again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from almanac.cli.console import AsJson, Name, app, complain, home_of, out, show_rows
+from almanac.cli.runs import SUCCESS, Airflow
+from almanac.core.redo import Redo
+from almanac.doors import redo
+
+
+@app.command(epilog="Examples: almanac plan purchase_propensity; almanac plan purchase_propensity --run")
+def plan(
+    name: Name,
+    run: Annotated[bool, typer.Option("--run", help="Do it: retrains, then scoring, each run waited for.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Holds what was used against what the sources hold now: names the features, versions and predictions to do again.
+
+    Looked at is what is visible or in force. With --run the DAGs PIPELINE_retrain and PIPELINE_score are started, with `refresh`,
+    for the periods that are named; a version that the gate does not let through leaves the one before in force. That needs
+    ALMANAC_AIRFLOW_URL and a login, as `almanac score` does.
+    """
+    home = home_of(name)
+    found = redo.found(home)
+    if run:
+        for dag, conf in runs(name, found):
+            _run(dag, conf)
+        found = redo.found(home)
+    show_rows(found, as_json, ["redo", "period", "what", "because"], list(_rows(found)))
+    if found.nothing and not as_json:
+        out().print("Nothing: every source still holds what was used.")
+
+
+def runs(name: str, found: Redo) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The DAG runs that do it, in their order: a version is trained before a period is scored with it."""
+    for version in sorted(found.versions, key=lambda one: one.period):
+        yield f"{name}_retrain", {"period": version.period, "refresh": True}
+    for one in found.predictions:
+        yield f"{name}_score", {"period": one.period, "refresh": True, "allow_in_sample": one.in_sample}
+
+
+def _run(dag: str, conf: dict[str, Any]) -> None:
+    airflow = Airflow.from_environment()
+    complain(f"{dag} {conf['period']}")
+    started = airflow.start(dag, conf)
+    if (state := airflow.wait(dag, started, complain)) != SUCCESS:
+        complain(
+            f"almanac: {dag} of {conf['period']} ended as {state}; what follows was not started: {airflow.page(dag, started)}"
+        )
+        raise typer.Exit(1)
+
+
+def _rows(found: Redo) -> Iterator[list[str]]:
+    for stale in found.features:
+        yield ["features", stale.period, f"definition {stale.definition}", f"{', '.join(stale.sources)} changed"]
+    for version in found.versions:
+        parts = [f"features of {', '.join(version.features)}"] if version.features else []
+        parts += [f"labels of {', '.join(version.labels)}"] if version.labels else []
+        yield ["version", version.period, version.version, f"{' and '.join(parts)} change"]
+    for one in found.predictions:
+        yield ["predictions", one.period, f"by {one.version}", "; ".join(one.reasons)]

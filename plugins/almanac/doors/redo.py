@@ -1,0 +1,141 @@
+"""Late and corrected data: what was used, by the orders that made what is visible, held against what the sources hold now.
+
+Nothing is pinned or written. What a run would read today is found by the functions that place its orders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from almanac.core.pipeline import Pipeline
+from almanac.core.plan import RunPlan
+from almanac.core.receipts import Order, Placed
+from almanac.core.redo import Redo, StaleFeatures, StalePredictions, StaleVersion, changed
+from almanac.core.sources import Pin
+from almanac.doors import late, orders
+from almanac.store import sources
+from almanac.store.home import Home
+from almanac.store.versions import Manifest
+
+
+def found(home: Home) -> Redo:
+    """What is visible or in force and would come out otherwise from the sources as they are now.
+
+    Looked at are the visible periods of predictions with their features, the versions in force for them and the champion with
+    theirs. Features that nothing of this reads are left out.
+
+    Raises:
+        SourceError: a source is missing or not as described, so that nothing can be said.
+    """
+    log, now = home.log(), _Now(home)
+    written = {one.period: one for one in home.written()}
+    in_force = {period: log.in_force(period) for period in written}
+    names = {name for name in (*in_force.values(), *(one.version for one in written.values()), log.champion) if name}
+    manifests = {name: home.versions.read(name) for name in sorted(names)}
+    placed = {period: home.receipts.placed(one.order) for period, one in written.items()}
+    read = {(manifests[one.version].definition, period) for period, one in written.items()}
+    kept = {name: one for name, one in manifests.items() if name not in log.withdrawn}
+    read |= {(one.definition, period) for one in kept.values() for period in (*one.training, one.holdout)}
+    features = tuple(_features(now, home, sorted(read)))
+    stale = {(one.definition, one.period) for one in features}
+    versions = tuple(
+        old for one in kept.values() if (old := _version(now, home, one, stale)) and not _redone(now, home, one, stale)
+    )
+    redone = {one.version for one in versions}
+    predictions = []
+    for period, one in sorted(written.items()):
+        reasons = []
+        if (manifests[one.version].definition, period) in stale:
+            reasons.append("its features change")
+        if one.version in redone:
+            reasons.append(f"version {one.version} changes")
+        follower = in_force[period]
+        if follower and follower != one.version and manifests[follower].period == manifests[one.version].period:
+            reasons.append(f"version {follower} has taken the place of {one.version}")
+        if reasons:
+            in_sample = bool(placed[period].order.parameters.get("in_sample"))
+            predictions.append(StalePredictions(period=period, version=one.version, reasons=tuple(reasons), in_sample=in_sample))
+    return Redo(features=features, versions=versions, predictions=tuple(predictions))
+
+
+def stale(home: Home, definition: str, periods: Iterable[str]) -> list[str]:
+    """Those of the periods whose visible features today's sources would not give. Raises: as `found`."""
+    listed = [(definition, period) for period in periods]
+    return [one.period for one in _features(_Now(home), home, listed)]
+
+
+@dataclass
+class _Now:
+    """The sources as they are now, each observed once."""
+
+    home: Home
+    seen: dict[tuple[str, str], Pin] = field(default_factory=dict)
+
+    def pins(self, pipeline: Pipeline, names: Iterable[str]) -> Mapping[str, Pin]:
+        for name in names:
+            key = (name, pipeline.sources[name].uri)
+            if key not in self.seen:
+                self.seen[key] = sources.observe(self.home.objects, name, pipeline.sources[name])
+        return {name: self.seen[name, pipeline.sources[name].uri] for name in names}
+
+
+def _features(now: _Now, home: Home, listed: list[tuple[str, str]]) -> list[StaleFeatures]:
+    found = []
+    visible = {definition: home.features(definition).visible() for definition in {one for one, _ in listed}}
+    for definition, period in listed:
+        if period in visible[definition]:
+            combined = home.receipts.placed(visible[definition][period].order)
+            if names := _moved(now, home, combined):
+                found.append(StaleFeatures(definition=definition, period=period, sources=tuple(names)))
+    return found
+
+
+def _moved(now: _Now, home: Home, combined: Placed) -> list[str]:
+    """The sources of which a period's population or one of its groups would read something else now."""
+    pipeline = home.receipts.description(combined.links["description"])
+    period = combined.order.period
+    used = [combined.order]
+    used += [home.receipts.read(uri).order for name, uri in combined.links.items() if name.startswith("part.")]
+    pins = now.pins(pipeline, pipeline.read_by_features)
+    plan = RunPlan(
+        pipeline=home.name,
+        period=period,
+        description=combined.links["description"],
+        module=combined.order.module,
+        definition=combined.order.description,
+        build=(period,),
+        position=0,
+    )
+    until = late.consistent(home, pipeline, plan, pins).get(period)
+    names: set[str] = set()
+    for order in used:
+        part = pipeline.group(order.part) if order.part else pipeline.population
+        inputs, parameters = orders.read_by(pipeline, part, period, pins, until)
+        moved = set(part.reads) if parameters != order.parameters else set()
+        names |= moved | set(changed(_sources(order), inputs))
+    return sorted(names)
+
+
+def _sources(order: Order) -> dict[str, str]:
+    return {name: content for name, content in order.inputs.items() if not name.startswith("part.")}
+
+
+def _redone(now: _Now, home: Home, manifest: Manifest, stale: set[tuple[str, str]]) -> bool:
+    """Whether the period of a stale version was retrained since on what is so now; the gate has then decided."""
+    others = (home.versions.read(name) for name in home.versions.names() if name != manifest.version)
+    return any(one.period == manifest.period and _version(now, home, one, stale) is None for one in others)
+
+
+def _version(now: _Now, home: Home, manifest: Manifest, stale: set[tuple[str, str]]) -> StaleVersion | None:
+    placed = home.receipts.placed(manifest.order)
+    pipeline = home.receipts.description(manifest.description)
+    snapshots = (*manifest.training, manifest.holdout)
+    pins = now.pins(pipeline, pipeline.label.reads)
+    labels = orders.label_inputs(pipeline, snapshots, manifest.period, pins)
+    before = {name: content for name, content in placed.order.inputs.items() if name.startswith("label.")}
+    other = {name.split(".")[1] for name in changed(before, labels)}
+    features = tuple(period for period in snapshots if (manifest.definition, period) in stale)
+    if not features and not other:
+        return None
+    return StaleVersion(version=manifest.version, period=manifest.period, features=features, labels=tuple(sorted(other)))
