@@ -128,7 +128,10 @@ class Session:
 
     def keep(self) -> None:
         found = ratios(self.parts)
-        top = {name: round(figure.value, 3) for name, figure in found.items()}
+        top: dict[str, Any] = {}
+        for name, figure in found.items():
+            key, _, of = name.partition(".")
+            top |= {key: {**top.get(key, {}), of: round(figure.value, 3)}} if of else {key: round(figure.value, 3)}
         spread = {name: {key: round(value, 3) for key, value in asdict(figure).items()} for name, figure in found.items()}
         self.results.parent.mkdir(parents=True, exist_ok=True)
         draft = self.results.with_suffix(".new")
@@ -161,9 +164,10 @@ def ratios(parts: dict[str, Any]) -> dict[str, figures.Figure]:
     growth = parts.get(GROWTH, {}).get("contestants", {})
     if len(growth) == 2:
         small, large = sorted(growth.values(), key=lambda one: int(one["times"]))
-        found["growth_of_time"] = figures.ratio(large["seconds"], small["seconds"])
+        key = f"growth_{large['times']}_vs_{small['times']}"
+        found[f"{key}.time"] = figures.ratio(large["seconds"], small["seconds"])
         held = [max(size for name, size in one["peak_bytes"].items() if name != "java") for one in (large, small)]
-        found["growth_of_memory"] = figures.ratio(held[:1], held[1:])
+        found[f"{key}.memory"] = figures.ratio(held[:1], held[1:])
     return found
 
 

@@ -1,4 +1,4 @@
-"""The figures that README and docs/scoring.md tell are those that were measured last."""
+"""The figures that README and the pages below docs/ tell are those that were measured last."""
 
 from __future__ import annotations
 
@@ -36,3 +36,21 @@ def test_rows_a_second_and_ratios_are_as_measured(repository: Path, measured: An
     assert f"16,000,000 rows are scored {large:.1f} and {small:.1f} times as fast, row by row, as 4,000,000" in page
     assert f"takes {measured['fixed_cost_vs_plain_submit']:.2f} of what plain `spark-submit`" in page
     assert f"it is {one:.1f} times as fast with the linear pipeline and {two:.1f} times with the boosted one" in page
+
+
+def test_what_building_features_costs_is_as_measured(repository: Path) -> None:
+    found = json.loads((repository / "benchmarks" / "results" / "features.json").read_text())
+    page, nine = flat(repository, "docs/features.md"), found["parts"]["nine"]["contestants"]
+    versions = {
+        "Polars": found["about"]["packages"]["peers"]["polars"],
+        "DuckDB": found["about"]["packages"]["peers"]["duckdb"],
+        "Spark SQL": found["about"]["packages"]["peers"]["pyspark"],
+    }
+    for title, name in (("Polars", "polars"), ("DuckDB", "duckdb"), ("Spark SQL", "spark_sql")):
+        assert f"| {title} {versions[title]}, a query a period | {nine[name]['median_seconds']:.1f} |" in page
+    assert f"| **Almanac**, partial sums made and kept | {nine['almanac']['median_seconds']:.1f} |" in page
+    following, growth = found["parts"]["next"]["contestants"]["almanac"], found["growth_60_vs_20"]
+    assert (
+        f"One more month then takes Almanac {following['median_seconds']:.1f} s, {found['next_month_vs_scan']:.1f} times" in page
+    )
+    assert f"take {growth['time']:.1f} times as long" in page and f"holds {growth['memory']:.2f} times as much memory" in page

@@ -74,8 +74,8 @@ def test_ratios_are_taken_round_by_round_and_memory_is_that_of_python() -> None:
         "time_vs_duckdb": (1.5, 1.0, 2.0),
         "time_vs_spark_sql": (0.375, 0.25, 0.5),
         "next_month_vs_scan": (2.25, 1.5, 3.0),
-        "growth_of_time": (3.1, 3.0, 3.2),
-        "growth_of_memory": (1.5, 1.5, 1.5),
+        "growth_60_vs_20.time": (3.1, 3.0, 3.2),
+        "growth_60_vs_20.memory": (1.5, 1.5, 1.5),
     }
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 
 import pytest
 
 from tests.dags.running import MONTHS, Running
+from tests.shop import visits
 
 pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.store, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -87,3 +89,19 @@ def test_backfilled_retrains_are_in_force_for_their_own_periods_and_never_overta
     assert question["subject"] == f"Promote {new}?"
     assert f"| metric | {new} | {running.versions['2017-08']} in force |" in question["body"]
     assert later.entries[-1].approver == "admin"
+
+
+def test_events_that_came_late_are_scored_by_one_command(running: Running):
+    shop = running.shop
+    table, known = running.table(), shop.home.versions.names()
+    shop.put("visits", "late.parquet", visits(datetime(2017, 9, 1), seed=3))
+
+    done = running.almanac("plan", "shop", "--run")
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "shop_score 2017-09" in done.stderr and "predictions.publish: success" in done.stderr
+    assert done.stdout.endswith("Nothing: every source still holds what was used.\n")
+    assert running.table()["2017-08"] == table["2017-08"]
+    assert running.table()["2017-09"][0] == table["2017-09"][0]
+    assert running.table()["2017-09"][1] != table["2017-09"][1]
+    assert shop.home.versions.names() == known
