@@ -35,6 +35,11 @@ class _Dags:
         params = {
             "period": self._period_param(),
             "refresh": self._refresh_param(),
+            "known_at": Param(
+                None,
+                type=["null", "string"],
+                description="Count corrections of labels until this time; until the period's end, when empty.",
+            ),
             "dry_run": Param(False, type="boolean", description="Plan only; change nothing."),
         }
         with self._dag("retrain", retrain_doc(self.pipeline), params, scheduled=True) as dag:

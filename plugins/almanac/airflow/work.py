@@ -33,7 +33,7 @@ def plan_retrain(desk: Desk, given: Given) -> dict[str, Any]:  # noqa: ARG001
     period = _begin(desk)
     _begin_store(desk)
     asked = {name: bool(desk.params.get(name)) for name in ("dry_run", "refresh")}
-    found = plan.retrain(desk.home, desk.pipeline, period, desk.module, **asked)
+    found = plan.retrain(desk.home, desk.pipeline, period, desk.module, known_at=desk.params.get("known_at"), **asked)
     log.info(found.in_words)
     return encode(found)  # type: ignore[no-any-return]
 

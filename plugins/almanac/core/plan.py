@@ -19,6 +19,7 @@ class RunPlan:
         version, manifest: what a score run scores with, and its manifest's digest.
         pinned: the version was asked for by name.
         in_sample: the version was trained on the period, and that was asked for.
+        known_at: until when corrections of the labels count, ISO 8601; empty: until the period's end.
         dry_run: stop after this.
     """
 
@@ -35,6 +36,7 @@ class RunPlan:
     manifest: str = ""
     pinned: bool = False
     in_sample: bool = False
+    known_at: str = ""
     dry_run: bool = False
 
     @property

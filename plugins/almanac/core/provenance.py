@@ -14,7 +14,7 @@ from typing import Any
 from almanac.core.pipeline import Group, Pipeline, Population
 from almanac.core.promotions import Action, Entry, Log
 from almanac.core.receipts import Door, Order, Receipt, Thing
-from almanac.core.sources import UNTIL, Cut, Pin, PinnedFile, cut_for_features, cut_for_label
+from almanac.core.sources import KNOWN_AT, UNTIL, Cut, Pin, PinnedFile, cut_for_features, cut_for_label
 
 ENTRIES = {"promote": "promotion", "roll_back": "rollback", "withdraw": "withdrawal", "reinstate": "reinstatement"}
 Seen = Mapping[str, tuple[PinnedFile, ...]]
@@ -80,18 +80,24 @@ def reach(order: Order, pipeline: Pipeline) -> list[tuple[str, Cut]]:
     """The cuts of sources that an order reads: source and cut. Nothing for an order that reads no source itself."""
     if order.door is not Door.STAGE or order.thing not in (Thing.FEATURES, Thing.MODEL):
         return []
-    as_of = pipeline.period(order.period).as_of
     if order.thing is Thing.FEATURES:
         part = pipeline.group(order.part) if order.part else pipeline.population
         until = order.parameters.get(UNTIL)
         return list(feature_cuts(pipeline, part, order.period, datetime.fromisoformat(until) if until else None).items())
-    label = pipeline.label
     snapshots = [*order.parameters["training"], order.parameters["holdout"]]
-    return [
-        (name, cut_for_label(pipeline.sources[name], pipeline.period(period).as_of, label.horizon, as_of))
-        for period in snapshots
-        for name in label.reads
-    ]
+    return [cut for period in snapshots for cut in label_cuts(pipeline, period, known_by(order, pipeline)).items()]
+
+
+def known_by(order: Order, pipeline: Pipeline) -> datetime:
+    """Until when what became known about labels counts, for the order of a version."""
+    told = order.parameters.get(KNOWN_AT)
+    return datetime.fromisoformat(told) if told else pipeline.period(order.period).as_of
+
+
+def label_cuts(pipeline: Pipeline, snapshot: str, known: datetime) -> dict[str, Cut]:
+    """What the label of a snapshot may see of each source that it reads."""
+    label, as_of = pipeline.label, pipeline.period(snapshot).as_of
+    return {name: cut_for_label(pipeline.sources[name], as_of, label.horizon, known) for name in label.reads}
 
 
 def seen(order: Order, pipeline: Pipeline, pins: Mapping[str, Pin]) -> Seen:

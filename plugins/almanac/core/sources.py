@@ -134,8 +134,9 @@ def _check_listed(noun: str, columns: tuple[str, ...]) -> None:
         raise DescriptionError(f"{noun}.columns: found the text {columns!r}, allowed is a tuple: ({columns!r},) with its comma.")
 
 
-# An order's parameter: where consistent sources are cut, if one of them is behind.
-UNTIL = "until"
+# An order's parameters: where consistent sources are cut, if one of them is behind; and until when corrections of labels count,
+# if that is not the end of the version's period.
+UNTIL, KNOWN_AT = "until", "known_at"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +163,7 @@ def cut_for_features(source: Source, as_of: datetime, lookback: timedelta | None
 
 
 def cut_for_label(source: Source, as_of: datetime, horizon: timedelta, known: datetime) -> Cut:
-    """The label of a snapshot sees events in `[as_of, as_of + horizon)`, known when the run that asks began."""
+    """The label of a snapshot sees events in `[as_of, as_of + horizon)`, known at or before `known`."""
     if isinstance(source, ReferenceSource):
         return Cut()
     return Cut(low=as_of, high=as_of + horizon, known=known if source.knowledge_time else None)
@@ -177,6 +178,7 @@ class PinnedFile:
         etag: the store's own digest of the bytes.
         groups: rows of each row group.
         low, high: the oldest and newest event time inside, where the file's statistics tell.
+        known: the oldest knowledge time inside, where the source has one and the statistics tell.
     """
 
     uri: str
@@ -185,6 +187,7 @@ class PinnedFile:
     groups: tuple[int, ...] = ()
     low: datetime | None = None
     high: datetime | None = None
+    known: datetime | None = None
 
     @property
     def rows(self) -> int:
@@ -215,7 +218,9 @@ class Pin:
         return tuple(
             file
             for file in self.files
-            if not (cut.high and file.low and file.low >= cut.high) and not (cut.low and file.high and file.high < cut.low)
+            if not (cut.high and file.low and file.low >= cut.high)
+            and not (cut.low and file.high and file.high < cut.low)
+            and not (cut.known and file.known and file.known > cut.known)
         )
 
 

@@ -9,9 +9,9 @@ from datetime import datetime
 from almanac.core.canonical import digest, encode
 from almanac.core.pipeline import Group, Pipeline, Population
 from almanac.core.plan import RunPlan
-from almanac.core.provenance import feature_cuts
+from almanac.core.provenance import feature_cuts, label_cuts
 from almanac.core.receipts import Door, Order, Placed, Receipt, Thing, admit
-from almanac.core.sources import UNTIL, Pin, content_of, cut_for_label
+from almanac.core.sources import KNOWN_AT, UNTIL, Pin, content_of
 from almanac.doors import pin as pins
 from almanac.errors import NotAdmitted, examples
 from almanac.settings import VERSION
@@ -135,14 +135,13 @@ def read_by(
     return inputs, ({UNTIL: encode(until)} if moved else {})
 
 
-def label_inputs(pipeline: Pipeline, snapshots: Iterable[str], period: str, pinned: Mapping[str, Pin]) -> dict[str, str]:
-    """What the labels of a version's snapshots read of pinned sources, when it is trained for a period."""
-    found, known = {}, pipeline.period(period).as_of
-    for snapshot in snapshots:
-        for name in pipeline.label.reads:
-            cut = cut_for_label(pipeline.sources[name], pipeline.period(snapshot).as_of, pipeline.label.horizon, known)
-            found[f"label.{snapshot}.{name}"] = content_of(pinned[name].within(cut))
-    return found
+def label_inputs(pipeline: Pipeline, snapshots: Iterable[str], known: datetime, pinned: Mapping[str, Pin]) -> dict[str, str]:
+    """What the labels of a version's snapshots read of pinned sources, of what was known at a time."""
+    return {
+        f"label.{snapshot}.{name}": content_of(pinned[name].within(cut))
+        for snapshot in snapshots
+        for name, cut in label_cuts(pipeline, snapshot, known).items()
+    }
 
 
 def audits(home: Home, staged: Mapping[str, str]) -> list[Placed]:
@@ -167,7 +166,8 @@ def model(home: Home, plan: RunPlan, pin: str) -> Placed:
     snapshots = [*plan.training, plan.holdout]
     published = _published(home, plan, snapshots)
     inputs = {f"features.{period}": published[period].content for period in snapshots}
-    inputs |= label_inputs(pipeline, snapshots, plan.period, found)
+    known = datetime.fromisoformat(plan.known_at) if plan.known_at else pipeline.period(plan.period).as_of
+    inputs |= label_inputs(pipeline, snapshots, known, found)
     links = {f"features.{period}": home.receipts.uri(published[period]) for period in snapshots}
     labelled = {name: pipeline.sources[name].shape for name in pipeline.label.reads}
     order = Order(
@@ -179,7 +179,11 @@ def model(home: Home, plan: RunPlan, pin: str) -> Placed:
         module=plan.module,
         almanac=VERSION,
         inputs=inputs,
-        parameters={"training": list(plan.training), "holdout": plan.holdout},
+        parameters={
+            "training": list(plan.training),
+            "holdout": plan.holdout,
+            **({KNOWN_AT: plan.known_at} if plan.known_at else {}),
+        },
     )
     return Placed(order=order, links={**links, "pin": pin, "description": plan.description, "definition": plan.definition})
 

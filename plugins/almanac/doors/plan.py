@@ -6,12 +6,14 @@ import io
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from almanac.core import window
 from almanac.core.period import Period
 from almanac.core.pipeline import Pipeline
 from almanac.core.plan import RunPlan
+from almanac.core.sources import as_utc
 from almanac.doors import publish, redo
 from almanac.errors import DataError, DescriptionError, PromotionError, examples
 from almanac.store.home import Home
@@ -37,12 +39,22 @@ def module_zip(spark_jobs: Path, name: str) -> bytes:
 
 
 def retrain(
-    home: Home, pipeline: Pipeline, period: Period, module: bytes, *, dry_run: bool = False, refresh: bool = False
+    home: Home,
+    pipeline: Pipeline,
+    period: Period,
+    module: bytes,
+    *,
+    dry_run: bool = False,
+    refresh: bool = False,
+    known_at: str | None = None,
 ) -> RunPlan:
     """The plan of a retrain: its snapshots, and which of their features are not published yet. `refresh`: or would be others.
 
+    `known_at`: until when corrections of the labels count, ISO 8601, UTC where it names no zone.
+
     Raises:
         DataError: fewer labelled periods than the window's minimum.
+        DescriptionError: `known_at` is no time, lies before the period's end, or a source cannot say what was known when.
     """
     found = window.examples(period, pipeline.window, pipeline.label, pipeline.first)
     description, digest = home.receipts.describe(pipeline, module)
@@ -57,8 +69,28 @@ def retrain(
         position=home.log().position,
         training=found.training,
         holdout=found.holdout,
+        known_at=_known_at(pipeline, period, known_at) if known_at else "",
         dry_run=dry_run,
     )
+
+
+def _known_at(pipeline: Pipeline, period: Period, asked: str) -> str:
+    """A time as orders tell it; empty where it is the period's end, which is what they mean without it."""
+    try:
+        moment = as_utc(datetime.fromisoformat(asked), None)
+    except ValueError:
+        raise DescriptionError(f"known_at: found {asked!r}, allowed is a time such as 2017-09-01T00:00:00.") from None
+    if moment < period.as_of:
+        raise DescriptionError(
+            f"known_at: found {asked}, which is before the end of {period} ({period.as_of:%Y-%m-%d}): its labels were not all "
+            "known then. Give that time or a later one, or retrain an earlier period."
+        )
+    if blind := [name for name in pipeline.sources if not getattr(pipeline.sources[name], "knowledge_time", None)]:
+        raise DescriptionError(
+            f"known_at: {examples(blind)} of {pipeline.name} cannot say what was known of it at a time. Declare "
+            "EventSource(..., knowledge_time=...) for every source, or leave known_at out."
+        )
+    return "" if moment == period.as_of else moment.isoformat()
 
 
 def score(

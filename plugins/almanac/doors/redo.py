@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from almanac.core.pipeline import Pipeline
 from almanac.core.plan import RunPlan
+from almanac.core.provenance import known_by
 from almanac.core.receipts import Order, Placed
 from almanac.core.redo import Redo, StaleFeatures, StalePredictions, StaleVersion, changed
 from almanac.core.sources import Pin
@@ -132,7 +133,7 @@ def _version(now: _Now, home: Home, manifest: Manifest, stale: set[tuple[str, st
     pipeline = home.receipts.description(manifest.description)
     snapshots = (*manifest.training, manifest.holdout)
     pins = now.pins(pipeline, pipeline.label.reads)
-    labels = orders.label_inputs(pipeline, snapshots, manifest.period, pins)
+    labels = orders.label_inputs(pipeline, snapshots, known_by(placed.order, pipeline), pins)
     before = {name: content for name, content in placed.order.inputs.items() if name.startswith("label.")}
     other = {name.split(".")[1] for name in changed(before, labels)}
     features = tuple(period for period in snapshots if (manifest.definition, period) in stale)

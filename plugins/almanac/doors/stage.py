@@ -18,8 +18,8 @@ from almanac.core.functions import function_of
 from almanac.core.gate import Bound, Comparison, Gate
 from almanac.core.layout import staged_file, version_id
 from almanac.core.pipeline import Pipeline
+from almanac.core.provenance import known_by, label_cuts
 from almanac.core.receipts import Door, Order, Output, Receipt, Thing, admit
-from almanac.core.sources import cut_for_label
 from almanac.core.window import check_classes
 from almanac.doors import aggregate, calls, job
 from almanac.doors.job import Work
@@ -187,9 +187,7 @@ def _labelled(work: Work, period: str, published: Receipt) -> pd.DataFrame:
     pipeline, label = work.pipeline, work.pipeline.label
     admit(published, Thing.FEATURES, Door.PUBLISH, pipeline=pipeline.name, period=period)
     entities = arrow.sort(arrow.table(published.outputs), [pipeline.entity]).to_pandas()
-    known = pipeline.period(work.order.period).as_of
-    as_of = pipeline.period(period).as_of
-    cuts = {name: cut_for_label(pipeline.sources[name], as_of, label.horizon, known) for name in label.reads}
+    cuts = label_cuts(pipeline, period, known_by(work.order, pipeline))
     with calls.reading(work, cuts):
         labels = calls.ask(work, label, cuts, period).toPandas()
     joined = training.label_rows(entities, labels, pipeline.entity, label)

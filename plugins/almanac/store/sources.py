@@ -64,19 +64,24 @@ def _look(name: str, source: Source, item: Listed) -> tuple[PinnedFile, dict[str
     except (OSError, pa.ArrowInvalid) as error:
         raise SourceError(f"Source {name!r}: {item.uri} cannot be read as Parquet ({error}). Deliver it again.") from error
     columns = {field.name: str(field.type) for field in schema}
-    low, high = _bounds(footer, schema, source) if isinstance(source, EventSource) else (None, None)
+    low, high = _bounds(footer, schema, source, source.event_time) if isinstance(source, EventSource) else (None, None)
+    known = None
+    if isinstance(source, EventSource) and source.knowledge_time:
+        known, _ = _bounds(footer, schema, source, source.knowledge_time)
     groups = tuple(footer.row_group(number).num_rows for number in range(footer.num_row_groups))
-    return PinnedFile(uri=item.uri, size=item.size, etag=item.etag, groups=groups, low=low, high=high), columns
+    return PinnedFile(uri=item.uri, size=item.size, etag=item.etag, groups=groups, low=low, high=high, known=known), columns
 
 
-def _bounds(footer: pq.FileMetaData, schema: pa.Schema, source: EventSource) -> tuple[datetime | None, datetime | None]:
-    """The oldest and newest event time of a file, or None where its statistics do not tell."""
-    if source.event_time not in schema.names:
+def _bounds(
+    footer: pq.FileMetaData, schema: pa.Schema, source: EventSource, name: str
+) -> tuple[datetime | None, datetime | None]:
+    """The oldest and newest time in a file's column, or None where its statistics do not tell."""
+    if name not in schema.names:
         return None, None
     lows, highs = [], []
     for number in range(footer.num_row_groups):
         group = footer.row_group(number)
-        column = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == source.event_time)
+        column = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == name)
         stats = column.statistics
         if stats is None or not stats.has_min_max or not isinstance(stats.min, datetime):
             return None, None
