@@ -74,6 +74,17 @@ def test_bounds_are_read_in_the_declared_time_zone(objects: Objects, visits: Eve
     assert (file.low, file.high) == (utc(1, 4), utc(9, 4))
 
 
+def test_a_file_tells_when_the_first_of_it_became_known_where_the_source_does(
+    objects: Objects, visits: EventSource, deliver: Deliver
+) -> None:
+    deliver("a.parquet", {"at": at(1, 9), "known": at(7, 5)})
+    known = observe(objects, "visits", replace(visits, knowledge_time="known"))
+
+    assert (known.files[0].known, observe(objects, "visits", visits).files[0].known) == (utc(5), None)
+    assert known.within(Cut(high=utc(20), known=utc(5))) == known.files
+    assert known.within(Cut(high=utc(20), known=utc(4))) == ()
+
+
 @pytest.mark.parametrize("unit", ["ms", "us", "ns"])
 def test_bounds_are_read_whatever_the_unit_and_with_a_zone_of_their_own(
     objects: Objects, visits: EventSource, deliver: Deliver, unit: str

@@ -11,6 +11,7 @@ from sklearn.compose import make_column_transformer
 from sklearn.pipeline import make_pipeline
 
 from almanac.spark.engines import JOINED
+from almanac.transformers import register_converters
 
 
 def export(model: Any, features: tuple[str, ...]) -> bytes:
@@ -36,6 +37,7 @@ def _converted(model: Any, features: tuple[str, ...]) -> Any:
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType
 
+    register_converters()
     options = {"zipmap": False} if hasattr(model, "predict_proba") else None
     return convert_sklearn(model, initial_types=[(name, FloatTensorType([None, 1])) for name in features], options=options)
 

@@ -1,0 +1,128 @@
+"""Transformers that scikit-learn does not have, for a pipeline's estimators. docs/transformers.md says which it has.
+
+Each takes columns of numbers, keeps their type, and is exported to ONNX with the pipeline that it is part of.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.feature_selection import SelectorMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+Array = npt.NDArray[Any]
+
+
+class Clip(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Moves outliers of each column to quantiles of the training rows. A null stays one.
+
+    Args:
+        low, high: shares between 0 and 1, the lower first.
+
+    Raises (when it is fitted):
+        ValueError: they are no such shares.
+    """
+
+    def __init__(self, low: float = 0.01, high: float = 0.99) -> None:
+        self.low = low
+        self.high = high
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's names
+        if not 0 <= self.low < self.high <= 1:
+            raise ValueError(
+                f"Clip: found low {self.low!r} and high {self.high!r}, allowed are shares from 0 to 1, low below high."
+            )
+        rows = validate_data(self, X, ensure_all_finite="allow-nan", dtype="numeric")
+        # A column of nulls alone has no quantiles: nothing of it is moved.
+        self.low_ = np.nan_to_num(np.nanquantile(rows, self.low, axis=0), nan=-np.inf).astype(rows.dtype)
+        self.high_ = np.nan_to_num(np.nanquantile(rows, self.high, axis=0), nan=np.inf).astype(rows.dtype)
+        return self
+
+    def transform(self, X: Any) -> Array:
+        check_is_fitted(self)
+        rows = validate_data(self, X, ensure_all_finite="allow-nan", dtype="numeric", reset=False)
+        return np.asarray(np.clip(rows, self.low_.astype(rows.dtype), self.high_.astype(rows.dtype)))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+class DropCorrelated(SelectorMixin, BaseEstimator):  # type: ignore[misc]
+    """Leaves out each column that says what a column before it says: their Pearson correlation on the training rows is above a
+    bound, whatever its sign. A column that is the same in all rows is left out as well.
+
+    Args:
+        above: between 0 and 1. Rows with a null in either column are not counted for the two.
+
+    Raises (when it is fitted):
+        ValueError: `above` is no such number.
+    """
+
+    def __init__(self, above: float = 0.95) -> None:
+        self.above = above
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002
+        if not 0 < self.above <= 1:
+            raise ValueError(f"DropCorrelated: found above {self.above!r}, allowed is a number above 0 and at most 1.")
+        rows = validate_data(self, X, ensure_all_finite="allow-nan", dtype="numeric").astype(np.float64)
+        kept: list[int] = []
+        for place in range(rows.shape[1]):
+            column = rows[:, place]
+            if np.nanmin(column, initial=np.inf) < np.nanmax(column, initial=-np.inf) and not any(
+                abs(_correlation(rows[:, other], column)) > self.above for other in kept
+            ):
+                kept.append(place)
+        self.kept_ = np.array(kept, dtype=np.int64)
+        return self
+
+    def _get_support_mask(self) -> Array:
+        check_is_fitted(self)
+        return np.isin(np.arange(self.n_features_in_), self.kept_)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def _correlation(one: Array, other: Array) -> float:
+    """Pearson's, of the rows in which both have a value; 0 where that says nothing."""
+    both = ~(np.isnan(one) | np.isnan(other))
+    one, other = one[both], other[both]
+    if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
+        return 0.0
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def register_converters() -> None:
+    """Tells skl2onnx how these are exported."""
+    from skl2onnx import update_registered_converter
+    from skl2onnx.algebra.onnx_ops import OnnxGather, OnnxIsNaN, OnnxMax, OnnxMin, OnnxWhere
+    from skl2onnx.common.data_types import FloatTensorType
+
+    def shape(operator: Any) -> None:
+        rows = operator.inputs[0].get_first_dimension()
+        found = operator.raw_operator
+        columns = len(found.kept_) if isinstance(found, DropCorrelated) else found.n_features_in_
+        operator.outputs[0].type = FloatTensorType([rows, columns])
+
+    def clip(scope: Any, operator: Any, container: Any) -> None:
+        fitted, given, version = operator.raw_operator, operator.inputs[0], container.target_opset
+        low, high = fitted.low_.astype(np.float32), fitted.high_.astype(np.float32)
+        moved = OnnxMin(OnnxMax(given, low, op_version=version), high, op_version=version)
+        null = OnnxIsNaN(given, op_version=version)
+        kept = OnnxWhere(null, given, moved, op_version=version, output_names=operator.outputs[:1])
+        kept.add_to(scope, container)
+
+    def drop(scope: Any, operator: Any, container: Any) -> None:
+        fitted, version = operator.raw_operator, container.target_opset
+        kept = OnnxGather(operator.inputs[0], fitted.kept_, axis=1, op_version=version, output_names=operator.outputs[:1])
+        kept.add_to(scope, container)
+
+    update_registered_converter(Clip, "AlmanacClip", shape, clip)
+    update_registered_converter(DropCorrelated, "AlmanacDropCorrelated", shape, drop)
