@@ -3,6 +3,7 @@
 nine    nine monthly periods from nothing, contestants in turns: Almanac, DuckDB, Polars, Spark SQL
 next    one more month where nine are built already, beside Spark's own scan of that month's rows
 growth  nine periods of three times the rows: time, and the memory of the largest Python worker
+checks  Great Expectations on the features of nine periods, beside one full scan of them
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ from benchmarks.race import PEERS, REPOSITORY, Contestant, Failed, Run, Stage
 from benchmarks.scoring import about, some_of, today
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "features.json"
-PARTS = NINE, NEXT, GROWTH = (events.NINE, events.NEXT, "growth")
+PARTS = NINE, NEXT, GROWTH, CHECKS = (events.NINE, events.NEXT, "growth", "checks")
 ALMANAC = Contestant(name="almanac", program="features_almanac")
 DUCKDB = Contestant(name="duckdb", program="features_duckdb", peer=True)
 POLARS = Contestant(name="polars", program="features_polars", peer=True)
 SPARK_SQL = Contestant(name="spark_sql", program="features_spark_sql", peer=True)
+CHECKED = Contestant(name="checks", program="features_checks", same_model=False)
+READ = Contestant(name="scan", program="features_checks", arguments=("--scan",), same_model=False)
 SCAN = Contestant(name="scan", program="features_spark_sql", arguments=("--scan",), peer=True, same_model=False)
 EXAMPLES = """examples:
   python -m benchmarks.features                             everything; half an hour on two cores
@@ -47,9 +50,24 @@ class Fields(Stage):
     warm_up: int = 1
     _expected: dict[tuple[str, int], pa.Table] = field(default_factory=dict)
 
-    def task(self, contestant: Contestant, model: str, count: int, out: Path) -> dict[str, Any]:  # noqa: ARG002 - same for all
+    def task(self, contestant: Contestant, model: str, count: int, out: Path) -> dict[str, Any]:
+        if contestant.program == CHECKED.program:
+            return self._frame(count, out)
         files = events.files(self.cache, count, self.tell)
         return {"files": files, "model": model, "out": str(out), "options": {"products": events.products(self.cache)}}
+
+    def _frame(self, count: int, out: Path) -> dict[str, Any]:
+        """The features of nine periods as one frame, by DuckDB, made when it is not there yet; 0 where there was no event."""
+        path = self.cache / f"frame-{events.EDITION}-{count}.parquet"
+        if not path.exists():
+            self.run(DUCKDB, events.NINE, count)
+            rows = self._expected[events.NINE, count]
+            numbers = {name: rows[name].fill_null(0) for name, *_ in events.features()}
+            period = pa.array([float(one[-2:]) for one in rows["period"].to_pylist()], pa.float32())
+            frame = pa.table({"row": pa.array(range(len(rows)), pa.int64()), "period": period, **numbers})
+            pq.write_table(frame, path, row_group_size=100_000, compression="zstd")
+        rows_in = pq.read_metadata(path).num_rows
+        return {"files": [str(path)], "model": events.NINE, "out": str(out), "options": {"rows": rows_in}}
 
     def held(self, contestant: Contestant, model: str, count: int, out: Path) -> str:
         """Every value against DuckDB's. Raises: Failed where one differs."""
@@ -168,6 +186,9 @@ def ratios(parts: dict[str, Any]) -> dict[str, figures.Figure]:
         found[f"{key}.time"] = figures.ratio(large["seconds"], small["seconds"])
         held = [max(size for name, size in one["peak_bytes"].items() if name != "java") for one in (large, small)]
         found[f"{key}.memory"] = figures.ratio(held[:1], held[1:])
+    checked = parts.get(CHECKS, {}).get("contestants", {})
+    if len(checked) == 2:
+        found["checks_vs_scan"] = figures.ratio(*(checked[one.name]["seconds"] for one in (CHECKED, READ)))
     return found
 
 
@@ -187,6 +208,9 @@ def main() -> int:
         if GROWTH in asked.parts:
             # The smaller one first: a process remembers the most memory that it ever held.
             session.race(GROWTH, stage, [(f"times {n}", ALMANAC, events.NINE, n) for n in (asked.times, 3 * asked.times)])
+            stage.close()
+        if CHECKS in asked.parts:
+            session.race(CHECKS, stage, [(one.name, one, events.NINE, asked.times) for one in (CHECKED, READ)])
     for name, figure in ratios(session.parts).items():
         print(f"{name:24} {figure.value:8.3f}   ({figure.low:.3f} to {figure.high:.3f})")
     for name, text in session.failed.items():

@@ -13,10 +13,10 @@ import pytest
 
 from almanac import Gate, Slice
 from almanac.core import gate
-from almanac.core.bundle import GOLDEN, GOLDEN_TOLERANCE, MODEL
+from almanac.core.bundle import GOLDEN, GOLDEN_TOLERANCE, MODEL, ONNX, TRAINED
 from almanac.core.layout import Layout
 from almanac.core.target import LOWER_IS_BETTER, METRICS_OF
-from almanac.spark import comparison, training
+from almanac.spark import comparison, skew, training
 from almanac.store import signatures
 
 
@@ -65,6 +65,7 @@ def test_the_kinds_of_labels_and_their_metrics_are_as_shown(text: str) -> None:
 def test_the_figures_are_those_of_the_code(text: str) -> None:
     assert float(re.findall(r"by more than (0\.0+1) is an error", text)[0]) == GOLDEN_TOLERANCE
     assert f"up to {training.GOLDEN_ROWS} rows" in text
+    assert f"up to {skew.SAMPLED_ROWS} rows of each training period" in text
     assert f"{comparison.RESAMPLES} resamples, a fixed seed" in text
     assert f"{comparison.MOST_ROWS:,} evenly spaced rows" in text
     assert comparison.MOST_LEFT_OUT * 10 == comparison.RESAMPLES and "more than a tenth" in text
@@ -82,6 +83,8 @@ def test_the_files_of_a_version_are_named_as_they_are(text: str) -> None:
         MODEL,
         GOLDEN,
         "holdout.parquet",
+        TRAINED,
+        ONNX,
         "report.json",
     ]
 
