@@ -36,13 +36,18 @@ class Running:
         assert done.returncode == 0, done.stderr[-3000:]
 
     def answer(self, option: str) -> dict[str, Any]:
-        """A person answers the one question that is open, once it is; gives the question."""
+        """A person answers the one question that is open, once it is; gives the question.
+
+        Airflow shows a question a moment before its task waits for the answer, and forgets one that comes sooner.
+        """
         everywhere = "dags/~/dagRuns/~/hitlDetails?response_received=false"
-        deadline = time.monotonic() + 600
-        while not (asked := self.airflow.ask("GET", everywhere).json()["hitl_details"]):
+        deadline, waiting = time.monotonic() + 600, list[Any]()
+        while not waiting:
             assert time.monotonic() < deadline, "nobody was asked"
             time.sleep(1)
-        (question,) = asked
+            asked = self.airflow.ask("GET", everywhere).json()["hitl_details"]
+            waiting = [one for one in asked if one["task_instance"]["state"] == "awaiting_input"]
+        (question,) = waiting
         task = question["task_instance"]
         where = f"dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}/-1/hitlDetails"
         answered = self.airflow.ask("PATCH", where, {"chosen_options": [option], "params_input": {}})
