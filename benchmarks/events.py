@@ -5,7 +5,6 @@ Each copy has households and baskets of its own. A month is a file, its rows by 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,6 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from benchmarks import kept
 
 ENTITY, TIME, PRODUCT, DEPARTMENT = "household_id", "transaction_timestamp", "product_id", "department"
 COLUMNS = (ENTITY, PRODUCT, "quantity", "sales_value", TIME)
@@ -47,15 +48,13 @@ def products(folder: Path) -> str:
 
 def files(folder: Path, times: int, tell: Callable[[str], None] = print) -> list[str]:
     """The files of events, a month each, made when they are not there yet."""
-    kept = folder / f"events-{EDITION}-{times}"
-    if not kept.exists():
+
+    def make(draft: Path) -> None:
         tell(f"making a year of purchases times {times}")
-        draft = kept.with_suffix(".new")
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
         _make(folder, draft, times)
-        draft.rename(kept)
-    return sorted(str(path) for path in kept.glob("*.parquet"))
+
+    found = kept.folder(folder / f"events-{EDITION}-{times}", make)
+    return sorted(str(path) for path in found.glob("*.parquet"))
 
 
 def _make(folder: Path, draft: Path, times: int) -> None:

@@ -13,7 +13,7 @@ import json
 import sys
 import time
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks import events, figures
+from benchmarks import events, figures, kept, report
 from benchmarks.race import PEERS, REPOSITORY, Contestant, Failed, Run, Stage
 from benchmarks.scoring import about, some_of, today
 
@@ -145,16 +145,7 @@ class Session:
                 self.keep()
 
     def keep(self) -> None:
-        found = ratios(self.parts)
-        top: dict[str, Any] = {}
-        for name, figure in found.items():
-            key, _, of = name.partition(".")
-            top |= {key: {**top.get(key, {}), of: round(figure.value, 3)}} if of else {key: round(figure.value, 3)}
-        spread = {name: {key: round(value, 3) for key, value in asdict(figure).items()} for name, figure in found.items()}
-        self.results.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.results.with_suffix(".new")
-        draft.write_text(json.dumps({**top, "spread": spread, "about": about(), "parts": self.parts}, indent=2) + "\n")
-        draft.replace(self.results)
+        kept.results(self.results, {**report.summary(ratios(self.parts)), "about": about(), "parts": self.parts})
 
 
 def told(runs: list[Run]) -> dict[str, Any]:
@@ -195,8 +186,8 @@ def ratios(parts: dict[str, Any]) -> dict[str, figures.Figure]:
 def main() -> int:
     """Exit code 1 when a contestant failed or built other features."""
     asked = _arguments()
-    kept = json.loads(asked.results.read_text())["parts"] if asked.results.exists() else {}
-    session = Session(asked.results, asked.rounds, kept)
+    parts = json.loads(asked.results.read_text())["parts"] if asked.results.exists() else {}
+    session = Session(asked.results, asked.rounds, parts)
     with closing(Fields.open(asked.folder, session.tell)) as stage:
         if NINE in asked.parts:
             turns = [(one.name, one, events.NINE, asked.times) for one in (ALMANAC, DUCKDB, POLARS, SPARK_SQL)]

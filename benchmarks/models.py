@@ -9,7 +9,6 @@ train.parquet   the rows that it was fitted on, with their label
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from almanac.spark.export import export
-from benchmarks import rows
+from benchmarks import kept, rows
 
 EDITION = 2
 TRAIN_ROWS, GOLDEN_ROWS = 100_000, 200
@@ -52,15 +51,12 @@ MODELS: dict[str, Callable[[], Pipeline]] = {"linear": linear, "boosted": booste
 
 def folder_of(cache: Path, name: str, tell: Callable[[str], None] = print) -> Path:
     """The folder of a model's files, which are made when they are not there yet."""
-    kept = cache / f"model-{rows.EDITION}.{EDITION}-{name}"
-    if not kept.exists():
+
+    def make(draft: Path) -> None:
         tell(f"fitting the {name} pipeline")
-        draft = kept.with_suffix(".new")
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
         _make(draft, MODELS[name]())
-        draft.rename(kept)
-    return kept
+
+    return kept.folder(cache / f"model-{rows.EDITION}.{EDITION}-{name}", make)
 
 
 def _make(folder: Path, model: Pipeline) -> None:

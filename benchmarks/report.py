@@ -85,7 +85,12 @@ def report(parts: Mapping[str, Part], about: Mapping[str, Any]) -> dict[str, Any
 
     Of a figure that was taken for each model and has one number, that number is the lower one.
     """
-    found = ratios(parts)
+    kept = {name: parts[name] for name in PARTS if name in parts}
+    return {**summary(ratios(parts)), "about": dict(about), "parts": kept}
+
+
+def summary(found: Mapping[str, Figure]) -> dict[str, Any]:
+    """Figures by name, rounded, what a dot parts below one key; and beside them `spread`, each with its lowest and highest."""
     top: dict[str, Any] = {}
     for name, figure in found.items():
         key, _, model = name.partition(".")
@@ -94,4 +99,4 @@ def report(parts: Mapping[str, Part], about: Mapping[str, Any]) -> dict[str, Any
         elif not model:
             top[key] = round(figure.value, 3)
     spread = {name: {key: round(value, 3) for key, value in asdict(figure).items()} for name, figure in found.items()}
-    return {**top, "spread": spread, "about": dict(about), "parts": {name: parts[name] for name in PARTS if name in parts}}
+    return {**top, "spread": spread}

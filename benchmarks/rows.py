@@ -6,13 +6,14 @@ row group.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from benchmarks import kept
 
 ENTITY = "entity_id"
 NUMERIC = tuple(f"n{number}" for number in range(24))
@@ -55,16 +56,14 @@ def labels(rows: pa.Table) -> np.ndarray:
 
 def files(folder: Path, rows: int, tell: Callable[[str], None] = print) -> list[str]:
     """The files that hold so many rows, made when they are not there yet."""
-    kept = folder / f"rows-{EDITION}-{rows}"
-    if not kept.exists():
+
+    def make(draft: Path) -> None:
         tell(f"making {rows:,} rows")
-        draft = kept.with_suffix(".new")
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
         for number, first in enumerate(range(0, rows, FILE_ROWS)):
             _write(draft / f"part-{number:03}.parquet", range(first, min(first + FILE_ROWS, rows), GROUP_ROWS), rows)
-        draft.rename(kept)
-    return sorted(str(path) for path in kept.glob("*.parquet"))
+
+    found = kept.folder(folder / f"rows-{EDITION}-{rows}", make)
+    return sorted(str(path) for path in found.glob("*.parquet"))
 
 
 def _write(path: Path, firsts: Sequence[int], rows: int) -> None:

@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import race, report
+from benchmarks import kept, race, report
 from benchmarks.figures import short
 from benchmarks.models import MODELS
 from benchmarks.race import PEERS, REPOSITORY, Contestant, Failed, Run, Stage, Turn, Turns, alternate
@@ -102,10 +102,7 @@ class Session:
 
     def keep(self, name: str, part: dict[str, Any]) -> None:
         self.parts[name] = part
-        self.results.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.results.with_suffix(".new")
-        draft.write_text(json.dumps(report.report(self.parts, about()), indent=2) + "\n")
-        draft.replace(self.results)
+        kept.results(self.results, report.report(self.parts, about()))
 
     def turns(self, name: str, stage: Stage, contestants: Sequence[Contestant], models: Sequence[str], rows: int) -> None:
         """A part in which contestants take turns on the same rows."""

@@ -181,7 +181,7 @@ from sklearn.linear_model import LogisticRegression
 
 
 class Fragile(LogisticRegression):
-    \"""It kills the Spark worker that asks it first.\"""
+    \"""It kills the Spark worker that asks it while a file is there, once.\"""
 
     def predict_proba(self, rows):
         import os
@@ -189,8 +189,8 @@ class Fragile(LogisticRegression):
 
         from pyspark import TaskContext
 
-        if TaskContext.get() is not None and not Path({marker!r}).exists():
-            Path({marker!r}).touch()
+        if TaskContext.get() is not None and Path({armed!r}).exists():
+            Path({armed!r}).unlink(missing_ok=True)
             os._exit(1)
         return super().predict_proba(rows)
 
@@ -206,11 +206,12 @@ def estimators():
 def test_a_worker_that_is_killed_in_the_middle_leaves_nothing_and_the_next_run_is_right(
     store: object, root: str, spark: object, tmp_path: Path
 ) -> None:
-    shop = Shop.open(root, spark)
-    shop.module = zipped(MODULE.read_text() + FRAGILE.format(marker=str(tmp_path / "killed")))
-    version = shop.retrain("2017-06")
+    shop, armed = Shop.open(root, spark), tmp_path / "armed"
+    shop.module = zipped(MODULE.read_text() + FRAGILE.format(armed=str(armed)))
+    version = shop.retrain("2017-06")  # its audit scores in tasks too
     before = shop.state()
 
+    armed.touch()
     with pytest.raises(DataError, match="Python worker exited unexpectedly"):
         shop.score("2017-07")
     left = shop.state()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from almanac.cli.console import AsJson, Name, app, complain, home_of, out, show_rows
-from almanac.cli.runs import SUCCESS, Airflow
+from almanac.cli.runs import SUCCESS, leave, start
 from almanac.core.redo import Redo
 from almanac.doors import redo
 
@@ -45,14 +45,11 @@ def runs(name: str, found: Redo) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _run(dag: str, conf: dict[str, Any]) -> None:
-    airflow = Airflow.from_environment()
     complain(f"{dag} {conf['period']}")
-    started = airflow.start(dag, conf)
-    if (state := airflow.wait(dag, started, complain)) != SUCCESS:
-        complain(
-            f"almanac: {dag} of {conf['period']} ended as {state}; what follows was not started: {airflow.page(dag, started)}"
-        )
-        raise typer.Exit(1)
+    told = start(dag, conf, wait=True)
+    if told["state"] != SUCCESS:
+        complain(f"almanac: {dag} of {conf['period']} ended as {told['state']}; what follows was not started: {told['page']}")
+    leave(told["state"])
 
 
 def _rows(found: Redo) -> Iterator[list[str]]:

@@ -53,7 +53,7 @@ class Late:
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
             raise DescriptionError(f"Late.policy: found {self.policy!r}, allowed are {', '.join(POLICIES)}.")
-        asked = [name for name in ("within", "rows", "marker") if getattr(self, name) is not None]
+        asked = self._measures
         if self.policy in (WAIT, FAIL) and not asked:
             raise DescriptionError(
                 f"Late({self.policy!r}): found nothing that says when the source is complete; give within, rows or marker."
@@ -87,7 +87,12 @@ class Late:
     @property
     def asks_for_all(self) -> bool:
         """Whether a run needs the source complete."""
-        return self.policy in (WAIT, FAIL) or (self.policy == SHIFT and (self.within, self.rows, self.marker) != (None,) * 3)
+        return self.policy in (WAIT, FAIL) or (self.policy == SHIFT and bool(self._measures))
+
+    @property
+    def _measures(self) -> list[str]:
+        """What says when the source is complete, of that which is given."""
+        return [name for name in ("within", "rows", "marker") if getattr(self, name) is not None]
 
 
 def _is_marker(text: str) -> bool:

@@ -84,15 +84,15 @@ def _events(pipeline: Pipeline, names: Iterable[str]) -> Iterator[tuple[str, Eve
             yield name, source
 
 
-def consistent(home: Home, pipeline: Pipeline, plan: RunPlan, pins: Mapping[str, Pin]) -> dict[str, datetime]:
-    """Period to where its consistent sources are cut, of those periods where one of them is behind.
+def consistent(home: Home, pipeline: Pipeline, periods: Iterable[str], pins: Mapping[str, Pin]) -> dict[str, datetime]:
+    """Period to where its consistent sources are cut, of those of the periods where one of them is behind.
 
     Raises:
         SourceError: one holds no event before a period's end.
     """
     chosen = {name: source for name, source in _events(pipeline, pins) if source.late.policy == CONSISTENT}
     found = {}
-    for key in plan.build if chosen else ():
+    for key in periods if chosen else ():
         asked = {name: _of_features(source, pipeline.period(key)) for name, source in chosen.items()}
         looked = {
             name: (source.late, asked[name], sources.look(home.objects, source, pins[name], asked[name]))

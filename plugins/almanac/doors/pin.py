@@ -35,7 +35,7 @@ def pin(home: Home, plan: RunPlan, witness: Witness) -> str:
     pipeline = home.receipts.description(plan.description)
     pins = {name: sources.observe(home.objects, name, pipeline.sources[name]) for name in needed(pipeline, plan)}
     late.check_complete(home, pipeline, plan, pins)
-    policies, until = late.policies(pipeline, pins), late.consistent(home, pipeline, plan, pins)
+    policies, until = late.policies(pipeline, pins), late.consistent(home, pipeline, plan.build, pins)
     order = Order(
         pipeline=home.name,
         thing=Thing.SOURCES,

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from almanac.core.pipeline import Pipeline
-from almanac.core.plan import RunPlan
 from almanac.core.provenance import known_by
-from almanac.core.receipts import Order, Placed
+from almanac.core.receipts import Placed
 from almanac.core.redo import Redo, StaleFeatures, StalePredictions, StaleVersion, changed
 from almanac.core.sources import Pin
 from almanac.doors import late, orders
@@ -34,7 +33,6 @@ def found(home: Home) -> Redo:
     in_force = {period: log.in_force(period) for period in written}
     names = {name for name in (*in_force.values(), *(one.version for one in written.values()), log.champion) if name}
     manifests = {name: home.versions.read(name) for name in sorted(names)}
-    placed = {period: home.receipts.placed(one.order) for period, one in written.items()}
     read = {(manifests[one.version].definition, period) for period, one in written.items()}
     kept = {name: one for name, one in manifests.items() if name not in log.withdrawn}
     read |= {(one.definition, period) for one in kept.values() for period in (*one.training, one.holdout)}
@@ -55,7 +53,7 @@ def found(home: Home) -> Redo:
         if follower and follower != one.version and manifests[follower].period == manifests[one.version].period:
             reasons.append(f"version {follower} has taken the place of {one.version}")
         if reasons:
-            in_sample = bool(placed[period].order.parameters.get("in_sample"))
+            in_sample = bool(home.receipts.placed(one.order).order.parameters.get("in_sample"))
             predictions.append(StalePredictions(period=period, version=one.version, reasons=tuple(reasons), in_sample=in_sample))
     return Redo(features=features, versions=versions, predictions=tuple(predictions))
 
@@ -99,33 +97,20 @@ def _moved(now: _Now, home: Home, combined: Placed) -> list[str]:
     used = [combined.order]
     used += [home.receipts.read(uri).order for name, uri in combined.links.items() if name.startswith("part.")]
     pins = now.pins(pipeline, pipeline.read_by_features)
-    plan = RunPlan(
-        pipeline=home.name,
-        period=period,
-        description=combined.links["description"],
-        module=combined.order.module,
-        definition=combined.order.description,
-        build=(period,),
-        position=0,
-    )
-    until = late.consistent(home, pipeline, plan, pins).get(period)
+    until = late.consistent(home, pipeline, [period], pins).get(period)
     names: set[str] = set()
     for order in used:
         part = pipeline.group(order.part) if order.part else pipeline.population
         inputs, parameters = orders.read_by(pipeline, part, period, pins, until)
-        moved = set(part.reads) if parameters != order.parameters else set()
-        names |= moved | set(changed(_sources(order), inputs))
+        before = {name: content for name, content in order.inputs.items() if not name.startswith("part.")}
+        names.update(changed(before, inputs), part.reads if parameters != order.parameters else ())
     return sorted(names)
-
-
-def _sources(order: Order) -> dict[str, str]:
-    return {name: content for name, content in order.inputs.items() if not name.startswith("part.")}
 
 
 def _redone(now: _Now, home: Home, manifest: Manifest, stale: set[tuple[str, str]]) -> bool:
     """Whether the period of a stale version was retrained since on what is so now; the gate has then decided."""
-    others = (home.versions.read(name) for name in home.versions.names() if name != manifest.version)
-    return any(one.period == manifest.period and _version(now, home, one, stale) is None for one in others)
+    alike = (name for name in home.versions.names() if name.startswith(f"{manifest.period}-") and name != manifest.version)
+    return any(_version(now, home, home.versions.read(name), stale) is None for name in alike)
 
 
 def _version(now: _Now, home: Home, manifest: Manifest, stale: set[tuple[str, str]]) -> StaleVersion | None:

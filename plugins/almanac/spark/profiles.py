@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.types
 from pyspark.sql import SparkSession
 
-from almanac.core.canonical import decode, dumps
+from almanac.core.canonical import decode, encode
 from almanac.core.profile import FEW_VALUES, SHARES, ColumnProfile, Profile
 from almanac.spark import arrow, chunks
 
@@ -24,14 +24,12 @@ def profile(spark: SparkSession, uris: Sequence[str], period: str) -> Profile:
     def work(hand: Sequence[str]) -> Iterator[str]:
         for name in hand:
             parts = [batch.column(0) for batch in chunks.read_chunks(dealt, [name])]
-            yield json.dumps([name, dumps(_column(pa.chunked_array(parts, schema.field(name).type))).decode()])
+            yield json.dumps([name, encode(_column(pa.chunked_array(parts, schema.field(name).type)))])
 
     hands = [names[task::tasks] for task in range(tasks)] if names else []
     told = dict(json.loads(text) for text in arrow.in_tasks(spark, hands, work))
     rows = sum(chunk.rows for chunk in dealt)
-    return Profile(
-        period=period, rows=rows, columns={name: decode(ColumnProfile, json.loads(told[name])) for name in names if name in told}
-    )
+    return Profile(period=period, rows=rows, columns={name: decode(ColumnProfile, told[name]) for name in names})
 
 
 def _column(column: pa.ChunkedArray) -> ColumnProfile:
