@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from almanac.spark.export import export
+from almanac.spark.export import joined
 from benchmarks import kept, rows
 
 EDITION = 2
@@ -69,7 +69,7 @@ def _make(folder: Path, model: Pipeline) -> None:
     golden = rows.group(GOLDEN_GROUP, GOLDEN_ROWS).select(names).to_pandas()
     golden.assign(score=model.predict_proba(golden)[:, 1].astype(float)).to_parquet(folder / "golden.parquet")
     (folder / "model.onnx").write_bytes(exported(model, golden))
-    (folder / "joined.onnx").write_bytes(export(model, tuple(names)))
+    (folder / "joined.onnx").write_bytes(joined(model, tuple(names)).SerializeToString())
 
 
 def exported(model: Pipeline, example: pd.DataFrame) -> bytes:

@@ -23,6 +23,7 @@ AGAINST = {
     "ratio_vs_pandas_udf": "pandas_udf-",
     "ratio_vs_spark_ml": "spark_ml",
     "ratio_vs_limit": "limit",
+    "ratio_vs_limit_apart": "limit_apart",
 }
 Part = Mapping[str, Any]
 

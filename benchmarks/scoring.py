@@ -35,6 +35,8 @@ TUNING_ROWS = 1_000_000
 ALMANAC = Contestant(name="almanac", program="almanac_scoring")
 ONE_CORE = Contestant(name="almanac-1", program="almanac_scoring", arguments=("--cores=1",))
 LIMIT = Contestant(name="limit", program="limit")
+LIMIT_APART = Contestant(name="limit_apart", program="limit", arguments=("--apart",))
+OWN = {"almanac": ALMANAC, "limit": LIMIT, "limit_apart": LIMIT_APART}  # they need no environment of their own
 SPARK_ML = Contestant(name="spark_ml", program="spark_ml", peer=True, same_model=False)
 # These are handed batches by Spark, whose size is theirs to choose.
 BATCHED = {
@@ -42,7 +44,7 @@ BATCHED = {
     "mlflow_onnx": Contestant(name="mlflow_onnx", program="mlflow_udf", arguments=("--flavour=onnx",), peer=True),
     "pandas_udf": Contestant(name="pandas_udf", program="pandas_udf", peer=True),
 }
-ALL = ("almanac", "limit", *BATCHED, "spark_ml")
+ALL = (*OWN, *BATCHED, "spark_ml")
 EXAMPLES = """examples:
   python -m benchmarks.scoring                                     everything; most of an hour on two cores
   python -m benchmarks.scoring --rows 1000000 --rounds 3 --parts race
@@ -124,7 +126,7 @@ class Session:
 
 
 def _race(session: Session, stage: Stage, only: Sequence[str], models: Sequence[str], rows: int) -> None:
-    known = {"almanac": ALMANAC, "limit": LIMIT, "spark_ml": SPARK_ML}
+    known = {**OWN, "spark_ml": SPARK_ML}
     contestants: list[Contestant] = []
     for name in only:
         contestants += [known[name]] if name in known else _tuned(session, stage, BATCHED[name], models, min(rows, TUNING_ROWS))
@@ -235,7 +237,7 @@ def _arguments() -> argparse.Namespace:
     asked = parser.parse_args()
     if asked.rounds < 1 or asked.rows < 1 or asked.large < 1:
         parser.error("--rounds, --rows and --large are 1 or more")
-    wanted = set(asked.only) - {"almanac", "limit"}
+    wanted = set(asked.only) - set(OWN)
     if RACE in asked.parts and wanted and not PEERS.exists():
         parser.error(
             f"{', '.join(sorted(wanted))} need the peers' environment. Say make .venv-bench/bench.stamp, or --only almanac,limit"

@@ -1,7 +1,8 @@
 """The limit: a program for this one job, two processes with pyarrow and an inference engine and nothing between them.
 
 Each process takes the next row group that nobody has, and writes one file. With `--engine sklearn` the model is the
-scikit-learn pipeline itself; its scores are the truth that the others are held against.
+scikit-learn pipeline itself; its scores are the truth that the others are held against. With `--apart` a linear model is taken
+apart first, as Almanac does it: what is then left between the two is what Almanac's own work takes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from almanac.spark.linear import take_apart
 from benchmarks import rows
 from benchmarks.contestants.answering import Task, answer
 
@@ -32,6 +34,7 @@ _loaded: dict[str, Predict] = {}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", choices=("onnxruntime", "sklearn"), default="onnxruntime")
+    parser.add_argument("--apart", action="store_true")
     parser.add_argument("--cores", type=int, default=2)
     asked = parser.parse_args()
     many = multiprocessing.get_context("spawn")
@@ -40,7 +43,8 @@ def main() -> None:
 
         def carry(task: Task) -> None:
             counter.value = 0
-            hands = [(replace(task, options={"engine": asked.engine, "name": name}),) for name in range(asked.cores)]
+            said = {"engine": asked.engine, "apart": asked.apart}
+            hands = [(replace(task, options={**said, "name": name}),) for name in range(asked.cores)]
             pool.starmap(work, hands, chunksize=1)
 
         answer(carry)
@@ -53,7 +57,7 @@ def _begin(counter: Any, together: Any) -> None:
 
 def work(task: Task) -> None:
     """One process's share: row groups until there are none left."""
-    predict = loaded(task.model, task.options["engine"])
+    predict = loaded(task.model, task.options["engine"], task.options["apart"])
     _together.wait(timeout=300)  # so that no process takes two shares
     files = [pq.ParquetFile(path, memory_map=True) for path in task.files]
     groups = [(file, group) for file in files for group in range(file.num_row_groups)]
@@ -72,20 +76,24 @@ def work(task: Task) -> None:
                 writer.write_batch(pa.RecordBatch.from_arrays([batch.column(rows.ENTITY), scores], schema=schema))
 
 
-def loaded(model: str, engine: str) -> Predict:
+def loaded(model: str, engine: str, apart: bool) -> Predict:
     """The function that scores a batch, on one thread; a model is loaded once a process."""
     key = f"{engine} {model}"
     if key not in _loaded:
-        _loaded[key] = _onnxruntime(Path(model)) if engine == "onnxruntime" else _sklearn(Path(model))
+        _loaded[key] = _onnxruntime(Path(model), apart) if engine == "onnxruntime" else _sklearn(Path(model))
     return _loaded[key]
 
 
-def _onnxruntime(model: Path) -> Predict:
+def _onnxruntime(model: Path, apart: bool) -> Predict:
+    import onnx
     import onnxruntime
 
+    graph = onnx.load(model / "joined.onnx")
+    if apart:
+        take_apart(graph, "probabilities")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model / "joined.onnx", options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
     joined = json.loads(session.get_modelmeta().custom_metadata_map["almanac.joined"])
     inputs = {item.name: joined.get(item.name, [item.name]) for item in session.get_inputs()}
 

@@ -6,8 +6,11 @@ JVM carries only names and counts, and no s3a jar is needed.
 
 from __future__ import annotations
 
+import functools
+import gc
 import hashlib
 import json
+import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -179,7 +182,25 @@ def in_tasks(spark: SparkSession, hands: Sequence[Sequence[Item]], work: Callabl
     if not hands:
         return []
     dealt = spark.sparkContext.parallelize([list(hand) for hand in hands], len(hands))
-    return dealt.mapPartitions(lambda given: (text for hand in given for text in work(hand))).collect()
+
+    def run(given: Iterable[Sequence[Item]]) -> Iterator[str]:
+        for hand in given:
+            yield from work(hand)
+        settle(len(sys.modules))
+
+    return dealt.mapPartitions(run).collect()
+
+
+@functools.lru_cache(maxsize=1)
+def settle(modules: int) -> None:
+    """Takes all that a worker holds out of the garbage collector's sight, once for so many imported modules.
+
+    Spark lets a Python worker collect after each task. What pandas and an inference engine bring along is a tenth of a second
+    to look through, and never garbage.
+    """
+    del modules  # the cache's key
+    gc.collect()
+    gc.freeze()
 
 
 def collect(records: Iterable[str], schema: pa.Schema, stats: Mapping[str, Any] | None = None) -> Written:

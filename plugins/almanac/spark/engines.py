@@ -83,8 +83,7 @@ class Onnx:
         session = onnxruntime.InferenceSession(body, options, providers=["CPUExecutionProvider"])
         joined = json.loads(session.get_modelmeta().custom_metadata_map.get(JOINED, "{}"))
         inputs = {item.name: tuple(joined.get(item.name, [item.name])) for item in session.get_inputs()}
-        outputs = [output.name for output in session.get_outputs()]
-        output = PROBABILITIES if PROBABILITIES in outputs else str(outputs[0])
+        output = output_of([item.name for item in session.get_outputs()])
         return cls(session, tuple(features), target, tuple(columns), inputs, output)
 
     def scores(self, batch: pa.RecordBatch) -> Scores:
@@ -109,14 +108,14 @@ class Onnx:
         return scores
 
 
+def output_of(names: Sequence[str]) -> str:
+    """The output of an exported pipeline that holds the scores: a classifier gives labels too."""
+    return PROBABILITIES if PROBABILITIES in names else names[0]
+
+
 def _beside(columns: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
     """Columns as a matrix of rows."""
-    if len(columns) == 1:
-        return columns[0].reshape(-1, 1)
-    found = np.empty((len(columns[0]), len(columns)), dtype=np.float32)
-    for place, column in enumerate(columns):
-        found[:, place] = column
-    return found
+    return columns[0].reshape(-1, 1) if len(columns) == 1 else np.ascontiguousarray(np.stack(columns).T)
 
 
 def admits(guard: Guard, values: npt.NDArray[np.float32]) -> bool:
