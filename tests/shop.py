@@ -17,7 +17,7 @@ from almanac import EventSource, FeatureGroup, Gate, Label, MovingWindow, Pipeli
 from almanac.core import canonical
 from almanac.core.plan import RunPlan
 from almanac.core.receipts import Placed, Receipt, Witness
-from almanac.doors import audit, orders, pin, plan, promotions, publish, rollback, stage
+from almanac.doors import audit, orders, pin, plan, promotions, publish, rollback, sources, stage
 from almanac.doors.job import Bench, Carry, carry_out
 from almanac.errors import CheckFailed, DataError
 from almanac.store.home import Home
@@ -141,10 +141,16 @@ class Shop:
         read = self.home.receipts.read
         return {period: publish.features(self.home, read(staged[period]), read(audited[period]), Witness()) for period in staged}
 
+    def pin(self, planned: RunPlan) -> str:
+        """What a run builds from: its sources pinned, and checked where the description asks."""
+        pinned = pin.pin(self.home, planned, Witness())
+        audited = self.carry(sources.asked(self.home, planned, pinned), sources.audit)
+        return next(iter(audited.values()), pinned)
+
     def train(self, period: str, **asked: Any) -> str:
         """A version, published but not promoted."""
         planned = plan.retrain(self.home, self.pipeline, self.pipeline.period(period), self.module, **asked)
-        pinned = pin.pin(self.home, planned, Witness())
+        pinned = self.pin(planned)
         self.build(planned, pinned)
         staged = self.carry([orders.model(self.home, planned, pinned)], stage.model)
         audited = self.carry(orders.audits(self.home, staged), audit.model)
@@ -175,7 +181,7 @@ class Shop:
         """A scored and audited period, not published."""
         planned = plan.score(self.home, self.pipeline.period(period), **asked)
         if planned.build:
-            self.build(planned, pin.pin(self.home, planned, Witness()))
+            self.build(planned, self.pin(planned))
         placed = orders.predictions(self.home, planned)
         staged = self.carry([placed], stage.predictions)
         audited = self.carry(orders.audits(self.home, staged), audit.predictions)

@@ -11,16 +11,19 @@ These are the nouns a user writes. To read the code, follow one thing through it
 """
 
 from almanac.core.aggregates import Aggregates
+from almanac.core.audits import Audit
 from almanac.core.deliveries import ParquetDelivery, PostgresDelivery
 from almanac.core.gate import Gate, Slice
 from almanac.core.late import Late
 from almanac.core.pipeline import FeatureGroup, Pipeline, Population
+from almanac.core.sampling import Sampling
 from almanac.core.scoring import Scoring
 from almanac.core.sources import EventSource, ReferenceSource
 from almanac.core.window import Label, MovingWindow
 
 __all__ = [
     "Aggregates",
+    "Audit",
     "EventSource",
     "FeatureGroup",
     "Gate",
@@ -32,6 +35,7 @@ __all__ = [
     "Population",
     "PostgresDelivery",
     "ReferenceSource",
+    "Sampling",
     "Scoring",
     "Slice",
 ]

@@ -5,15 +5,19 @@ Each takes columns of numbers, keeps their type, and is exported to ONNX with th
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import norm
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.feature_selection import SelectorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 Array = npt.NDArray[Any]
+SAME = 1e-6  # a deviation of less is none
+FLOAT = 1  # onnx.TensorProto.FLOAT
 
 
 class Clip(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -99,16 +103,67 @@ def _correlation(one: Array, other: Array) -> float:
     return float(np.corrcoef(one, other)[0, 1])
 
 
+class Sax(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """A series of numbers as a word: the columns of a row, in their order, as symbols from 0.
+
+    Symbolic Aggregate approXimation: a row is brought to mean 0 and deviation 1, so that its level and scale do not count; each
+    of the segments, about as many columns each, is its mean; and a mean's symbol is the number of breakpoints that it reaches,
+    which part a normal distribution into parts of equal size. A row that is the same in all columns gives the middle symbol.
+    Lin, Keogh, Lonardi, Chiu: A symbolic representation of time series, DMKD 2003.
+
+    Args:
+        segments: how many columns it gives; at most as many as it is given.
+        symbols: how many there are, two or more.
+
+    Raises (when it is fitted):
+        ValueError: they are no such numbers, or a value is null.
+    """
+
+    def __init__(self, segments: int = 4, symbols: int = 4) -> None:
+        self.segments = segments
+        self.symbols = symbols
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002
+        rows = validate_data(self, X, dtype=(np.float64, np.float32))
+        if self.segments < 1 or self.symbols < 2:
+            raise ValueError(
+                f"Sax: found segments {self.segments!r} and symbols {self.symbols!r}, allowed are 1 or more segments and 2 "
+                "or more symbols."
+            )
+        parts = np.array_split(np.arange(rows.shape[1]), min(self.segments, rows.shape[1]))
+        self.means_ = np.stack([np.isin(np.arange(rows.shape[1]), part) / len(part) for part in parts], axis=1)
+        self.breakpoints_ = norm.ppf(np.arange(1, self.symbols) / self.symbols)
+        return self
+
+    def transform(self, X: Any) -> Array:
+        check_is_fitted(self)
+        rows = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+        level = rows - rows.mean(axis=1, keepdims=True)
+        scale = np.maximum(np.sqrt((level * level).mean(axis=1, keepdims=True)), np.asarray(SAME, rows.dtype))
+        means = (level / scale) @ self.means_.astype(rows.dtype)
+        reached = means[:, :, None] >= self.breakpoints_.astype(rows.dtype)
+        return np.asarray(reached.sum(axis=2).astype(rows.dtype))
+
+    def get_feature_names_out(self, input_features: Any = None) -> Array:  # noqa: ARG002
+        check_is_fitted(self)
+        return np.array([f"sax{place}" for place in range(self.means_.shape[1])], dtype=object)
+
+
 def register_converters() -> None:
     """Tells skl2onnx how these are exported."""
     from skl2onnx import update_registered_converter
+    from skl2onnx.algebra import onnx_ops as ops
     from skl2onnx.algebra.onnx_ops import OnnxGather, OnnxIsNaN, OnnxMax, OnnxMin, OnnxWhere
     from skl2onnx.common.data_types import FloatTensorType
 
     def shape(operator: Any) -> None:
         rows = operator.inputs[0].get_first_dimension()
         found = operator.raw_operator
-        columns = len(found.kept_) if isinstance(found, DropCorrelated) else found.n_features_in_
+        columns = found.n_features_in_
+        if isinstance(found, DropCorrelated):
+            columns = len(found.kept_)
+        elif isinstance(found, Sax):
+            columns = found.means_.shape[1]
         operator.outputs[0].type = FloatTensorType([rows, columns])
 
     def clip(scope: Any, operator: Any, container: Any) -> None:
@@ -124,5 +179,24 @@ def register_converters() -> None:
         kept = OnnxGather(operator.inputs[0], fitted.kept_, axis=1, op_version=version, output_names=operator.outputs[:1])
         kept.add_to(scope, container)
 
+    def sax(scope: Any, operator: Any, container: Any) -> None:
+        fitted, given, version = operator.raw_operator, operator.inputs[0], {"op_version": container.target_opset}
+        mean = np.full((fitted.n_features_in_, 1), 1 / fitted.n_features_in_, dtype=np.float32)
+        level = ops.OnnxSub(given, ops.OnnxMatMul(given, mean, **version), **version)
+        spread = ops.OnnxMatMul(ops.OnnxMul(level, level, **version), mean, **version)
+        scale = OnnxMax(ops.OnnxSqrt(spread, **version), np.array([SAME], dtype=np.float32), **version)
+        means = ops.OnnxMatMul(ops.OnnxDiv(level, scale, **version), fitted.means_.astype(np.float32), **version)
+        bounds = fitted.breakpoints_.astype(np.float32)[:, None, None]
+        below = ops.OnnxCast(ops.OnnxLess(means, bounds, **version), to=FLOAT, **version)
+        reached = ops.OnnxSub(np.array([len(bounds)], dtype=np.float32), _summed(below, len(bounds), version), **version)
+        kept = ops.OnnxIdentity(reached, **version, output_names=operator.outputs[:1])
+        kept.add_to(scope, container)
+
+    def _summed(stacked: Any, count: int, version: dict[str, int]) -> Any:
+        """The first axis summed, without a ReduceSum, whose arguments change with the version."""
+        parts = [ops.OnnxGather(stacked, np.array(place, dtype=np.int64), axis=0, **version) for place in range(count)]
+        return functools.reduce(lambda one, other: ops.OnnxAdd(one, other, **version), parts)
+
+    update_registered_converter(Sax, "AlmanacSax", shape, sax)
     update_registered_converter(Clip, "AlmanacClip", shape, clip)
     update_registered_converter(DropCorrelated, "AlmanacDropCorrelated", shape, drop)

@@ -47,6 +47,12 @@ def test_every_field_of_the_policy_is_told(text: str) -> None:
     assert told == {name for name in Gate.__dataclass_fields__ if name != "metric"}
 
 
+def test_the_sampling_of_rows_is_as_shown(text: str) -> None:
+    (described,) = blocks(text.split("## Which rows train")[1].split("## What a label is")[0], "python")
+    assert "assert " in described
+    exec(compile(described, "sampling", "exec"), {})
+
+
 def test_the_kinds_of_labels_and_their_metrics_are_as_shown(text: str) -> None:
     section = text.split("## What a label is, and a score")[1].split("## The gate")[0]
     (described,) = blocks(section, "python")

@@ -93,6 +93,7 @@ def test_a_rollback_lists_its_tasks_in_the_order_of_the_doors(shown):
         "champion.publish",
         "features.plan",
         "features.pin",
+        "features.check",
         "features.stage",
         "features.combine",
         "features.audit",

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from almanac.core.bundle import ONNXRUNTIME
-from almanac.transformers import Clip, DropCorrelated
+from almanac.transformers import Clip, DropCorrelated, Sax
 from tests.bundles import audited
 
 DICE = np.random.default_rng(7)
@@ -34,13 +34,13 @@ LISTED = re.findall(
 OF_CATEGORIES = ("OneHotEncoder", "OrdinalEncoder", "TargetEncoder")
 
 
-@parametrize_with_checks([Clip(), DropCorrelated()])  # type: ignore[untyped-decorator]
+@parametrize_with_checks([Clip(), DropCorrelated(), Sax()])  # type: ignore[untyped-decorator]
 def test_our_own_are_what_scikit_learn_asks_of_a_transformer(estimator: Any, check: Any) -> None:
     check(estimator)
 
 
 def test_the_page_lists_every_one_of_our_own() -> None:
-    assert len(LISTED) == 12 and [text.split("(")[0] for text, _ in LISTED[-2:]] == ["Clip", "DropCorrelated"]
+    assert len(LISTED) == 13 and [text.split("(")[0] for text, _ in LISTED[-3:]] == ["Clip", "DropCorrelated", "Sax"]
 
 
 @pytest.mark.parametrize(("text", "exported"), LISTED, ids=lambda given: given.split("(")[0])
@@ -53,8 +53,10 @@ def test_what_the_page_says_of_onnxruntime_is_so(tmp_path: Path, text: str, expo
         "np": np,
         "Clip": Clip,
         "DropCorrelated": DropCorrelated,
+        "Sax": Sax,
     }
     asked = eval(text, known)
+    columns = ["visits", "amount", "band"] if isinstance(asked, Sax) else ["visits", "amount"]
     columns = ["band"] if type(asked).__name__ in OF_CATEGORIES else ["visits", "amount"]
     rows = ROWS.assign(amount=ROWS.amount.where(ROWS.visits < 1.5)) if isinstance(asked, SimpleImputer | Clip) else ROWS
     encoded = make_column_transformer((asked, columns), remainder="passthrough")
@@ -89,11 +91,26 @@ def test_columns_that_say_what_one_before_says_are_left_out_whatever_the_sign_an
     assert fitted.get_feature_names_out().tolist() == ["base", "other", "near"]
 
 
+def test_a_series_is_the_word_that_its_shape_makes_whatever_its_level_and_scale() -> None:
+    rising = np.array([[-3, -1, 1, 3]], dtype="float32")
+    rows = np.concatenate([rising, rising * 100 + 7, -rising, rising * 0 + 5])
+
+    found = Sax(segments=2, symbols=4).set_output(transform="pandas").fit(rows).transform(rows)
+
+    # Means of the normalised halves are -0.89 and 0.89; the breakpoints of four symbols are -0.67, 0 and 0.67.
+    assert found.to_numpy().tolist() == [[0, 3], [0, 3], [3, 0], [2, 2]]
+    assert list(found.columns) == ["sax0", "sax1"] and set(found.dtypes) == {np.dtype("float32")}
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
         (Clip(low=0.9, high=0.1), "Clip: found low 0.9 and high 0.1, allowed are shares from 0 to 1, low below high."),
         (Clip(high=2), "Clip: found low 0.01 and high 2, allowed are shares from 0 to 1, low below high."),
+        (
+            Sax(symbols=1),
+            "Sax: found segments 4 and symbols 1, allowed are 1 or more segments and 2 or more symbols.",
+        ),
         (DropCorrelated(above=0), "DropCorrelated: found above 0, allowed is a number above 0 and at most 1."),
     ],
 )

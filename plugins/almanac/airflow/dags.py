@@ -44,10 +44,10 @@ class _Dags:
         }
         with self._dag("retrain", retrain_doc(self.pipeline), params, scheduled=True) as dag:
             plan = self._store("plan", "plan_retrain", "plan")
-            pin = self._pin(plan)
-            published = self._features(plan, pin)
+            pinned = self._pin(plan)
+            published = self._features(plan, pinned)
             with TaskGroup("model"):
-                staged = self._spark("stage", "model_stage", "model_orders", "train", plan=plan, pin=pin)
+                staged = self._spark("stage", "model_stage", "model_orders", "train", plan=plan, **pinned)
                 published >> staged
                 audited = self._spark("audit", "model_audit", "audit_orders", "check model", staged=staged.output)
                 model = self._store("publish", "publish_model", "publish model", staged=staged.output, audited=audited.output)
@@ -73,8 +73,7 @@ class _Dags:
         }
         with self._dag("score", score_doc(self.pipeline), params, scheduled=True) as dag:
             plan = self._store("plan", "plan_score", "plan")
-            pin = self._pin(plan)
-            published = self._features(plan, pin)
+            published = self._features(plan, self._pin(plan))
             with TaskGroup("predictions"):
                 published >> self._predictions(plan)
                 self._deliver("deliver", "deliver", after=dag.get_task("predictions.publish"))
@@ -119,8 +118,8 @@ class _Dags:
             self._deliver("deliver", "deliver_in_rollback", after=again, before=verified, trigger_rule="all_done")
         return dag
 
-    def _pin(self, plan: Any) -> Any:
-        """The sources pinned, after those that are waited for are complete."""
+    def _pin(self, plan: Any) -> dict[str, Any]:
+        """The sources pinned, after those that are waited for are complete, and checked where the description asks."""
         pin = self._store("sources.pin", "pin_sources", "pin sources", plan=plan)
         for name, source in self.pipeline.sources.items():
             if isinstance(source, EventSource) and source.late.policy == WAIT:
@@ -131,20 +130,24 @@ class _Dags:
                     poke_interval=min(source.late.every, source.late.timeout),
                 )
                 arrival >> pin.operator
-        return pin
+        audited = any(source.audit is not None for source in self.pipeline.sources.values())
+        return {"pin": pin, **({"checked": self._audit("sources.audit", plan, pin)} if audited else {})}
 
-    def _features(self, plan: Any, pin: Any) -> Any:
+    def _audit(self, task_id: str, plan: Any, pin: Any) -> Any:
+        return self._spark(task_id, "sources_audit", "source_orders", "check sources", plan=plan, pin=pin).output
+
+    def _features(self, plan: Any, pinned: Mapping[str, Any]) -> Any:
         """Feature groups, each a task, then combined, checked and published. Gives the publishing task."""
         with TaskGroup("features"):
             with TaskGroup("stage"):
                 groups = [
                     self._spark(
-                        group.name, "features_stage", "group_orders", f"build {group.name}", part=group.name, plan=plan, pin=pin
+                        group.name, "features_stage", "group_orders", f"build {group.name}", part=group.name, plan=plan, **pinned
                     )
                     for group in self.pipeline.features
                 ]
                 parts = [group.output for group in groups]
-                staged = self._spark("combine", "features_stage", "combine_orders", "combine", plan=plan, pin=pin, parts=parts)
+                staged = self._spark("combine", "features_stage", "combine_orders", "combine", plan=plan, parts=parts, **pinned)
             audited = self._spark("audit", "features_audit", "audit_orders", "check features", staged=staged.output)
             return self._store(
                 "publish", "publish_features", "publish features", staged=staged.output, audited=audited.output
@@ -153,8 +156,10 @@ class _Dags:
     def _all_features(self, plan: Any) -> None:
         """The features of a version of before, whichever groups its own description has, in one Spark job a door."""
         pin = self._store("pin", "pin_sources", "pin sources", plan=plan)
-        built = self._spark("stage", "features_stage", "all_group_orders", "build features", plan=plan, pin=pin)
-        staged = self._spark("combine", "features_stage", "all_combine_orders", "combine", plan=plan, pin=pin)
+        # Where that description checks no source, this does nothing.
+        pinned = {"pin": pin, "checked": self._audit("check", plan, pin)}
+        built = self._spark("stage", "features_stage", "all_group_orders", "build features", plan=plan, **pinned)
+        staged = self._spark("combine", "features_stage", "all_combine_orders", "combine", plan=plan, **pinned)
         audited = self._spark("audit", "features_audit", "audit_orders", "check features", staged=staged.output)
         built >> staged
         self._store("publish", "publish_features", "publish features", staged=staged.output, audited=audited.output)

@@ -22,7 +22,7 @@ from almanac.core.period import Period
 from almanac.core.plan import RunPlan
 from almanac.core.receipts import Placed, Receipt
 from almanac.core.rollback import Plan
-from almanac.doors import late, orders, pin, plan, promotions, publish, rollback
+from almanac.doors import late, orders, pin, plan, promotions, publish, rollback, sources
 from almanac.errors import Conflict, SourceError
 
 Given = Mapping[str, Any]
@@ -67,6 +67,11 @@ def pin_sources(desk: Desk, given: Given) -> str:
     for finding in desk.home.receipts.read(uri).findings:
         log.info(finding)
     return uri
+
+
+def _pinned(given: Given) -> str:
+    """What a run builds from: the audit's receipt, where sources were checked."""
+    return str(next(iter((given.get("checked") or {}).values()), given["pin"]))
 
 
 def _wet(given: Given) -> RunPlan:
@@ -212,21 +217,26 @@ WORK: dict[str, Callable[[Desk, Given], Any]] = {
 }
 
 
+def source_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # noqa: ARG001
+    return sources.asked(desk.home, run_plan(given), given["pin"])
+
+
 def group_orders(desk: Desk, given: Given, part: str) -> list[Placed]:
-    return orders.groups(desk.home, run_plan(given), given["pin"], part)
+    return orders.groups(desk.home, run_plan(given), _pinned(given), part)
 
 
 def combine_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # noqa: ARG001
-    return orders.combined(desk.home, run_plan(given), given["pin"], given["parts"])
+    return orders.combined(desk.home, run_plan(given), _pinned(given), given["parts"])
 
 
 def all_group_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # noqa: ARG001
     """Those of every group that the plan's own description has, which may not be today's."""
-    return [placed for one in orders.every_group(desk.home, run_plan(given), given["pin"]).values() for placed in one]
+    return [placed for one in orders.every_group(desk.home, run_plan(given), _pinned(given)).values() for placed in one]
 
 
 def all_combine_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # noqa: ARG001
-    return orders.combined(desk.home, run_plan(given), given["pin"], orders.built(desk.home, run_plan(given), given["pin"]))
+    planned, pinned = run_plan(given), _pinned(given)
+    return orders.combined(desk.home, planned, pinned, orders.built(desk.home, planned, pinned))
 
 
 def audit_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # noqa: ARG001
@@ -234,7 +244,7 @@ def audit_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # noqa: 
 
 
 def model_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # noqa: ARG001
-    return [orders.model(desk.home, run_plan(given), given["pin"])]
+    return [orders.model(desk.home, run_plan(given), _pinned(given))]
 
 
 def comparison_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # noqa: ARG001
@@ -248,6 +258,7 @@ def prediction_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # n
 ORDERS: dict[str, Callable[[Desk, Given, str], list[Placed]]] = {
     work.__name__: work
     for work in (
+        source_orders,
         group_orders,
         combine_orders,
         all_group_orders,

@@ -281,11 +281,15 @@ def _part(evidence: Evidence, receipt: Receipt, name: str, uri: str) -> list[Nod
     found = seen(order, evidence.pipelines[order.description], evidence.pins[pin])
     files = tuple(_file(source, file) for source, files in sorted(found.items()) for file in files)
     facts = {"order": order.digest, "rows": receipt.rows, "content": receipt.content, "pin": pin, "files": len(files)}
-    return [Node(kind="part", name=name, uri=uri, facts=facts, children=files)]
+    audited = evidence.receipts[pin]
+    checked = (_checks(pin, audited),) if audited.order.door is Door.AUDIT else ()
+    return [Node(kind="part", name=name, uri=uri, facts=facts, children=(*checked, *files))]
 
 
 def _file(source: str, file: PinnedFile) -> Node:
     facts = {"source": source, "size": file.size, "etag": file.etag, "rows": file.rows}
+    if file.aside:
+        facts["aside"] = len(file.aside)
     return Node(kind="file", name=file.uri.rsplit("/", 1)[-1], uri=file.uri, facts=facts)
 
 

@@ -22,7 +22,7 @@ FRESH = timedelta(days=1)
 
 
 class Thing(Enum):
-    """What is made. `SOURCES` is not made but pinned; its receipt is what features begin with."""
+    """What is made. `SOURCES` is not made but pinned, and audited where that is asked for; features begin with its receipt."""
 
     SOURCES = "sources"
     FEATURES = "features"
@@ -32,7 +32,7 @@ class Thing(Enum):
 
 
 class Door(Enum):
-    """What a thing goes through, in this order; sources go through `PIN` alone.
+    """What a thing goes through, in this order; sources go through `PIN`, and through `AUDIT` where they are to be checked.
 
     `NOTE` is a window beside the doors: what a person says of a version. It makes nothing, and nothing is built on it.
     """

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from almanac.core.audits import Audit
 from almanac.core.canonical import digest, later
 from almanac.core.late import CONSISTENT, SHIFT, Late
 from almanac.errors import DescriptionError, SourceError, examples
@@ -27,6 +28,7 @@ class EventSource:
         lag: how late the source is known to arrive; events newer than as_of - lag are not used.
         columns: the columns to read; all when empty.
         late: what a run does where the newest events may be missing.
+        audit: that it is checked, and what becomes of rows that fail.
 
     Raises:
         DescriptionError: a field is not as it must be.
@@ -40,6 +42,7 @@ class EventSource:
     lag: timedelta = timedelta(0)
     columns: tuple[str, ...] = ()
     late: Late = later(Late())
+    audit: Audit | None = later(None)
     kind: Literal["events"] = "events"
 
     def __post_init__(self) -> None:
@@ -58,13 +61,22 @@ class EventSource:
                 ) from None
         if not isinstance(self.late, Late):
             raise DescriptionError(f"EventSource.late: found {self.late!r}, allowed is Late(...), such as Late('fail', rows=1).")
+        _check_audit("EventSource", self.audit)
 
     @property
     def shape(self) -> EventSource:
-        """What of the description shapes the rows that user code sees: waiting for them changes nothing of them."""
-        if self.late.policy == CONSISTENT:
-            return self
-        return replace(self, late=Late(SHIFT, by=self.late.by) if self.late.policy == SHIFT else Late())
+        """What of the description shapes the rows that user code sees: waiting for them, or a check that blocks, changes nothing
+        of them.
+        """
+        late, audit = self.late, Audit(1) if self.sets_aside else None
+        if late.policy != CONSISTENT:
+            late = Late(SHIFT, by=late.by) if late.policy == SHIFT else Late()
+        return replace(self, late=late, audit=audit)
+
+    @property
+    def sets_aside(self) -> bool:
+        """Whether rows may be set aside: which, its audit alone knows."""
+        return self.audit is not None and self.audit.sets_aside
 
     @property
     def behind(self) -> timedelta:
@@ -89,21 +101,33 @@ class ReferenceSource:
     Args:
         uri: the folder, `s3://bucket/folder/`.
         columns: the columns to read; all when empty.
+        audit: that it is checked. Its rows are not set aside: it has no events that could be missed.
     """
 
     uri: str
     _: KW_ONLY
     columns: tuple[str, ...] = ()
+    audit: Audit | None = later(None)
     kind: Literal["reference"] = "reference"
 
     def __post_init__(self) -> None:
         _check_uri("ReferenceSource", self.uri)
         _check_listed("ReferenceSource", self.columns)
+        _check_audit("ReferenceSource", self.audit)
+        if self.audit is not None and self.audit.sets_aside:
+            raise DescriptionError(
+                f"ReferenceSource.audit: found quarantine={self.audit.quarantine}. Rows of a reference are not set aside: "
+                "whoever looks them up would miss them. Let its audit block: Audit()."
+            )
 
     @property
     def shape(self) -> ReferenceSource:
-        """What of the description shapes the rows that user code sees: all of it."""
-        return self
+        """What of the description shapes the rows that user code sees: a check that blocks changes nothing of them."""
+        return replace(self, audit=None)
+
+    @property
+    def sets_aside(self) -> bool:
+        return False
 
     @property
     def times(self) -> tuple[str, ...]:
@@ -127,6 +151,11 @@ def _check_uri(noun: str, uri: str) -> None:
         )
     if not uri.startswith(SCHEMES) or not uri.endswith("/"):
         raise DescriptionError(f"{noun}.uri: found {uri!r}, allowed is a folder such as 's3://bucket/folder/', with its slash.")
+
+
+def _check_audit(noun: str, audit: Audit | None) -> None:
+    if audit is not None and not isinstance(audit, Audit):
+        raise DescriptionError(f"{noun}.audit: found {audit!r}, allowed is Audit(), or Audit(quarantine=0.01).")
 
 
 def _check_listed(noun: str, columns: tuple[str, ...]) -> None:
@@ -179,6 +208,7 @@ class PinnedFile:
         groups: rows of each row group.
         low, high: the oldest and newest event time inside, where the file's statistics tell.
         known: the oldest knowledge time inside, where the source has one and the statistics tell.
+        aside: rows that an audit set aside, counted from 0, in order: no reader sees them.
     """
 
     uri: str
@@ -188,6 +218,7 @@ class PinnedFile:
     low: datetime | None = None
     high: datetime | None = None
     known: datetime | None = None
+    aside: tuple[int, ...] = later(())
 
     @property
     def rows(self) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 from almanac.core.canonical import later
 from almanac.core.period import Period
+from almanac.core.sampling import Sampling
 from almanac.core.target import BINARY, MULTICLASS, Target
 from almanac.errors import DataError, DescriptionError
 
@@ -25,17 +26,22 @@ class MovingWindow:
     Args:
         periods: as many, the newest that the embargo allows.
         minimum: with fewer than these the retrain is refused; all of them when not given.
+        sampling: which of their rows train, and what each weighs; all rows, and the same, when not given.
     """
 
     periods: int
     _: KW_ONLY
     minimum: int | None = None
+    sampling: Sampling | None = later(None)
 
     def __post_init__(self) -> None:
         if self.periods < 1:
             raise DescriptionError(f"MovingWindow.periods: found {self.periods}, allowed is 1 or more.")
         if self.minimum is not None and not 1 <= self.minimum <= self.periods:
             raise DescriptionError(f"MovingWindow.minimum: found {self.minimum}, allowed is 1 to periods ({self.periods}).")
+
+        if self.sampling is not None and not isinstance(self.sampling, Sampling):
+            raise DescriptionError(f"MovingWindow.sampling: found {self.sampling!r}, allowed is Sampling(rows=100_000), or None.")
 
     @property
     def least(self) -> int:

@@ -85,7 +85,9 @@ def _asked(work: Work, staged: Receipt, thing: str) -> list[Any]:
     """The user's checks of a thing; none of a period that is empty on purpose, of which they say nothing."""
     from almanac.spark import checks
 
-    return checks.section(function_of(work.module, "checks")(), thing) if staged.rows else []
+    given = function_of(work.module, "checks")()
+    checks.suites(given, work.pipeline)
+    return checks.section(given, thing) if staged.rows else []
 
 
 def _shifted(work: Work, checked: Receipt, frame: DataFrame, target: Target) -> Receipt:

@@ -13,7 +13,7 @@ from almanac.core.provenance import reach
 from almanac.core.sources import Cut, Pin
 from almanac.doors import job
 from almanac.doors.job import Work
-from almanac.doors.pin import pinned
+from almanac.doors.pin import checked
 from almanac.errors import AlmanacError, DescriptionError, SourceError, StoreError
 from almanac.store.objects import Objects
 from almanac.store.sources import check_unchanged
@@ -88,7 +88,8 @@ def pins_of(work: Work, names: Iterable[str]) -> dict[str, Pin]:
     """The order's pins of some sources. A file that is gone is looked for under another name: orders tell files by what
     they hold, so the pin of an earlier run may know one by a name of before.
     """
-    pins = pinned(work.home, work.linked("pin"))
+    names = list(names)
+    pins = checked(work.home, work.linked("pin"), work.pipeline, names)
     return {name: _as_named_now(work.home.objects, pins[name]) for name in names}
 
 

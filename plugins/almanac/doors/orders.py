@@ -175,7 +175,14 @@ def model(home: Home, plan: RunPlan, pin: str) -> Placed:
         thing=Thing.MODEL,
         door=Door.STAGE,
         period=plan.period,
-        description=digest({"features": plan.definition, "label": encode(pipeline.label), "sources": encode(labelled)}),
+        description=digest(
+            {
+                "features": plan.definition,
+                "label": encode(pipeline.label),
+                "sources": encode(labelled),
+                **({"sampling": encode(pipeline.window.sampling)} if pipeline.window.sampling else {}),
+            }
+        ),
         module=plan.module,
         almanac=VERSION,
         inputs=inputs,

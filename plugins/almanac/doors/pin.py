@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from almanac.core.canonical import dumps, encode, sha256
@@ -13,7 +13,7 @@ from almanac.core.plan import RunPlan
 from almanac.core.receipts import Door, Order, Output, Placed, Receipt, Thing, Witness, admit
 from almanac.core.sources import UNTIL, Pin, schema_changes
 from almanac.doors import late
-from almanac.errors import IntegrityError, NotFound
+from almanac.errors import IntegrityError, NotAdmitted, NotFound
 from almanac.settings import VERSION
 from almanac.store import sources
 from almanac.store.home import Home
@@ -47,18 +47,12 @@ def pin(home: Home, plan: RunPlan, witness: Witness) -> str:
         inputs={name: found.content for name, found in pins.items()},
         parameters={**({"late": policies} if policies else {}), **({UNTIL: encode(until)} if until else {})},
     )
-    outputs = []
-    for name, found in pins.items():
-        body = dumps(found)
-        uri = home.layout.part(order.digest, f"{name}-{sha256(body)[:16]}.json")
-        home.objects.put_if_absent(uri, body)
-        outputs.append(Output(name=name, uri=uri, bytes=len(body), sha256=sha256(body), rows=sum(f.rows for f in found.files)))
     receipt = Receipt(
         order=order,
         passed=True,
         witness=witness,
         content=order.digest,
-        outputs=tuple(outputs),
+        outputs=tuple(keep(home, order, pins)),
         findings=(
             *_changed(home, pins),
             *(f"Consistent sources of {period} are cut at {moment.isoformat()}." for period, moment in until.items()),
@@ -74,6 +68,15 @@ def pin(home: Home, plan: RunPlan, witness: Witness) -> str:
     )
     home.receipts.place(Placed(order=order))
     return home.receipts.uri(home.receipts.keep(receipt))
+
+
+def keep(home: Home, order: Order, pins: Mapping[str, Pin]) -> Iterator[Output]:
+    """Keeps the pins that an order gave, a file each."""
+    for name, found in pins.items():
+        body = dumps(found)
+        uri = home.layout.part(order.digest, f"{name}-{sha256(body)[:16]}.json")
+        home.objects.put_if_absent(uri, body)
+        yield Output(name=name, uri=uri, bytes=len(body), sha256=sha256(body), rows=sum(file.rows for file in found.files))
 
 
 def _changed(home: Home, pins: Mapping[str, Pin]) -> Iterator[str]:
@@ -96,6 +99,19 @@ def until(receipt: Receipt, period: str) -> datetime | None:
 
 
 def pinned(home: Home, receipt: Receipt) -> Mapping[str, Pin]:
-    """The pins of a receipt. Raises: IntegrityError when one was altered."""
-    admit(receipt, Thing.SOURCES, Door.PIN, pipeline=home.name)
+    """The pins of a receipt: of what pinned sources, or of their audit. Raises: IntegrityError when one was altered."""
+    door = Door.AUDIT if receipt.order.door is Door.AUDIT else Door.PIN
+    admit(receipt, Thing.SOURCES, door, pipeline=home.name)
     return read_pins(home, receipt)
+
+
+def checked(home: Home, receipt: Receipt, pipeline: Pipeline, names: Iterable[str]) -> Mapping[str, Pin]:
+    """The pins that something is built from. Raises: NotAdmitted, where one of those is to be checked first; as `pinned`."""
+    found = pinned(home, receipt)
+    lacking = [name for name in names if pipeline.sources[name].sets_aside]
+    if lacking and receipt.order.door is not Door.AUDIT:
+        raise NotAdmitted(
+            f"Source {lacking[0]!r} was pinned and not audited; which of its rows are set aside is not known. Run the task "
+            "sources.audit first."
+        )
+    return found

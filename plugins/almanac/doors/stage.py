@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -137,13 +138,11 @@ def model(work: Work) -> Receipt:
     target = pipeline.label.target
     periods, holdout_period = list(order.parameters["training"]), str(order.parameters["holdout"])
     published = {period: work.linked(f"features.{period}") for period in (*periods, holdout_period)}
-    snapshots = {period: _labelled(work, period, receipt) for period, receipt in published.items()}
-    check_classes({period: rows[training.LABEL].value_counts().to_dict() for period, rows in snapshots.items()}, target)
-    names = [
-        name for name in snapshots[holdout_period].columns if name not in (pipeline.entity, training.LABEL, training.SNAPSHOT)
-    ]
-    rows = _stacked([snapshots[period] for period in periods])
-    holdout = snapshots[holdout_period]
+    holdout = _labelled(work, holdout_period, published[holdout_period])
+    names = [name for name in holdout.columns if name not in (pipeline.entity, training.LABEL, training.SNAPSHOT)]
+    rows, labels = _training(work, {period: published[period] for period in periods}, names)
+    labels[holdout_period] = holdout[training.LABEL]
+    check_classes({period: label.value_counts().to_dict() for period, label in labels.items()}, target)
     fitted = training.fit(function_of(work.module, "estimators")(), rows, names, target)
     report = reports.report(fitted, rows, holdout, names)
     scored, trained = (
@@ -177,16 +176,42 @@ def model(work: Work) -> Receipt:
         "environment": job.environment(),
     }
     outputs = [work.put(folder, name, body) for name, body in files.items()]
-    return work.receipt(content=content.digest, outputs=outputs, findings=[report["verdict"]], facts=facts)
+    of = sum(len(labels[period]) for period in periods)
+    drawn = [f"{len(rows)} of {of} training rows were drawn."] if pipeline.window.sampling else []
+    return work.receipt(content=content.digest, outputs=outputs, findings=[report["verdict"], *drawn], facts=facts)
 
 
-def _labelled(work: Work, period: str, published: Receipt) -> pd.DataFrame:
-    """A snapshot's published features with its label, sorted by entity."""
+def _training(
+    work: Work, published: Mapping[str, Receipt], features: Sequence[str]
+) -> tuple[pd.DataFrame, dict[str, pd.Series[Any]]]:
+    """The rows that train, sorted by snapshot and entity, and the labels of each snapshot, of every row.
+
+    Where the window asks for a sample, only entities, labels and strata are read whole.
+    """
+    from almanac.spark import sampling, training
+
+    asked, entity = work.pipeline.window.sampling, work.pipeline.entity
+    if asked is None:
+        whole = {period: _labelled(work, period, receipt) for period, receipt in published.items()}
+        return _stacked(list(whole.values())), {period: rows[training.LABEL] for period, rows in whole.items()}
+    if unknown := [name for name in asked.by if name not in features]:
+        raise DescriptionError(f"Sampling.by: found {examples(unknown)}, the features are {examples(features, 30)}.")
+    narrow = {period: _labelled(work, period, receipt, [entity, *asked.by]) for period, receipt in published.items()}
+    drawn = sampling.draw(_stacked(list(narrow.values())), asked, work.pipeline.label.target, entity)
+    rows = [
+        sampling.read(work.bench.spark, published[str(period)].outputs, part, entity)
+        for period, part in drawn.groupby(training.SNAPSHOT)
+    ]
+    return _stacked(rows), {period: found[training.LABEL] for period, found in narrow.items()}
+
+
+def _labelled(work: Work, period: str, published: Receipt, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """A snapshot's published features, or some of their columns, with its label, sorted by entity."""
     from almanac.spark import arrow, training
 
     pipeline, label = work.pipeline, work.pipeline.label
     admit(published, Thing.FEATURES, Door.PUBLISH, pipeline=pipeline.name, period=period)
-    entities = arrow.sort(arrow.table(published.outputs), [pipeline.entity]).to_pandas()
+    entities = arrow.sort(arrow.table(published.outputs, columns), [pipeline.entity]).to_pandas()
     cuts = label_cuts(pipeline, period, known_by(work.order, pipeline))
     with calls.reading(work, cuts):
         labels = calls.ask(work, label, cuts, period).toPandas()

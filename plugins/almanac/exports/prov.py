@@ -63,7 +63,7 @@ def _activity(told: ProvDocument, uri: str, receipt: Receipt) -> None:
         agent = f"almanac:actor/{witness.actor}"
         told.agent(agent, {"prov:type": "prov:Person"})
         told.wasAssociatedWith(activity, agent)
-    if order.door in (Door.STAGE, Door.PIN):
+    if order.door is Door.STAGE or order.thing is Thing.SOURCES:
         told.entity(_made(receipt), _about(receipt))
         told.wasGeneratedBy(_made(receipt), activity, witness.ended)
         told.wasAttributedTo(_made(receipt), _software(order.almanac))
@@ -91,7 +91,7 @@ def _links(told: ProvDocument, evidence: Evidence, receipt: Receipt) -> None:
         if name in ("staged", "audit"):
             told.wasInformedBy(activity, f"almanac:order/{source.order.digest}")
             continue
-        _used(told, receipt, _made(source if source.order.door is Door.PIN else evidence.staged(linked)[1]))
+        _used(told, receipt, _made(source if source.order.thing is Thing.SOURCES else evidence.staged(linked)[1]))
     if receipt.order.door is not Door.STAGE:
         return
     if receipt.order.thing is Thing.PREDICTIONS:

@@ -9,9 +9,23 @@ from typing import Any
 
 from pyspark.sql import DataFrame
 
+from almanac.core.pipeline import Pipeline
 from almanac.errors import SHOWN_EXAMPLES, DescriptionError, examples
 
 SECTIONS = ("features", "predictions")
+SOURCES = "sources"
+# They look at one row by its others, or at the whole column's type: what one row is of them changes with the rows beside it.
+NOT_BY_ROW = (
+    "ColumnValueZScoresToBeLessThan",
+    "ColumnValuesToBeDecreasing",
+    "ColumnValuesToBeIncreasing",
+    "ColumnValuesToBeInTypeList",
+    "ColumnValuesToBeOfType",
+    "ColumnValuesToBeUnique",
+    "ColumnValuesToNotBeOutliers",
+    "CompoundColumnsToBeUnique",
+    "MulticolumnValuesToBeUnique",
+)
 LONGEST = 200  # characters of what was found
 # Great Expectations phones home unless it is told not to.
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "False")
@@ -27,6 +41,8 @@ class Checked:
         checks: how many expectations were run.
         html: the whole result, for people.
         result: the whole result, for machines.
+        failed: the failed expectations of critical severity themselves, in the order of `blocking`, each with how many rows or
+            values failed it, where it tells.
     """
 
     blocking: tuple[str, ...]
@@ -34,6 +50,7 @@ class Checked:
     checks: int
     html: str
     result: Mapping[str, Any]
+    failed: tuple[tuple[Any, int], ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -46,9 +63,55 @@ def section(given: Mapping[str, Sequence[Any]], name: str) -> list[Any]:
     Raises:
         DescriptionError: `checks()` has a section that nobody runs.
     """
-    if unknown := sorted(set(given) - set(SECTIONS)):
-        raise DescriptionError(f"checks() has {examples(unknown)}, allowed are {', '.join(SECTIONS)}. Rename or remove it.")
+    if unknown := sorted(set(given) - {*SECTIONS, SOURCES}):
+        raise DescriptionError(
+            f"checks() has {examples(unknown)}, allowed are {', '.join((*SECTIONS, SOURCES))}. Rename or remove it."
+        )
     return list(given.get(name, ()))
+
+
+def suites(given: Mapping[str, Any], pipeline: Pipeline) -> dict[str, list[Any]]:
+    """The expectations of `checks()` for sources: a suite for each source that is audited, and for no other.
+
+    Raises:
+        DescriptionError: a suite is of no source that is audited; or an audited source has none; or one of a source whose rows
+            may be set aside asks for a share of its own.
+    """
+    found = {name: list(suite) for name, suite in (given.get(SOURCES) or {}).items()}
+    audited = {name for name, source in pipeline.sources.items() if source.audit is not None}
+    if strange := sorted(found.keys() - audited):
+        raise DescriptionError(
+            f"checks() has suites for sources {examples(strange)}, audited are {examples(sorted(audited)) or 'none'}. Ask for "
+            "it in the description, with EventSource(..., audit=Audit()), or remove the suite."
+        )
+    if bare := sorted(name for name in audited if not found.get(name)):
+        raise DescriptionError(
+            f"Source {bare[0]!r} is to be audited, but checks() has no expectation for it. Give it "
+            f'{{"sources": {{{bare[0]!r}: [...]}}}}, or take audit= out of its description.'
+        )
+    for name, suite in found.items():
+        lenient = [one for one in suite if by_row(one) and getattr(one, "mostly", 1) != 1]
+        if pipeline.sources[name].sets_aside and lenient:
+            raise DescriptionError(
+                f"checks() of source {name!r}: found {type(lenient[0]).__name__}(mostly={lenient[0].mostly}). Where rows are set "
+                "aside, Audit(quarantine=...) says which share may fail; leave mostly out."
+            )
+    return found
+
+
+def by_row(expectation: Any) -> bool:
+    """Whether an expectation says of each row, by that row alone, if it holds."""
+    import great_expectations.expectations.expectation as kinds
+
+    known = (kinds.ColumnMapExpectation, kinds.ColumnPairMapExpectation, kinds.MulticolumnMapExpectation)
+    return isinstance(expectation, known) and type(expectation).__name__.removeprefix("Expect") not in NOT_BY_ROW
+
+
+def failing_rows(frame: DataFrame, expectation: Any, name: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
+    """The rows of a frame that fail an expectation of rows, as the values of the `keys`."""
+    asked = {"result_format": "COMPLETE", "unexpected_index_column_names": list(keys), "return_unexpected_index_query": False}
+    result = _batch(frame, name).validate(expectation, result_format=asked).result
+    return [tuple(row[key] for key in keys) for row in result.get("unexpected_index_list") or ()]
 
 
 def expectation(name: str, **arguments: Any) -> Any:
@@ -66,26 +129,37 @@ def run(frame: DataFrame, expectations: Sequence[Any], name: str) -> Checked:
     """
     import great_expectations as gx
 
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False, "metric_calculations": False}  # type: ignore[assignment]
-    asset = context.data_sources.add_spark(name).add_dataframe_asset(name)
-    batch = asset.add_batch_definition_whole_dataframe(name).get_batch(batch_parameters={"dataframe": frame})
+    batch = _batch(frame, name)
     found = batch.validate(gx.ExpectationSuite(name=name, expectations=list(expectations)), result_format="BOOLEAN_ONLY")
     for number, result in enumerate(found.results):
         if not result.success:
             # By its own configuration: the results do not come in the order of the expectations.
-            own = result.expectation_config.to_domain_obj()  # type: ignore[union-attr]
-            told = batch.validate(own, result_format="SUMMARY")
+            told = batch.validate(_asked(result), result_format="SUMMARY")
             found.results[number] = result if told.success else told
     failed = [(result, sentence(result.to_json_dict())) for result in found.results if not result.success]
-    whole: Mapping[str, Any] = found.to_json_dict()  # type: ignore[no-untyped-call]
+    critical = [(result, text) for result, text in failed if _severity(result) == "critical"]
+    whole: Mapping[str, Any] = found.to_json_dict()
     return Checked(
-        blocking=tuple(text for result, text in failed if _severity(result) == "critical"),
+        blocking=tuple(text for _, text in critical),
         warnings=tuple(text for result, text in failed if _severity(result) != "critical"),
         checks=len(found.results),
         html=_page(found),
         result=whole,
+        failed=tuple((_asked(result), int(result.result.get("unexpected_count") or 0)) for result, _ in critical),
     )
+
+
+def _asked(result: Any) -> Any:
+    return result.expectation_config.to_domain_obj()
+
+
+def _batch(frame: DataFrame, name: str) -> Any:
+    import great_expectations as gx
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False, "metric_calculations": False}  # type: ignore[assignment]
+    asset = context.data_sources.add_spark(name).add_dataframe_asset(name)
+    return asset.add_batch_definition_whole_dataframe(name).get_batch(batch_parameters={"dataframe": frame})
 
 
 def _severity(result: Any) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
+from almanac.core.sources import PinnedFile
 from almanac.errors import IntegrityError, SourceError, Unreachable
 from almanac.files import locate
 
@@ -29,6 +32,7 @@ class Chunk:
     Args:
         bytes: of these rows.
         file_bytes: of the whole file. Both are those of the decoded columns, as the file's footer tells them.
+        aside: rows of the row group that no reader sees, in order.
     """
 
     uri: str
@@ -37,6 +41,7 @@ class Chunk:
     bytes: int
     file_bytes: int
     start: int = 0
+    aside: tuple[int, ...] = ()
 
     def split(self, rows: int) -> tuple[Chunk, Chunk]:
         """The first so many rows, and the others."""
@@ -81,6 +86,19 @@ def chunks_of(uris: Iterable[str]) -> list[Chunk]:
     return found
 
 
+def of_pinned(files: Iterable[PinnedFile]) -> list[Chunk]:
+    """The chunks of pinned files, which tell their row groups and the rows that no reader is to see."""
+    found = []
+    for file in files:
+        size, begin = file.size // max(1, file.rows), 0
+        for group, rows in enumerate(file.groups):
+            aside = file.aside[bisect_left(file.aside, begin) : bisect_left(file.aside, begin + rows)]
+            told = tuple(row - begin for row in aside)
+            found.append(Chunk(file.uri, group, rows, size * rows, file.size, aside=told))
+            begin += rows
+    return found
+
+
 def share(chunks: Sequence[Chunk], cores: int) -> list[list[Chunk]]:
     """Deals chunks out to tasks, in their order, each task about as many rows.
 
@@ -121,12 +139,23 @@ def read_chunks(chunks: Iterable[Chunk], columns: Sequence[str], rows: int = BAT
 
 def _within(batches: Iterable[pa.RecordBatch], chunk: Chunk) -> Batches:
     """The rows of a row group's batches that the chunk asks for."""
-    skip, left = chunk.start, chunk.rows
+    end, at = chunk.start + chunk.rows, 0
     for batch in batches:
-        part = batch.slice(min(skip, batch.num_rows), left)
-        skip -= min(skip, batch.num_rows)
-        left -= part.num_rows
-        if part.num_rows:
-            yield part
-        if not left:
+        low, high = max(chunk.start, at), min(end, at + batch.num_rows)
+        if low < high:
+            part = _without(batch.slice(low - at, high - low), low, chunk.aside)
+            if part.num_rows:
+                yield part
+        at += batch.num_rows
+        if at >= end:
             return
+
+
+def _without(batch: pa.RecordBatch, begin: int, aside: Sequence[int]) -> pa.RecordBatch:
+    """A batch whose first row has the number `begin`, but for those set aside."""
+    out = aside[bisect_left(aside, begin) : bisect_left(aside, begin + batch.num_rows)]
+    if not out:
+        return batch
+    kept = np.ones(batch.num_rows, dtype=bool)
+    kept[np.array(out) - begin] = False
+    return batch.filter(pa.array(kept))

@@ -52,7 +52,8 @@ class Block:
     @property
     def identity(self) -> list[Any]:
         """What its partial sums depend on, besides the description."""
-        return [self.file.etag, self.file.size, list(self.groups), encode(self.edges)]
+        aside = [list(self.file.aside)] if self.file.aside else []
+        return [self.file.etag, self.file.size, list(self.groups), encode(self.edges), *aside]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,9 +147,7 @@ def _partial(asked: Asked, block: Block, reference: pa.Table | None) -> dict[str
 
 
 def _chunks(block: Block) -> list[Chunk]:
-    size = block.file.size // max(1, block.file.rows)
-    return [Chunk(block.file.uri, group, rows, size * rows, block.file.size) for group, rows in enumerate(block.file.groups)
-            if group in block.groups]  # fmt: skip
+    return [chunk for chunk in chunks.of_pinned([block.file]) if chunk.group in block.groups]
 
 
 def _rows(asked: Asked, block: Block, batch: pa.RecordBatch, reference: pa.Table | None, looked: Sequence[str]) -> pa.Table:

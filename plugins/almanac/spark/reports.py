@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from sklearn.metrics import confusion_matrix
 
 from almanac.core.target import BINARY, MULTICLASS, REGRESSION, Target
 from almanac.spark.bundles import Scores
-from almanac.spark.training import LABEL, Fitted, codes, metrics, predict
+from almanac.spark.training import LABEL, Fitted, codes, metrics, predict, weights
 
 # By kind: the metric that the verdict is about and its name, then where "variance" and "bias" begin: a loss from training to
 # holdout, and a figure in training. Two classes of equal size that a ROC AUC of 0.65 tells apart (Cohen's d 0.54) differ by
@@ -29,25 +30,29 @@ def report(fitted: Fitted, training: pd.DataFrame, holdout: pd.DataFrame, featur
     """What is known of a candidate: metrics on training and holdout, verdict, and what `held_against` gives."""
     target = fitted.target
     seen, unseen = (predict(fitted.model, rows[list(features)], target) for rows in (training, holdout))
-    on_training, on_holdout = metrics(training[LABEL], seen, target), metrics(holdout[LABEL], unseen, target)
+    on_training = metrics(training[LABEL], seen, target, weights(training))
+    on_holdout = metrics(holdout[LABEL], unseen, target)
     metric, *_ = VERDICTS[target.kind]
     return {
         "estimator": fitted.name,
         "choice": dict(fitted.choice),
-        "training": {"rows": len(training), **labels(training[LABEL], target), "metrics": on_training},
+        "training": {"rows": len(training), **labels(training[LABEL], target, weights(training)), "metrics": on_training},
         "holdout": {"rows": len(holdout), **labels(holdout[LABEL], target), "metrics": on_holdout},
         **held_against(holdout[LABEL].to_numpy(), unseen, target),
         "verdict": verdict(on_training[metric], on_holdout[metric], target),
     }
 
 
-def labels(label: pd.Series[Any], target: Target) -> dict[str, Any]:
-    """What the labels are: the share of positive ones, the share of each class, or mean and standard deviation."""
+def labels(label: pd.Series[Any], target: Target, weight: Scores | None = None) -> dict[str, Any]:
+    """What the labels are: the share of positive ones, the share of each class, or mean and standard deviation. Sampled rows
+    count as their weights say.
+    """
+    mean = functools.partial(np.average, weights=weight)
     if target.kind == REGRESSION:
-        return {"mean": float(label.mean()), "deviation": float(label.std(ddof=0))}
+        return {"mean": float(mean(label)), "deviation": float(np.sqrt(mean((label - mean(label)) ** 2)))}
     if target.kind == MULTICLASS:
-        return {"classes": {str(one): float((label == one).mean()) for one in target.classes}}
-    return {"positive": float(label.mean())}
+        return {"classes": {str(one): float(mean(label == one)) for one in target.classes}}
+    return {"positive": float(mean(label))}
 
 
 def held_against(label: Any, scores: Scores, target: Target) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def read(spark: SparkSession, source: Source, pin: Pin, cut: Cut) -> DataFrame:
     """
     files = pin.within(cut)
     columns = list(source.needed or pin.columns)
-    schema = _schema(files[0].uri if files else pin.files[0].uri, columns)
+    schema = schema_of(files[0].uri if files else pin.files[0].uri, columns)
     timezone = source.timezone if isinstance(source, EventSource) else None
 
     def work(hand: Sequence[Chunk]) -> Batches:
@@ -30,12 +30,7 @@ def read(spark: SparkSession, source: Source, pin: Pin, cut: Cut) -> DataFrame:
             if kept.num_rows:
                 yield kept
 
-    found = [
-        Chunk(file.uri, group, rows, file.size * rows // max(1, sum(file.groups)), file.size)
-        for file in files
-        for group, rows in enumerate(file.groups)
-    ]
-    hands = chunks.share(found, spark.sparkContext.defaultParallelism)
+    hands = chunks.share(chunks.of_pinned(files), spark.sparkContext.defaultParallelism)
     return arrow.frame(spark, hands, work, from_arrow_schema(schema))
 
 
@@ -45,7 +40,7 @@ def read_all(
     return {name: read(spark, sources[name], pins[name], cut) for name, cut in cuts.items()}
 
 
-def _schema(uri: str, columns: Sequence[str]) -> pa.Schema:
+def schema_of(uri: str, columns: Sequence[str]) -> pa.Schema:
     """What Spark is to see of a file's columns: plain strings for dictionaries, timestamps in UTC."""
     found = chunks.open_parquet(uri).schema_arrow
     return pa.schema([pa.field(name, _plain(found.field(name).type)) for name in columns])

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics as measured
 from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
 
 from almanac.core.target import BINARY, MULTICLASS, REGRESSION, Target
@@ -22,6 +23,7 @@ from almanac.spark.bundles import Scores, stacked
 
 LABEL = "label"
 SNAPSHOT = "snapshot"
+WEIGHT = "@weight"  # of a training row, where the window asks for a sample
 THREADS = 1
 GOLDEN_ROWS = 64
 TINY = np.finfo(np.float64).eps
@@ -110,10 +112,11 @@ def scores_of(rows: pd.DataFrame, target: Target) -> Scores:
 def fit(estimators: Mapping[str, BaseEstimator], rows: pd.DataFrame, features: Sequence[str], target: Target) -> Fitted:
     """Fits all estimators on all but the newest snapshot, keeps the one that is best there, refits it on all.
 
-    With a single snapshot the last quarter of its rows chooses. What is best says `chosen_by`.
+    With a single snapshot the last quarter of its rows chooses. What is best says `chosen_by`. Where rows have a weight, it
+    counts in both.
 
     Raises:
-        DescriptionError: there is no estimator, or one that cannot give the target's scores.
+        DescriptionError: there is no estimator, or one that cannot give the target's scores, or takes no weights.
     """
     _check_estimators(estimators, target)
     newest = rows[SNAPSHOT] == rows[SNAPSHOT].max()
@@ -123,11 +126,30 @@ def fit(estimators: Mapping[str, BaseEstimator], rows: pd.DataFrame, features: S
     choice = {}
     with threadpool_limits(THREADS):
         for name, model in estimators.items():
-            trial = clone(model).fit(older[list(features)], older[LABEL])
-            choice[name] = chosen_by(chooser[LABEL], predict(trial, chooser[list(features)], target), target)
+            trial = _fitted(name, model, older, features)
+            choice[name] = chosen_by(chooser[LABEL], predict(trial, chooser[list(features)], target), target, weights(chooser))
         best = max(choice, key=lambda name: choice[name])
-        model = clone(estimators[best]).fit(rows[list(features)], rows[LABEL])
+        model = _fitted(best, estimators[best], rows, features)
     return Fitted(name=best, model=model, choice=choice, target=target)
+
+
+def weights(rows: pd.DataFrame) -> Scores | None:
+    """What each row weighs, float64; None where they were not sampled."""
+    return rows[WEIGHT].to_numpy(dtype=np.float64) if WEIGHT in rows.columns else None
+
+
+def _fitted(name: str, model: BaseEstimator, rows: pd.DataFrame, features: Sequence[str]) -> BaseEstimator:
+    found, given, weigh = clone(model), {}, weights(rows)
+    if weigh is not None:
+        steps = getattr(found, "steps", [("", found)])
+        last, estimator = steps[-1]
+        if not has_fit_parameter(estimator, "sample_weight"):
+            raise DescriptionError(
+                f"estimators(): {name!r} ends with {type(estimator).__name__}, whose fit takes no sample_weight, and the "
+                "window's rows are sampled. Give an estimator that takes weights, or take sampling= out of MovingWindow."
+            )
+        given = {f"{last}__sample_weight" if last else "sample_weight": weigh}
+    return found.fit(rows[list(features)], rows[LABEL], **given)
 
 
 def _check_estimators(estimators: Mapping[str, BaseEstimator], target: Target) -> None:
@@ -143,16 +165,16 @@ def _check_estimators(estimators: Mapping[str, BaseEstimator], target: Target) -
         raise DescriptionError(f"estimators(): {examples(blind)} has no predict_proba; give classifiers that have.")
 
 
-def chosen_by(label: Any, scores: Scores, target: Target) -> float:
+def chosen_by(label: Any, scores: Scores, target: Target, weight: Scores | None = None) -> float:
     """The figure that chooses an estimator, the more the better: ROC AUC of a binary label, the negative log loss of a
     multiclass one, R2 of a regression's. 0.5 or 0 where the rows have one label alone and so choose nothing.
     """
     if target.kind == MULTICLASS:
-        return -float(log_losses(codes(label, target), scores).mean())
+        return -float(np.average(log_losses(codes(label, target), scores), weights=weight))
     told = len(np.unique(label)) > 1
     if target.kind == BINARY:
-        return float(measured.roc_auc_score(label, scores)) if told else 0.5
-    return float(measured.r2_score(label, scores)) if told else 0.0
+        return float(measured.roc_auc_score(label, scores, sample_weight=weight)) if told else 0.5
+    return float(measured.r2_score(label, scores, sample_weight=weight)) if told else 0.0
 
 
 def codes(label: Any, target: Target) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -160,31 +182,32 @@ def codes(label: Any, target: Target) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.asarray(pd.Categorical(np.asarray(label), categories=list(target.classes)).codes, dtype=np.int64)
 
 
-def metrics(label: Any, scores: Any, target: Target = Target()) -> dict[str, float]:
-    """What the target is measured by, each as scikit-learn has it.
+def metrics(label: Any, scores: Any, target: Target = Target(), weight: Scores | None = None) -> dict[str, float]:
+    """What the target is measured by, each as scikit-learn has it, with `weight` as its sample_weight.
 
     ROC AUC, average precision, log loss (nats), Brier score; of classes log loss, accuracy, F1 and one-vs-rest ROC AUC as
     means over classes (NaN where a class has no row); of a regression's values RMSE, MAE and R2.
     """
+    weighed = {"sample_weight": weight}
     if target.kind == REGRESSION:
         return {
-            "rmse": float(measured.root_mean_squared_error(label, scores)),
-            "mae": float(measured.mean_absolute_error(label, scores)),
-            "r2": float(measured.r2_score(label, scores)),
+            "rmse": float(measured.root_mean_squared_error(label, scores, **weighed)),
+            "mae": float(measured.mean_absolute_error(label, scores, **weighed)),
+            "r2": float(measured.r2_score(label, scores, **weighed)),
         }
     if target.kind == MULTICLASS:
         truth, found = codes(label, target), np.asarray(scores)
         return {
-            "log_loss": float(log_losses(truth, found).mean()),
-            "accuracy": float(measured.accuracy_score(truth, found.argmax(axis=1))),
-            "f1_macro": float(measured.f1_score(truth, found.argmax(axis=1), average="macro")),
-            "roc_auc_ovr": _roc_auc_ovr(truth, found),
+            "log_loss": float(np.average(log_losses(truth, found), weights=weight)),
+            "accuracy": float(measured.accuracy_score(truth, found.argmax(axis=1), **weighed)),
+            "f1_macro": float(measured.f1_score(truth, found.argmax(axis=1), average="macro", **weighed)),
+            "roc_auc_ovr": _roc_auc_ovr(truth, found, weight),
         }
     return {
-        "roc_auc": float(measured.roc_auc_score(label, scores)),
-        "average_precision": float(measured.average_precision_score(label, scores)),
-        "log_loss": float(measured.log_loss(label, scores, labels=[0, 1])),
-        "brier_score": float(measured.brier_score_loss(label, scores)),
+        "roc_auc": float(measured.roc_auc_score(label, scores, **weighed)),
+        "average_precision": float(measured.average_precision_score(label, scores, **weighed)),
+        "log_loss": float(measured.log_loss(label, scores, labels=[0, 1], **weighed)),
+        "brier_score": float(measured.brier_score_loss(label, scores, **weighed)),
     }
 
 
@@ -193,8 +216,9 @@ def log_losses(truth: Any, scores: Scores) -> Scores:
     return np.asarray(-np.log(np.clip(scores[np.arange(len(truth)), truth], TINY, 1 - TINY)))
 
 
-def _roc_auc_ovr(truth: Any, scores: Scores) -> float:
+def _roc_auc_ovr(truth: Any, scores: Scores, weight: Scores | None) -> float:
     """scikit-learn's, as freely; NaN where a class has no row."""
     if len(np.unique(truth)) < scores.shape[1]:
         return float("nan")
-    return float(np.mean([measured.roc_auc_score(truth == place, column) for place, column in enumerate(scores.T)]))
+    each = [measured.roc_auc_score(truth == place, column, sample_weight=weight) for place, column in enumerate(scores.T)]
+    return float(np.mean(each))

@@ -135,7 +135,8 @@ def _complete(trail: Trail, index: Index, progress: Progress | None) -> Index:
     """The index with every receipt that there is, from a listing of all of them."""
     home = trail.home
     made = [(thing, door) for thing in Thing if thing is not Thing.SOURCES for door in (Door.STAGE, Door.AUDIT, Door.PUBLISH)]
-    folders = [home.layout.receipts(thing.value, door.value) for thing, door in [(Thing.SOURCES, Door.PIN), *made]]
+    seen = [(Thing.SOURCES, door) for door in (Door.PIN, Door.AUDIT)]
+    folders = [home.layout.receipts(thing.value, door.value) for thing, door in (*seen, *made)]
     listed = trail.each(lambda folder: [item.uri for item in home.objects.walk(folder)], folders)
     known = {_uri(home, step.key) for step in index.steps}
     read = trail.follow([uri for uris in listed for uri in uris], known, progress)

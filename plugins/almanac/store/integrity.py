@@ -217,7 +217,7 @@ class _Inspection:
         for output in receipt.outputs:
             if order.thing is not Thing.MODEL or order.door is Door.AUDIT:
                 self.outputs[output.uri] = (output, needed or self.outputs.get(output.uri, (output, False))[1])
-            if order.thing is Thing.SOURCES:
+            if order.thing is Thing.SOURCES and output.name in order.inputs:
                 self.pins.append(output)
 
     def _orders(self, orders: Iterable[Order]) -> None:

@@ -108,6 +108,7 @@ def read_pins(home: Home, receipt: Receipt) -> dict[str, Pin]:
     return {
         output.name: decode(Pin, json.loads(verified(home.objects.get(output.uri), output.sha256, output.uri)))
         for output in receipt.outputs
+        if output.name in receipt.order.inputs  # an audit keeps its reports beside them
     }
 
 

@@ -1,0 +1,32 @@
+"""Audits of sources: that a source is checked before anything is built from it, and what becomes of rows that fail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from almanac.errors import DescriptionError
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """A source with one is checked by its suite in the module's `checks()["sources"]`, on the pinned files that a run may read.
+
+    Args:
+        quarantine: a failed check of severity critical blocks. With a share, such as 0.01, rows that fail a check of rows are
+            set aside instead, and nothing that is built sees them, as long as they are at most that share of the rows checked.
+
+    Raises:
+        DescriptionError: the share is not from 0 to 1.
+    """
+
+    quarantine: float = 0.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.quarantine, bool) or not isinstance(self.quarantine, int | float) or not 0 <= self.quarantine <= 1:
+            raise DescriptionError(
+                f"Audit.quarantine: found {self.quarantine!r}, allowed is a share from 0 to 1, such as 0.01 for one row of 100."
+            )
+
+    @property
+    def sets_aside(self) -> bool:
+        return self.quarantine > 0

@@ -1,0 +1,110 @@
+"""The audit of sources: pinned files are checked before anything is built from them. Works in a Spark driver."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from almanac.core.canonical import decode, encode
+from almanac.core.functions import function_of
+from almanac.core.pipeline import Pipeline
+from almanac.core.plan import RunPlan
+from almanac.core.provenance import feature_cuts, label_cuts
+from almanac.core.receipts import Door, Output, Placed, Receipt, Thing, admit
+from almanac.core.sources import Cut, Pin
+from almanac.doors import pin
+from almanac.doors.job import Work
+from almanac.errors import SHOWN_EXAMPLES
+from almanac.store.home import Home
+
+if TYPE_CHECKING:
+    from almanac.spark.quarantine import Inspected
+
+SPANS = "spans"  # an audit's parameter: source to what of it a run may read, from the earliest low to the latest high
+
+
+def asked(home: Home, plan: RunPlan, pinned: str) -> list[Placed]:
+    """The audit of what a run may read of its audited sources; none where it reads nothing of them."""
+    pipeline, receipt = home.receipts.description(plan.description), home.receipts.read(pinned)
+    pins = pin.pinned(home, receipt)
+    spans = {
+        name: span
+        for name, span in _spans(pipeline, plan, receipt).items()
+        if pipeline.sources[name].audit is not None and pins[name].within(span)
+    }
+    if not spans:
+        return []
+    order = receipt.order.next(Door.AUDIT, receipt.order.inputs, **{**receipt.order.parameters, SPANS: encode(spans)})
+    return [Placed(order=order, links={"pin": pinned, "description": plan.description})]
+
+
+def _spans(pipeline: Pipeline, plan: RunPlan, receipt: Receipt) -> dict[str, Cut]:
+    parts = (pipeline.population, *pipeline.features)
+    cuts = [
+        cut
+        for period in plan.build
+        for part in parts
+        for cut in feature_cuts(pipeline, part, period, pin.until(receipt, period)).items()
+    ]
+    if plan.retrains:
+        known = pipeline.period(plan.period).as_of
+        cuts += [cut for period in (*plan.training, plan.holdout) for cut in label_cuts(pipeline, period, known).items()]
+    names = {name for name, _ in cuts}
+    return {name: _around(cut for other, cut in cuts if other == name) for name in sorted(names)}
+
+
+def _around(cuts: Iterable[Cut]) -> Cut:
+    lows, highs = zip(*((cut.low, cut.high) for cut in cuts), strict=True)
+    low = None if None in lows else min(lows)
+    return Cut(low=low, high=None if None in highs else max(highs))
+
+
+def audit(work: Work) -> Receipt:
+    """The user's suites of sources on the pinned files, by Great Expectations, and the pins that what is built reads: where rows
+    failed that the description lets set aside, without these.
+    """
+    from almanac.spark import checks, quarantine
+
+    receipt = admit(work.linked("pin"), Thing.SOURCES, Door.PIN, pipeline=work.home.name)
+    pins = dict(pin.pinned(work.home, receipt))
+    suites = checks.suites(function_of(work.module, "checks")(), work.pipeline)
+    folder = work.home.layout.report(work.order.digest, uuid.uuid4().hex, "").rstrip("/")
+    outputs: list[Output] = []
+    findings: list[str] = []
+    warnings: list[str] = []
+    facts = {}
+    for name, span in ((name, decode(Cut, told)) for name, told in work.order.parameters[SPANS].items()):
+        source, read = work.pipeline.sources[name], pins[name].within(span)
+        found = quarantine.inspect(
+            work.bench.spark, source, replace(pins[name], files=read), suites[name], f"{work.home.name}_{name}"
+        )
+        findings += [f"Source {name!r}: {text}" for text in found.checked.blocking] + [text for text in [found.refused] if text]
+        warnings += [f"warning: source {name!r}: {text}" for text in found.checked.warnings]
+        facts[name] = {"checks": found.checked.checks, "rows": found.rows, "aside": found.aside}
+        outputs.append(work.put(folder, f"{name}.html", found.checked.html.encode()))
+        if found.aside:
+            outputs += quarantine.keep(work.bench.spark, source, found, folder)
+            warnings.append(_told(name, found))
+            pins[name] = _with(pins[name], found.pin)
+    return work.receipt(
+        passed=not findings,
+        content=work.order.digest,
+        outputs=[*pin.keep(work.home, work.order, pins), *outputs],
+        findings=[*findings, *warnings],
+        facts={"checks": sum(fact["checks"] for fact in facts.values()), "sources": facts},
+    )
+
+
+def _with(pin: Pin, checked: Pin) -> Pin:
+    """A pin, of whose files some were checked."""
+    known = {file.uri: file for file in checked.files}
+    return replace(pin, files=tuple(known.get(file.uri, file) for file in pin.files))
+
+
+def _told(name: str, found: Inspected) -> str:
+    reasons = Counter(reason for rows in found.reasons.values() for reason in rows.values())
+    why = "; ".join(f"{count} by {reason}" for reason, count in reasons.most_common(SHOWN_EXAMPLES))
+    return f"warning: source {name!r}: {found.aside} of {found.rows} rows ({found.aside / found.rows:.3g}) are set aside: {why}"

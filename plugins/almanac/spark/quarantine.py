@@ -1,0 +1,154 @@
+"""Rows of sources that fail a check are set aside: found by their place in the pinned files, and kept with the reason."""
+
+from __future__ import annotations
+
+import bisect
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from almanac.core.audits import Audit
+from almanac.core.canonical import decode, encode
+from almanac.core.receipts import Output
+from almanac.core.sources import Cut, EventSource, Pin, PinnedFile, Source
+from almanac.cutting import in_utc
+from almanac.spark import arrow, checks, chunks, sources
+from almanac.spark.checks import Checked
+from almanac.spark.chunks import Batches, Chunk
+
+# Columns beside a source's own: a row's file, by its place in the pin; its place in the file; and why it was set aside.
+FILE, ROW, REASON = "@file", "@row", "@reason"
+Rows = Mapping[int, Mapping[int, str]]  # file to row to reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspected:
+    """What an audit of a source found.
+
+    Args:
+        checked: what the suite says of the rows that are left.
+        pin: the files that were checked, with the rows set aside.
+        rows: how many were checked.
+        reasons: of the rows set aside.
+        refused: why rows were not set aside; empty where they were, or where none failed.
+    """
+
+    checked: Checked
+    pin: Pin
+    rows: int
+    reasons: Rows
+    refused: str = ""
+
+    @property
+    def aside(self) -> int:
+        return sum(len(rows) for rows in self.reasons.values())
+
+
+def inspect(spark: SparkSession, source: Source, pin: Pin, suite: Sequence[Any], name: str) -> Inspected:
+    """Checks the files of a pin, whole. Rows that fail a check of rows are set aside where the source's audit allows it."""
+    rows = sum(file.rows for file in pin.files)
+    checked = checks.run(sources.read(spark, source, pin, Cut()), suite, name)
+    wanted = [(text, *one) for text, one in zip(checked.blocking, checked.failed, strict=True) if checks.by_row(one[0])]
+    found = Inspected(checked=checked, pin=pin, rows=rows, reasons={})
+    if source.audit is None or not source.sets_aside or not wanted:
+        return found
+    most = source.audit.quarantine * rows
+    if (worst := max(count for _, _, count in wanted)) > most:
+        return replace(found, refused=_refusal(pin, source.audit, worst, rows))
+    frame, reasons = _numbered(spark, source, pin), dict[int, dict[int, str]]()
+    for text, one, _ in wanted:
+        for file, row in checks.failing_rows(frame, one, name, (FILE, ROW)):
+            reasons.setdefault(file, {}).setdefault(row, text.split(" failed", 1)[0])
+    found = replace(found, reasons=reasons)
+    if found.aside > most:
+        return replace(found, reasons={}, refused=_refusal(pin, source.audit, found.aside, rows))
+    files = [
+        replace(file, aside=tuple(sorted(reasons[number]))) if number in reasons else file
+        for number, file in enumerate(pin.files)
+    ]
+    left = replace(pin, files=tuple(files))
+    return replace(found, pin=left, checked=checks.run(sources.read(spark, source, left, Cut()), suite, name))
+
+
+def _refusal(pin: Pin, audit: Audit, count: int, rows: int) -> str:
+    return (
+        f"Source {pin.source!r}: {count} of {rows} rows ({count / rows:.3g}) would be set aside, at most a share of "
+        f"{audit.quarantine:g} may. Deliver it again, or allow more with Audit(quarantine=...)."
+    )
+
+
+def keep(spark: SparkSession, source: Source, found: Inspected, folder: str) -> list[Output]:
+    """Writes the rows set aside, with their file, their place in it and the reason, to a Parquet file for each source file."""
+    schema = _schema(source, found.pin)
+    files = [
+        (number, chunk, begin)
+        for number, file in enumerate(found.pin.files)
+        for chunk, begin in _placed(file)
+        if number in found.reasons
+    ]
+    hands = [[one for one in files if one[0] == number] for number in sorted(found.reasons)]
+    reasons, timezone = found.reasons, _timezone(source)
+
+    def work(hand: Sequence[tuple[int, Chunk, int]]) -> Iterator[str]:
+        number = hand[0][0]
+        sink = arrow.Sink(f"{folder}/{found.pin.source}.aside-{number}.parquet", schema)
+        told, places = reasons[number], sorted(reasons[number])
+        for batch in _rows(hand, schema, timezone):
+            first, last = (batch.column(ROW)[place].as_py() for place in (0, -1))
+            out = places[bisect.bisect_left(places, first) : bisect.bisect_right(places, last)]
+            if out:
+                part = batch.take(pa.array([row - first for row in out]))
+                given = [told[row] for row in out]
+                sink.add(part.set_column(part.schema.get_field_index(REASON), REASON, pa.array(given, pa.string())))
+        yield json.dumps(encode(sink.finish(f"{found.pin.source}.aside-{number}.parquet", {})))
+
+    return [decode(Output, json.loads(text)) for text in arrow.in_tasks(spark, hands, work)]
+
+
+def _numbered(spark: SparkSession, source: Source, pin: Pin) -> DataFrame:
+    """The rows of a pin with their file and place. Columns: the source's, FILE (int32), ROW (int64), REASON (string)."""
+    schema, timezone = _schema(source, pin), _timezone(source)
+    hands = [[(number, chunk, begin)] for number, file in enumerate(pin.files) for chunk, begin in _placed(file)]
+
+    def run(batches: Batches) -> Batches:
+        for batch in batches:
+            for hand in batch.column("id").to_pylist():
+                yield from _rows(hands[hand], schema, timezone)
+
+    return spark.range(0, len(hands), 1, max(1, len(hands))).mapInArrow(run, from_arrow_schema(schema))
+
+
+def _placed(file: PinnedFile) -> Iterator[tuple[Chunk, int]]:
+    """The row groups of a file, whole, and the place of the first row of each."""
+    begin = 0
+    for chunk in chunks.of_pinned([replace(file, aside=())]):
+        yield chunk, begin
+        begin += chunk.rows
+
+
+def _rows(hand: Sequence[tuple[int, Chunk, int]], schema: pa.Schema, timezone: str | None) -> Batches:
+    own = pa.schema([field for field in schema if field.name not in (FILE, ROW, REASON)])
+    for number, chunk, begin in hand:
+        at = begin
+        for batch in chunks.read_chunks([chunk], own.names):
+            rows = in_utc(batch, own, timezone)
+            file = pa.repeat(pa.scalar(number, pa.int32()), rows.num_rows)
+            row = pa.array(range(at, at + rows.num_rows), pa.int64())
+            reason = pa.nulls(rows.num_rows, pa.string())
+            yield pa.RecordBatch.from_arrays([*rows.columns, file, row, reason], schema=schema)
+            at += rows.num_rows
+
+
+def _schema(source: Source, pin: Pin) -> pa.Schema:
+    own = sources.schema_of(pin.files[0].uri, list(source.needed or pin.columns))
+    beside = [pa.field(FILE, pa.int32()), pa.field(ROW, pa.int64()), pa.field(REASON, pa.string())]
+    return pa.schema([*own, *beside])
+
+
+def _timezone(source: Source) -> str | None:
+    return source.timezone if isinstance(source, EventSource) else None

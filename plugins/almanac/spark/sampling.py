@@ -1,0 +1,83 @@
+"""Sampled training rows: drawn by entity and snapshot alone, so that the same rows are drawn again, and weighted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from almanac.core.receipts import Output
+from almanac.core.sampling import Sampling, shares
+from almanac.core.target import REGRESSION, Target
+from almanac.errors import DataError
+from almanac.spark import arrow, chunks, digests
+from almanac.spark.chunks import Batches, Chunk
+from almanac.spark.training import LABEL, SNAPSHOT, WEIGHT
+
+# A feature with more values is no stratum.
+MOST_VALUES = 100
+
+
+def draw(rows: pd.DataFrame, sampling: Sampling, target: Target, entity: str) -> pd.DataFrame:
+    """The rows that train, in their order, with what each weighs (float64, 1 on average before rows age).
+
+    Args:
+        rows: the entity, `snapshot`, `label`, and the features of `sampling.by`; a row for each entity of each training snapshot.
+
+    Raises:
+        DataError: a feature of `by` has too many values.
+    """
+    weights = np.ones(len(rows))
+    if sampling.rows is not None and sampling.rows < len(rows):
+        strata = _strata(rows, sampling, target)
+        counts = strata.value_counts()
+        wanted = shares(counts.to_dict(), sampling.rows)
+        rank = pd.Series(_lots(rows, entity), index=rows.index).groupby(strata).rank(method="first")
+        drawn = (rank <= strata.map(wanted)).to_numpy()
+        weights = (strata.map(counts) / strata.map(wanted)).to_numpy(dtype=np.float64)[drawn]
+        rows = rows[drawn]
+    periods = sorted(rows[SNAPSHOT].unique(), reverse=True)
+    aged = rows[SNAPSHOT].map({period: sampling.aged(age) for age, period in enumerate(periods)}).to_numpy(dtype=np.float64)
+    return rows.assign(**{WEIGHT: weights * aged})
+
+
+def _strata(rows: pd.DataFrame, sampling: Sampling, target: Target) -> pd.Series[int]:
+    """The stratum of each row, as a number."""
+    for name in sampling.by:
+        if (found := rows[name].nunique()) > MOST_VALUES:
+            raise DataError(
+                f"Sampling.by: {name} has {found} values, at most {MOST_VALUES} part strata. Give a feature with few "
+                "values, such as a band."
+            )
+    keys = [*sampling.by, *([] if target.kind == REGRESSION else [LABEL])]
+    if not keys:
+        return pd.Series(0, index=rows.index)
+    return rows.groupby(keys, dropna=False, sort=True).ngroup()
+
+
+def _lots(rows: pd.DataFrame, entity: str) -> np.ndarray:
+    """A number for each row, as if thrown, by its entity and snapshot."""
+    both = pa.RecordBatch.from_pandas(rows[[entity, SNAPSHOT]], preserve_index=False)
+    return digests.row_hashes(both)
+
+
+def read(spark: SparkSession, outputs: Sequence[Output], wanted: pd.DataFrame, entity: str) -> pd.DataFrame:
+    """The published features of the wanted rows of a snapshot, with their label, snapshot and weight, sorted by entity. Files
+    are read inside the tasks, and only those rows come to the driver.
+    """
+    schema = chunks.open_parquet(outputs[0].uri).schema_arrow
+    entities = pa.array(wanted[entity], schema.field(entity).type)
+
+    def work(hand: Sequence[Chunk]) -> Batches:
+        for batch in chunks.read_chunks(hand, schema.names):
+            yield batch.filter(pc.is_in(batch.column(entity), value_set=entities))
+
+    hands = chunks.share(chunks.chunks_of([output.uri for output in outputs]), spark.sparkContext.defaultParallelism)
+    found: pd.DataFrame = arrow.frame(spark, hands, work, from_arrow_schema(schema)).toArrow().to_pandas()
+    beside = wanted[[entity, LABEL, SNAPSHOT, WEIGHT]]
+    return found.merge(beside, on=entity, how="inner", validate="one_to_one").sort_values(entity, ignore_index=True)

@@ -1,0 +1,273 @@
+"""Sources that are audited: a failed check blocks, or sets rows aside that nothing built ever sees."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from almanac import Aggregates, Audit, EventSource, ReferenceSource
+from almanac.core.receipts import Receipt, Witness
+from almanac.doors import orders, pin, plan, redo, sources, stage
+from almanac.doors.job import user_module
+from almanac.errors import CheckFailed, DescriptionError, NotAdmitted
+from almanac.spark import checks
+from almanac.store import integrity
+from almanac.store.provenance import reading
+from tests import shop as shops
+from tests.shop import Shop
+
+pytestmark = [pytest.mark.store, pytest.mark.spark]
+
+MAY = datetime(2017, 5, 1)
+SUITE = """
+    return {
+        "sources": {"visits": %s},
+        "features": [gxe.ExpectColumnValuesToBeBetween(column="visits", min_value=1)],
+    }
+"""
+OLD = '    return {"features": [gxe.ExpectColumnValuesToBeBetween(column="visits", min_value=1)]}\n'
+POSITIVE = "[gxe.ExpectColumnValuesToBeBetween(column='amount', min_value=0), gxe.ExpectColumnValuesToNotBeNull(column='at')]"
+RECENT = Aggregates(
+    "recent",
+    reads=("visits",),
+    windows=(timedelta(days=30), timedelta(days=90)),
+    events=("count", "recency"),
+    columns={"amount": ("sum", "min", "max", "distinct")},
+)
+
+
+def bad(month: datetime, rows: int) -> pa.Table:
+    """Visits that cannot be, among those of a month: every 11th row."""
+    good = shops.visits(month)
+    wrong = pa.table({
+        "customer": pa.array([number % 80 for number in range(rows)], pa.int64()),
+        "at": pa.array([month + timedelta(days=number % 28) for number in range(rows)], pa.timestamp("us")),
+        "amount": pa.array([-1 - number for number in range(rows)], pa.int64()),
+    })  # fmt: skip
+    parts = [part for number in range(rows) for part in (good.slice(number * 10, 10), wrong.slice(number, 1))]
+    return pa.concat_tables([*parts, good.slice(rows * 10)])
+
+
+def audited(shop: Shop, audit: Audit | None, suite: str = POSITIVE, **changes: Any) -> Shop:
+    """The shop with an audit of its visits, and a suite for it."""
+    shop = replace(shop)
+    visits = replace(shop.pipeline.sources["visits"], audit=audit)
+    shop.describe(sources={**shop.pipeline.sources, "visits": visits}, **changes)
+    shop.code(**{OLD: SUITE % suite})
+    return shop
+
+
+def planned(shop: Shop, period: str = "2017-06") -> Any:
+    return plan.retrain(shop.home, shop.pipeline, shop.pipeline.period(period), shop.module)
+
+
+def attempt(shop: Shop) -> Receipt:
+    asked = planned(shop)
+    (placed,) = sources.asked(shop.home, asked, pin.pin(shop.home, asked, Witness()))
+    return shop.attempt(placed, sources.audit)
+
+
+def contents(shop: Shop) -> dict[str, str]:
+    """What the features of a retrain of June hold, by period; with a described group beside the written ones."""
+    asked = planned(shop)
+    return {period: receipt.content for period, receipt in shop.build(asked, shop.pin(asked)).items()}
+
+
+def table(shop: Shop, receipt: Receipt, name: str) -> pa.Table:
+    return pq.read_table(io.BytesIO(shop.home.objects.get(receipt.output(name).uri)))
+
+
+@pytest.fixture(scope="module")
+def opened(store: object, spark: object) -> Shop:
+    return Shop.open("s3://almanac/audited-sources", spark)
+
+
+@pytest.fixture
+def shop(opened: Shop) -> Shop:
+    """A shop whose May holds six visits that cannot be."""
+    for item in list(opened.home.objects.walk(opened.home.layout.home + "/")):
+        opened.home.objects.delete(item.uri)
+    found = replace(opened)
+    found.put("visits", "2017-05.parquet", bad(MAY, 6))
+    return found
+
+
+def test_a_failed_check_of_a_source_blocks_what_would_be_built_from_it(shop: Shop) -> None:
+    shop, before = audited(shop, Audit()), shop.state()
+
+    receipt = attempt(shop)
+
+    assert not receipt.passed and "error" not in receipt.facts
+    assert receipt.findings[0].startswith(
+        "Source 'visits': expect_column_values_to_be_between(column='amount', min_value=0.0) failed: 6 of "
+    )
+    assert "such as -1, -2, -3" in receipt.findings[0]
+    assert b"<html" in shop.home.objects.get(receipt.output("visits.html").uri)
+    assert str(CheckFailed(str(receipt.order), receipt.findings)).startswith("shop sources.audit 2017-06 did not pass its audit")
+    with pytest.raises(NotAdmitted, match="did not pass, so nothing is built on it"):
+        orders.groups(shop.home, planned(shop), shop.home.receipts.uri(receipt), "habits")
+    assert shop.state() == before
+
+
+def test_rows_set_aside_are_as_if_they_had_never_come(shop: Shop) -> None:
+    groups = {"features": (shop.pipeline.group("habits"), shop.pipeline.group("traits"), RECENT)}
+    with_bad = contents(audited(shop, Audit(quarantine=0.05), **groups))
+
+    clean = replace(shop)
+    clean.describe(**groups)
+    clean.put("visits", "2017-05.parquet", shops.visits(MAY))
+    assert with_bad == contents(clean) and len(with_bad) == 3
+
+
+def test_what_was_set_aside_is_counted_and_kept_with_the_reason(shop: Shop) -> None:
+    shop = audited(shop, Audit(quarantine=0.05))
+
+    receipt = attempt(shop)
+
+    rows = receipt.facts["sources"]["visits"]
+    assert receipt.passed and rows["aside"] == 6
+    (said,) = receipt.findings
+    reason = "expect_column_values_to_be_between(column='amount', min_value=0.0)"
+    assert said.startswith(f"warning: source 'visits': 6 of {rows['rows']} rows (") and said.endswith(f"set aside: 6 by {reason}")
+    pinned = pin.pinned(shop.home, receipt)["visits"]
+    (number,) = [number for number, file in enumerate(pinned.files) if file.aside]
+    assert pinned.files[number].aside == tuple(10 + 11 * place for place in range(6))
+    (name,) = [output.name for output in receipt.outputs if "aside" in output.name]
+    kept = table(shop, receipt, name)
+    assert kept["amount"].to_pylist() == [-1, -2, -3, -4, -5, -6]
+    assert kept["@row"].to_pylist() == list(pinned.files[number].aside)
+    assert set(kept["@reason"].to_pylist()) == {reason}
+
+
+def test_more_rows_than_may_be_set_aside_block(shop: Shop) -> None:
+    shop = audited(shop, Audit(quarantine=0.001))
+    receipt = attempt(shop)
+    assert not receipt.passed and not [output for output in receipt.outputs if "aside" in output.name]
+    (text,) = [text for text in receipt.findings if "would be set aside" in text]
+    assert text.startswith("Source 'visits': 6 of ")
+    assert text.endswith(
+        "would be set aside, at most a share of 0.001 may. Deliver it again, or allow more with Audit(quarantine=...)."
+    )
+
+
+def test_a_check_of_the_whole_is_asked_of_what_is_left(shop: Shop) -> None:
+    whole = "gxe.ExpectColumnMinToBeBetween(column='amount', min_value=0)"
+    assert attempt(audited(shop, Audit(quarantine=0.05), POSITIVE.replace("[", f"[{whole}, "))).passed
+    alone = attempt(audited(shop, Audit(quarantine=0.05), f"[{whole}]"))
+    assert not alone.passed and "expect_column_min_to_be_between" in alone.findings[0]
+
+
+def test_a_check_that_looks_at_rows_by_their_others_sets_none_aside(shop: Shop) -> None:
+    receipt = attempt(audited(shop, Audit(quarantine=0.9), "[gxe.ExpectColumnValuesToBeUnique(column='customer')]"))
+    assert not receipt.passed and receipt.facts["sources"]["visits"]["aside"] == 0
+
+
+def test_a_check_of_lesser_severity_warns(shop: Shop) -> None:
+    suite = "[gxe.ExpectColumnValuesToBeBetween(column='amount', min_value=0, severity='warning')]"
+    receipt = attempt(audited(shop, Audit(quarantine=0.05), suite))
+    assert receipt.passed and receipt.findings[0].startswith("warning: source 'visits': expect_column_values_to_be_between")
+    assert receipt.facts["sources"]["visits"]["aside"] == 0
+
+
+def test_the_same_files_are_checked_once(shop: Shop) -> None:
+    shop = audited(shop, Audit(quarantine=0.05))
+    first, again = attempt(shop), attempt(shop)
+    assert first == again
+
+
+def test_an_audit_looks_at_what_the_run_may_read_and_at_nothing_else(shop: Shop) -> None:
+    shop.put("visits", "2017-12.parquet", bad(datetime(2017, 12, 1), 6))
+    receipt = attempt(audited(shop, Audit(quarantine=0.05)))
+    pinned = pin.pinned(shop.home, receipt)["visits"]
+    assert [file.uri.rsplit("/", 1)[-1] for file in pinned.files if file.aside] == ["2017-05.parquet"]
+    shop.put("visits", "2017-12.parquet", shops.visits(datetime(2017, 12, 1)))
+
+
+def test_features_are_not_built_from_a_source_whose_audit_is_yet_to_come(shop: Shop) -> None:
+    shop = audited(shop, Audit(quarantine=0.05))
+    asked = planned(shop)
+    placed = orders.groups(shop.home, asked, pin.pin(shop.home, asked, Witness()), "habits")
+    receipt = shop.attempt(placed[0], stage.features)
+    assert receipt.findings == (
+        "Source 'visits' was pinned and not audited; which of its rows are set aside is not known. "
+        "Run the task sources.audit first.",
+    )
+
+
+def test_a_version_made_from_audited_sources_is_explained_verified_and_not_stale(shop: Shop) -> None:
+    shop = audited(shop, Audit(quarantine=0.05))
+    version = shop.retrain("2017-06")
+    shop.score("2017-07")
+
+    assert redo.found(shop.home) == redo.Redo(features=(), versions=(), predictions=())
+    verified = integrity.verify(shop.home)
+    assert not verified.findings and not verified.changed
+    manifest = shop.home.versions.read(version)
+    with reading(shop.home) as trail:
+        read = trail.follow([manifest.receipt])
+        trail.look_into(read)
+        audits = [
+            receipt for receipt in read.values() if receipt.order.door.value == "audit" and receipt.order.thing.value == "sources"
+        ]
+        assert audits and all(receipt.facts["sources"]["visits"]["aside"] == 6 for receipt in audits)
+
+
+@pytest.mark.parametrize(
+    ("audit", "suite", "text"),
+    [
+        (None, POSITIVE, "checks() has suites for sources visits, audited are none. Ask for it in the description"),
+        (Audit(), "[]", "Source 'visits' is to be audited, but checks() has no expectation for it."),
+        (
+            Audit(quarantine=0.1),
+            "[gxe.ExpectColumnValuesToNotBeNull(column='at', mostly=0.5)]",
+            "checks() of source 'visits': found ExpectColumnValuesToNotBeNull(mostly=0.5). Where rows are set aside",
+        ),
+    ],
+)
+def test_a_suite_and_the_description_agree(shop: Shop, audit: Audit | None, suite: str, text: str) -> None:
+    shop = audited(shop, audit, suite)
+    with user_module(shop.module, "shop") as module, pytest.raises(DescriptionError) as refused:
+        checks.suites(module.checks(), shop.pipeline)
+    assert str(refused.value).startswith(text)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, "1 %", True])
+def test_a_share_is_from_0_to_1(share: Any) -> None:
+    with pytest.raises(DescriptionError, match="allowed is a share from 0 to 1"):
+        Audit(quarantine=share)
+
+
+def test_rows_of_a_reference_are_not_set_aside() -> None:
+    with pytest.raises(DescriptionError, match="Rows of a reference are not set aside"):
+        ReferenceSource("s3://bucket/people/", audit=Audit(quarantine=0.1))
+    with pytest.raises(DescriptionError, match=r"EventSource.audit: found 0.1, allowed is Audit\(\)"):
+        EventSource("s3://bucket/visits/", event_time="at", audit=0.1)  # type: ignore[arg-type]
+
+
+def test_a_check_that_blocks_changes_nothing_of_what_features_are() -> None:
+    plain = EventSource("s3://bucket/visits/", event_time="at")
+    assert replace(plain, audit=Audit()).shape == plain.shape
+    assert replace(plain, audit=Audit(0.1)).shape == replace(plain, audit=Audit(0.2)).shape != plain.shape
+
+
+def test_the_page_about_checks_shows_suites_that_run(repository: Path) -> None:
+    text = (repository / "docs" / "checks.md").read_text()
+    first, described, suites = (named(block) for block in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
+    audited = shops.pipeline("s3://shop", sources={"visits": described["visits"], "people": ReferenceSource("s3://shop/people/")})
+    found = checks.suites(suites["checks"](), audited)
+    assert [checks.by_row(one) for one in found["visits"]] == [True, True, False]
+    assert {name: len(checks.section(first["checks"](), name)) for name in checks.SECTIONS} == {"features": 2, "predictions": 1}
+
+
+def named(code: str) -> dict[str, Any]:
+    names: dict[str, Any] = {}
+    exec(compile(code, "docs/checks.md", "exec"), names)
+    return names
