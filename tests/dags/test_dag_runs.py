@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from almanac import Audit
 from almanac.doors import plan
 from demo import seaweed
 from tests.dags.shop_dags import write_dags, write_jobs
@@ -31,12 +34,18 @@ def jobs(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def dag_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("dags")
+
+
+@pytest.fixture(scope="module")
 def played(
     store: seaweed.Store,
     spark: Any,
     spark_environment: dict[str, str],
     repository: Path,
     jobs: Path,
+    dag_files: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Shop, Run]:
     """The shop, with a version in force that scored a period, and a function that runs one of its DAGs."""
@@ -45,7 +54,7 @@ def played(
     shop.describe(features=(shop.pipeline.group("habits"),))
     shop.retrain("2017-06")
     shop.score("2017-07")
-    dags = write_dags(folder / "dags", shop.pipeline)
+    dags = write_dags(dag_files, shop.pipeline)
     env = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "ALMANAC"))},
         **spark_environment,
@@ -92,17 +101,25 @@ def test_a_dry_run_of_a_retrain_plans_and_changes_nothing(played):
     assert shop.state() == before
 
 
-def test_a_failed_check_fails_the_task_with_what_was_found_and_publishes_nothing(played, jobs):
+def test_a_failed_check_fails_the_task_with_what_was_found_and_publishes_nothing(played, jobs, dag_files):
+    """Of the source, whose failing rows may be set aside, and then of the features."""
     shop, run = played
     before = shop.state()
     module = jobs / USER_MODULE
     sound = module.read_text()
-    module.write_text(sound.replace('column="visits", min_value=1', 'column="visits", min_value=3'))
+    suite = '"sources": {"visits": [gxe.ExpectColumnValuesToBeBetween(column="amount", min_value=150)]}'
+    failing = sound.replace('column="visits", min_value=1', 'column="visits", min_value=3')
+    visits = replace(shop.pipeline.sources["visits"], audit=Audit(quarantine=0.5))
     try:
+        module.write_text(failing.replace('return {"features"', f'return {{{suite}, "features"'))
+        write_dags(dag_files, replace(shop.pipeline, sources={**shop.pipeline.sources, "visits": visits}))
         ended = run("retrain", period="2017-06")
     finally:
         module.write_text(sound)
+        write_dags(dag_files, shop.pipeline)
     assert ended["state"] == "failed"
+    assert ended["tasks"]["sources.audit"] == "success"
+    assert re.search(r"warning: source 'visits': \d+ of \d+ rows \([\d.]+\) are set aside: \d+ by expect_column", ended["log"])
     assert ended["tasks"]["features.audit"] == "failed"
     assert ended["tasks"]["features.publish"] == "upstream_failed"
     assert "did not pass its audit, nothing was published" in ended["log"]

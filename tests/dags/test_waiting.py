@@ -1,4 +1,4 @@
-"""The task that waits for a source: where it stands in the DAGs, and what it does when it runs."""
+"""The task that waits for a source, where it stands in the DAGs and what it does when it runs; and the one that checks it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from almanac import Late
+from almanac import Audit, Late
 from almanac.core.canonical import dumps, encode
 from tests import shop as shops
 from tests.dags.task import Task
@@ -52,6 +52,21 @@ def test_other_policies_have_none(late: Late) -> None:
 
     for dag in build_dags(described("s3://bucket/landing", late)).values():
         assert [task for task in dag.task_ids if task.endswith(".wait")] == []
+
+
+def test_a_source_that_is_audited_has_a_task_between_the_pin_and_whatever_is_built() -> None:
+    from almanac.airflow import build_dags
+
+    plain = pipeline("s3://bucket/landing")
+    visits = replace(plain.sources["visits"], audit=Audit())
+    dags = build_dags(replace(plain, sources={**plain.sources, "visits": visits}))
+
+    for name, more in (("shop_retrain", {"model.stage"}), ("shop_score", set())):
+        task = dags[name].get_task("sources.audit")
+        built = {"features.stage.habits", "features.stage.traits", "features.stage.combine"}
+        assert (task.upstream_task_ids, task.downstream_task_ids) == ({"plan", "sources.pin"}, built | more)
+        assert task.task_display_name == "check sources"
+    assert "sources.audit" not in build_dags(plain)["shop_retrain"].task_ids
 
 
 @pytest.fixture
