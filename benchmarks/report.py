@@ -1,6 +1,6 @@
 """What is kept of a measurement: the ratios on top, below them what they were made from. Pure.
 
-A part is what one command measured of one question, with its date; a part that is measured again replaces the one before.
+A part is what one command measured of one question, model by model with its date; what is measured again replaces what was there.
 """
 
 from __future__ import annotations
@@ -42,7 +42,14 @@ def part(date: str, rows: int, turns: Mapping[str, Mapping[str, Any]], failed: M
                 "rows_per_s": {key: round(value) for key, value in asdict(rate).items()},
                 "agreement": runs[-1].agreement,
             }
-    return {"date": date, "rows": rows, "models": found, "failed": dict(failed)}
+    return {"dates": dict.fromkeys(found, date), "rows": rows, "models": found, "failed": dict(failed)}
+
+
+def beside(new: Part, before: Part | None) -> dict[str, Any]:
+    """A part with the models of the one before that were not measured again, where these were measured on as many rows."""
+    if before is None or "models" not in new or any(new.get(key) != before.get(key) for key in ("rows", "large")):
+        return dict(new)
+    return {**new, **{key: {**before[key], **new[key]} for key in ("dates", "models")}}
 
 
 def ratios(parts: Mapping[str, Part]) -> dict[str, Figure]:

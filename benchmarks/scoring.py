@@ -103,7 +103,7 @@ class Session:
         print(f"{time.monotonic() - self.began:7.1f} s  {text}", flush=True)
 
     def keep(self, name: str, part: dict[str, Any]) -> None:
-        self.parts[name] = part
+        self.parts[name] = report.beside(part, self.parts.get(name))
         kept.results(self.results, report.report(self.parts, about()))
 
     def turns(self, name: str, stage: Stage, contestants: Sequence[Contestant], models: Sequence[str], rows: int) -> None:

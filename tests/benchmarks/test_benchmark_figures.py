@@ -137,3 +137,19 @@ def test_the_times_of_every_round_and_what_failed_are_kept() -> None:
         "agreement": "all agree",
     }
     assert race["failed"] == {"spark_ml, linear": "it fell"}
+
+
+def test_a_model_that_is_not_measured_again_stays_where_the_rows_are_as_many() -> None:
+    before = {
+        "dates": {"linear": "2026-11-21", "boosted": "2026-11-21"},
+        "rows": 10,
+        "models": {"linear": {}, "boosted": {"a": 1}},
+    }
+    new = {"dates": {"linear": "2026-11-22"}, "rows": 10, "models": {"linear": {"b": 2}}}
+    assert report.beside(new, before) == {
+        "dates": {"linear": "2026-11-22", "boosted": "2026-11-21"},
+        "rows": 10,
+        "models": {"linear": {"b": 2}, "boosted": {"a": 1}},
+    }
+    assert report.beside({**new, "rows": 20}, before) == {**new, "rows": 20}
+    assert report.beside(new, None) == new
