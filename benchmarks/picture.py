@@ -13,6 +13,7 @@ from benchmarks.figures import short
 
 TITLES = {
     "limit": "by hand: 2 processes, pyarrow, onnxruntime",
+    "limit_apart": "by hand, on Almanac's graph",
     "almanac": "Almanac",
     "spark_ml": "Spark ML (its own models)",
     "pandas_udf": "pandas_udf, broadcast model",

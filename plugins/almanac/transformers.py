@@ -16,7 +16,7 @@ from sklearn.feature_selection import SelectorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 Array = npt.NDArray[Any]
-SAME = 1e-6  # a deviation of less is none
+NEAR = 1e-5  # so far below a breakpoint a mean reaches it: means that are the same but for rounding get the same symbol
 FLOAT = 1  # onnx.TensorProto.FLOAT
 
 
@@ -138,10 +138,14 @@ class Sax(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def transform(self, X: Any) -> Array:
         check_is_fitted(self)
         rows = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
-        level = rows - rows.mean(axis=1, keepdims=True)
-        scale = np.maximum(np.sqrt((level * level).mean(axis=1, keepdims=True)), np.asarray(SAME, rows.dtype))
-        means = (level / scale) @ self.means_.astype(rows.dtype)
-        reached = means[:, :, None] >= self.breakpoints_.astype(rows.dtype)
+        # In float32 and step by step as the export does it: where a mean lies at a breakpoint, the last digit decides.
+        count, given = np.float32(rows.shape[1]), rows.astype(np.float32)
+        ones = np.ones((rows.shape[1], 1), dtype=np.float32)
+        moved = given - given[:, :1]  # so rounding is as small as the swings are, however high the level
+        level = moved - moved @ ones / count
+        scale = np.sqrt((level * level) @ ones / count)
+        means = level / np.where(scale > 0, scale, np.float32(1)) @ self.means_.astype(np.float32)
+        reached = means[:, :, None] >= self.breakpoints_.astype(np.float32) - np.float32(NEAR)
         return np.asarray(reached.sum(axis=2).astype(rows.dtype))
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:  # noqa: ARG002
@@ -157,6 +161,8 @@ def register_converters() -> None:
     from skl2onnx.common.data_types import FloatTensorType
 
     def shape(operator: Any) -> None:
+        if len(operator.inputs) > 1:  # the exporter is asked again, with the columns joined
+            raise RuntimeError(f"{type(operator.raw_operator).__name__} takes its columns side by side")
         rows = operator.inputs[0].get_first_dimension()
         found = operator.raw_operator
         columns = found.n_features_in_
@@ -181,12 +187,16 @@ def register_converters() -> None:
 
     def sax(scope: Any, operator: Any, container: Any) -> None:
         fitted, given, version = operator.raw_operator, operator.inputs[0], {"op_version": container.target_opset}
-        mean = np.full((fitted.n_features_in_, 1), 1 / fitted.n_features_in_, dtype=np.float32)
-        level = ops.OnnxSub(given, ops.OnnxMatMul(given, mean, **version), **version)
-        spread = ops.OnnxMatMul(ops.OnnxMul(level, level, **version), mean, **version)
-        scale = OnnxMax(ops.OnnxSqrt(spread, **version), np.array([SAME], dtype=np.float32), **version)
-        means = ops.OnnxMatMul(ops.OnnxDiv(level, scale, **version), fitted.means_.astype(np.float32), **version)
-        bounds = fitted.breakpoints_.astype(np.float32)[:, None, None]
+        ones, count = np.ones((fitted.n_features_in_, 1), dtype=np.float32), np.array([fitted.n_features_in_], dtype=np.float32)
+        first = OnnxGather(given, np.array([0], dtype=np.int64), axis=1, **version)
+        moved = ops.OnnxSub(given, first, **version)
+        level = ops.OnnxSub(moved, ops.OnnxDiv(ops.OnnxMatMul(moved, ones, **version), count, **version), **version)
+        squares = ops.OnnxMatMul(ops.OnnxMul(level, level, **version), ones, **version)
+        scale = ops.OnnxSqrt(ops.OnnxDiv(squares, count, **version), **version)
+        swings = ops.OnnxLess(np.array([0], dtype=np.float32), scale, **version)
+        divisor = OnnxWhere(swings, scale, np.array([1], dtype=np.float32), **version)
+        means = ops.OnnxMatMul(ops.OnnxDiv(level, divisor, **version), fitted.means_.astype(np.float32), **version)
+        bounds = (fitted.breakpoints_.astype(np.float32) - np.float32(NEAR))[:, None, None]
         below = ops.OnnxCast(ops.OnnxLess(means, bounds, **version), to=FLOAT, **version)
         reached = ops.OnnxSub(np.array([len(bounds)], dtype=np.float32), _summed(below, len(bounds), version), **version)
         kept = ops.OnnxIdentity(reached, **version, output_names=operator.outputs[:1])

@@ -30,6 +30,7 @@ def test_rows_a_second_and_ratios_are_as_measured(repository: Path, measured: An
     assert f"of {race['rows']:,} rows of 28 columns on {('no', 'one', 'two')[measured['about']['cores']]} cores" in page
     assert f"{onnx['linear']:.1f} and {onnx['boosted']:.1f} times the same with mlflow's ONNX flavour" in page
     assert f"and {limit['linear']:.2f} and {limit['boosted']:.2f} of what a program does" in page
+    assert f"the linear model taken apart {measured['ratio_vs_limit_apart']['linear']:.2f}." in page
     spread = measured["spread"]
     one, two = (spread[f"speedup_2_cores.{model}"]["value"] for model in ("linear", "boosted"))
     large, small = (spread[f"rows_per_s_16M_vs_4M.{model}"]["value"] for model in ("linear", "boosted"))

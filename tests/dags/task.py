@@ -8,12 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from almanac.core.receipts import Placed
-from almanac.doors import audit, stage
+from almanac.doors import audit, sources, stage
 from almanac.doors.job import Carry
 from almanac.settings import Settings
 from tests.world import World
 
 STEPS: dict[str, Carry] = {
+    "sources_audit": sources.audit,
     "features_stage": stage.features,
     "features_audit": audit.features,
     "predictions_stage": stage.predictions,

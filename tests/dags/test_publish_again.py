@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from almanac import Audit
 from almanac.core.canonical import encode
 from almanac.core.plan import RunPlan
 from almanac.core.receipts import Witness
@@ -220,6 +222,23 @@ def test_who_approved_a_promotion_stands_in_the_log(world: World) -> None:
 
     entry = shop.home.log().entries[-1]
     assert (entry.approver, entry.actor) == ("bob", "ann")
+
+
+def test_features_that_are_built_again_are_built_from_audited_sources(world: World) -> None:
+    from almanac.airflow import again
+
+    shop = world.shop
+    visits = replace(shop.pipeline.sources["visits"], audit=Audit(quarantine=0.9))
+    shop.describe(sources={**shop.pipeline.sources, "visits": visits})
+    suite = '"sources": {"visits": [gxe.ExpectColumnValuesToBeBetween(column="amount", min_value=150)]}'
+    shop.code(**{'return {"features"': f'return {{{suite}, "features"'})
+    version = shop.retrain("2017-06")
+    planned = plan.score(shop.home, shop.pipeline.period("2017-07"), version=version)
+    task = Task(world)
+
+    again.made(task.desk, planned, task.carry)
+
+    assert task.submitted[0] == "sources_audit" and "predictions_audit" in task.submitted
 
 
 def test_a_person_is_asked_with_the_comparison_and_only_about_what_the_gate_let_through(world: World) -> None:

@@ -9,13 +9,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import great_expectations.expectations as gxe
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from almanac import Aggregates, Audit, EventSource, ReferenceSource
 from almanac.core.receipts import Receipt, Witness
-from almanac.doors import orders, pin, plan, redo, sources, stage
+from almanac.doors import orders, pin, plan, redo, sources
 from almanac.doors.job import user_module
 from almanac.errors import CheckFailed, DescriptionError, NotAdmitted
 from almanac.spark import checks
@@ -71,8 +72,14 @@ def planned(shop: Shop, period: str = "2017-06") -> Any:
 
 def attempt(shop: Shop) -> Receipt:
     asked = planned(shop)
-    (placed,) = sources.asked(shop.home, asked, pin.pin(shop.home, asked, Witness()))
-    return shop.attempt(placed, sources.audit)
+    return carried(shop, pin.pin(shop.home, asked, Witness()))
+
+
+def carried(shop: Shop, pinned: str) -> Receipt:
+    """The audit of a pin, by the order as it is kept: a job knows no other."""
+    (placed,) = sources.asked(shop.home, planned(shop), pinned)
+    shop.home.receipts.place(placed)
+    return shop.attempt(shop.home.receipts.placed(placed.order.digest), sources.audit)
 
 
 def contents(shop: Shop) -> dict[str, str]:
@@ -165,6 +172,16 @@ def test_a_check_of_the_whole_is_asked_of_what_is_left(shop: Shop) -> None:
     assert not alone.passed and "expect_column_min_to_be_between" in alone.findings[0]
 
 
+class ExpectOnce(gxe.ExpectColumnValuesToBeUnique):
+    """A user's own, of one that looks at rows by their others."""
+
+
+def test_a_users_own_check_is_what_it_is_made_of() -> None:
+    assert not checks.by_row(ExpectOnce(column="customer"))
+    assert checks.by_row(gxe.ExpectColumnValuesToNotBeNull(column="customer"))
+    assert not checks.by_row(gxe.ExpectColumnMaxToBeBetween(column="customer", max_value=1))
+
+
 def test_a_check_that_looks_at_rows_by_their_others_sets_none_aside(shop: Shop) -> None:
     receipt = attempt(audited(shop, Audit(quarantine=0.9), "[gxe.ExpectColumnValuesToBeUnique(column='customer')]"))
     assert not receipt.passed and receipt.facts["sources"]["visits"]["aside"] == 0
@@ -191,15 +208,52 @@ def test_an_audit_looks_at_what_the_run_may_read_and_at_nothing_else(shop: Shop)
     shop.put("visits", "2017-12.parquet", shops.visits(datetime(2017, 12, 1)))
 
 
-def test_features_are_not_built_from_a_source_whose_audit_is_yet_to_come(shop: Shop) -> None:
+def test_another_share_is_asked_again(shop: Shop) -> None:
+    assert not attempt(audited(shop, Audit(quarantine=0.001))).passed
+    assert attempt(audited(shop, Audit(quarantine=0.05))).passed
+    assert not attempt(audited(shop, Audit(quarantine=0.002))).passed
+
+
+def test_a_file_that_was_replaced_since_it_was_pinned_is_not_taken_for_it(shop: Shop) -> None:
     shop = audited(shop, Audit(quarantine=0.05))
+    pinned = pin.pin(shop.home, planned(shop), Witness())
+    shop.put("visits", "2017-05.parquet", shops.visits(MAY))
+    receipt = carried(shop, pinned)
+    assert not receipt.passed and receipt.findings[0].startswith("Source 'visits' changed while it was read")
+
+
+def test_a_file_that_has_another_name_by_now_is_found(shop: Shop) -> None:
+    shop = audited(shop, Audit(quarantine=0.05))
+    pinned = pin.pin(shop.home, planned(shop), Witness())
+    shop.home.objects.delete(f"{shop.landing}/visits/2017-05.parquet")
+    shop.put("visits", "may.parquet", bad(MAY, 6))
+    receipt = carried(shop, pinned)
+    shop.home.objects.delete(f"{shop.landing}/visits/may.parquet")
+    assert receipt.passed and receipt.facts["sources"]["visits"]["aside"] == 6
+
+
+def test_a_source_that_has_no_file_for_the_run_has_nothing_to_be_checked(shop: Shop) -> None:
+    months = [datetime(2017, month, 1) for month in range(1, 10)]
+    for month in months:
+        shop.home.objects.delete(f"{shop.landing}/visits/{month:%Y-%m}.parquet")
+    try:
+        receipt = attempt(audited(shop, Audit(quarantine=0.05)))
+    finally:
+        for month in months:
+            shop.put("visits", f"{month:%Y-%m}.parquet", shops.visits(month))
+    assert receipt.passed and receipt.facts == {"checks": 0, "sources": {}}
+
+
+@pytest.mark.parametrize("audit", [Audit(), Audit(quarantine=0.05)])
+def test_nothing_is_built_from_a_source_whose_audit_is_yet_to_come(shop: Shop, audit: Audit) -> None:
+    shop = audited(shop, audit)
     asked = planned(shop)
-    placed = orders.groups(shop.home, asked, pin.pin(shop.home, asked, Witness()), "habits")
-    receipt = shop.attempt(placed[0], stage.features)
-    assert receipt.findings == (
-        "Source 'visits' was pinned and not audited; which of its rows are set aside is not known. "
-        "Run the task sources.audit first.",
-    )
+    pinned = pin.pin(shop.home, asked, Witness())
+    said = "Source 'visits' was pinned and not audited, which its description asks for. Run the task sources.audit first."
+    for place in (lambda: orders.groups(shop.home, asked, pinned, "habits"), lambda: orders.model(shop.home, asked, pinned)):
+        with pytest.raises(NotAdmitted) as refused:
+            place()
+        assert str(refused.value) == said
 
 
 def test_a_version_made_from_audited_sources_is_explained_verified_and_not_stale(shop: Shop) -> None:
@@ -208,6 +262,13 @@ def test_a_version_made_from_audited_sources_is_explained_verified_and_not_stale
     shop.score("2017-07")
 
     assert redo.found(shop.home) == redo.Redo(features=(), versions=(), predictions=())
+    unaudited = replace(shop)
+    unaudited.describe()
+    wanting = replace(plan.score(shop.home, shop.pipeline.period("2017-08")), build=("2017-08",))
+    with pytest.raises(
+        DescriptionError, match=r"wants its sources audited \(visits\), today's description audits none. Bring audit="
+    ):
+        plan.check_buildable(shop.home, unaudited.pipeline, wanting)
     verified = integrity.verify(shop.home)
     assert not verified.findings and not verified.changed
     manifest = shop.home.versions.read(version)

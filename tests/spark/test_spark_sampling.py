@@ -111,6 +111,18 @@ def test_a_feature_of_many_values_parts_no_strata() -> None:
         sampling.draw(ROWS, Sampling(100, by=("x",)), TARGET, "customer")
 
 
+def test_fewer_rows_than_strata_are_refused() -> None:
+    with pytest.raises(
+        DataError, match=r"Sampling.rows: found 3, there are 6 strata by band and label. Allow at least as many rows"
+    ):
+        sampling.draw(ROWS, Sampling(3, by=("band",)), TARGET, "customer")
+
+
+def test_entities_that_are_text_are_drawn_as_well() -> None:
+    named = ROWS.assign(customer="customer " + ROWS["customer"].astype(str))
+    assert sampling.draw(named, Sampling(100), TARGET, "customer")[WEIGHT].sum() == pytest.approx(len(named))
+
+
 def test_an_estimator_that_takes_no_weights_is_refused_by_its_name() -> None:
     drawn = sampling.draw(ROWS.head(400), Sampling(half_life=2), TARGET, "customer")
     with pytest.raises(DescriptionError, match="'near' ends with KNeighborsClassifier, whose fit takes no sample_weight"):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from sklearn import decomposition, impute, preprocessing
 from sklearn.compose import make_column_transformer
@@ -17,6 +18,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from almanac.core.bundle import ONNXRUNTIME
+from almanac.core.target import Target
+from almanac.spark.engines import Onnx
+from almanac.spark.export import export
 from almanac.transformers import Clip, DropCorrelated, Sax
 from tests.bundles import audited
 
@@ -100,6 +104,22 @@ def test_a_series_is_the_word_that_its_shape_makes_whatever_its_level_and_scale(
     # Means of the normalised halves are -0.89 and 0.89; the breakpoints of four symbols are -0.67, 0 and 0.67.
     assert found.to_numpy().tolist() == [[0, 3], [0, 3], [3, 0], [2, 2]]
     assert list(found.columns) == ["sax0", "sax1"] and set(found.dtypes) == {np.dtype("float32")}
+
+
+@pytest.mark.parametrize("columns", [3, 6, 7, 12])
+def test_a_series_has_the_same_word_in_its_export_also_where_a_mean_lies_on_a_breakpoint(columns: int) -> None:
+    names = tuple(f"month{place}" for place in range(columns))
+    level = np.repeat(np.array([0, 1, 100, 33333.3, 1e7])[:, None], columns, axis=1)
+    swings = np.tile([[1, 3], [200, 100], [5, 5.001]], (1, columns))[:, :columns]
+    rows = pd.DataFrame(np.concatenate([level, swings, DICE.integers(0, 4, (500, columns))]), columns=names).astype("float32")
+    label = (rows["month0"] > rows["month1"]).astype(int)
+    model = make_pipeline(Sax(segments=3, symbols=4), LogisticRegression()).fit(rows, label)
+
+    engine = Onnx.of(export(model, names), names, Target(), (1,))
+
+    assert set(model[:-1].transform(rows)[:5].ravel()) == {2}
+    found = engine.scores(pa.RecordBatch.from_pandas(rows, preserve_index=False))
+    np.testing.assert_allclose(found, model.predict_proba(rows)[:, 1], atol=1e-5)
 
 
 @pytest.mark.parametrize(

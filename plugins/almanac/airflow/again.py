@@ -21,7 +21,7 @@ from almanac.core.canonical import decode
 from almanac.core.plan import RunPlan
 from almanac.core.receipts import Placed, Receipt
 from almanac.core.rollback import Plan
-from almanac.doors import orders, pin, plan, publish, rollback
+from almanac.doors import orders, pin, plan, publish, rollback, sources
 from almanac.errors import Conflict, LogMoved, Overtaken, PromotionError
 
 log = logging.getLogger(__name__)
@@ -75,6 +75,8 @@ def _through(desk: Desk, planned: RunPlan, carry: Carry) -> Receipt:
     home, read = desk.home, desk.home.receipts.read
     if planned.build:
         pinned = pin.pin(home, planned, desk.witness)
+        checked = carry("sources_audit", sources.asked(home, planned, pinned))
+        pinned = next(iter(checked.values()), pinned)
         parts = [carry("features_stage", placed) for placed in orders.every_group(home, planned, pinned).values()]
         staged = carry("features_stage", orders.combined(home, planned, pinned, parts))
         audited = carry("features_audit", orders.audits(home, staged))

@@ -130,8 +130,7 @@ class _Dags:
                     poke_interval=min(source.late.every, source.late.timeout),
                 )
                 arrival >> pin.operator
-        audited = any(source.audit is not None for source in self.pipeline.sources.values())
-        return {"pin": pin, **({"checked": self._audit("sources.audit", plan, pin)} if audited else {})}
+        return {"pin": pin, **({"checked": self._audit("sources.audit", plan, pin)} if self.pipeline.audited else {})}
 
     def _audit(self, task_id: str, plan: Any, pin: Any) -> Any:
         return self._spark(task_id, "sources_audit", "source_orders", "check sources", plan=plan, pin=pin).output

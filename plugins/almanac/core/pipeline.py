@@ -264,6 +264,11 @@ class Pipeline:
         """The sources that the population and the feature groups read, sorted."""
         return sorted({*self.population.reads, *(name for group in self.features for name in group.reads)})
 
+    @property
+    def audited(self) -> list[str]:
+        """The sources that are checked before anything is built from them."""
+        return [name for name, source in self.sources.items() if source.audit is not None]
+
     def shape_of_features(self) -> dict[str, Any]:
         """The part of the description that shapes features: with the user's module it is their definition."""
         return {

@@ -13,7 +13,7 @@ from almanac.core.provenance import reach
 from almanac.core.sources import Cut, Pin
 from almanac.doors import job
 from almanac.doors.job import Work
-from almanac.doors.pin import checked
+from almanac.doors.pin import check_audited, pinned
 from almanac.errors import AlmanacError, DescriptionError, SourceError, StoreError
 from almanac.store.objects import Objects
 from almanac.store.sources import check_unchanged
@@ -89,11 +89,14 @@ def pins_of(work: Work, names: Iterable[str]) -> dict[str, Pin]:
     they hold, so the pin of an earlier run may know one by a name of before.
     """
     names = list(names)
-    pins = checked(work.home, work.linked("pin"), work.pipeline, names)
-    return {name: _as_named_now(work.home.objects, pins[name]) for name in names}
+    receipt = work.linked("pin")
+    check_audited(receipt, work.pipeline, names)
+    pins = pinned(work.home, receipt)
+    return {name: as_named_now(work.home.objects, pins[name]) for name in names}
 
 
-def _as_named_now(objects: Objects, pin: Pin) -> Pin:
+def as_named_now(objects: Objects, pin: Pin) -> Pin:
+    """The pin with the names that its files have now."""
     listed = list(objects.walk(pin.uri))
     there = {item.uri for item in listed}
     named = {(item.etag, item.size): item.uri for item in listed}

@@ -122,6 +122,7 @@ class _Pinned:
         """What an order of features says that it reads, as its inputs and parameters: source to the content of those of its
         files that can hold a row of the part's cut, and where its consistent sources are cut, if one of them is behind.
         """
+        pins.check_audited(self.receipt, pipeline, part.reads)
         return read_by(pipeline, part, period, self.pins, pins.until(self.receipt, period))
 
 
@@ -162,7 +163,9 @@ def model(home: Home, plan: RunPlan, pin: str) -> Placed:
     Raises:
         NotAdmitted: features of a snapshot are not published.
     """
-    pipeline, found = home.receipts.description(plan.description), pins.pinned(home, home.receipts.read(pin))
+    pipeline, receipt = home.receipts.description(plan.description), home.receipts.read(pin)
+    pins.check_audited(receipt, pipeline, pipeline.label.reads)
+    found = pins.pinned(home, receipt)
     snapshots = [*plan.training, plan.holdout]
     published = _published(home, plan, snapshots)
     inputs = {f"features.{period}": published[period].content for period in snapshots}

@@ -105,13 +105,10 @@ def pinned(home: Home, receipt: Receipt) -> Mapping[str, Pin]:
     return read_pins(home, receipt)
 
 
-def checked(home: Home, receipt: Receipt, pipeline: Pipeline, names: Iterable[str]) -> Mapping[str, Pin]:
-    """The pins that something is built from. Raises: NotAdmitted, where one of those is to be checked first; as `pinned`."""
-    found = pinned(home, receipt)
-    lacking = [name for name in names if pipeline.sources[name].sets_aside]
-    if lacking and receipt.order.door is not Door.AUDIT:
+def check_audited(receipt: Receipt, pipeline: Pipeline, names: Iterable[str]) -> None:
+    """Sources that are to be audited were. Raises: NotAdmitted."""
+    asked = [name for name in names if pipeline.sources[name].audit is not None]
+    if asked and receipt.order.door is not Door.AUDIT:
         raise NotAdmitted(
-            f"Source {lacking[0]!r} was pinned and not audited; which of its rows are set aside is not known. Run the task "
-            "sources.audit first."
+            f"Source {asked[0]!r} was pinned and not audited, which its description asks for. Run the task sources.audit first."
         )
-    return found

@@ -167,7 +167,7 @@ def check_buildable(home: Home, pipeline: Pipeline, plan: RunPlan) -> None:
     """The features that a plan misses are those that the DAG of today has tasks for.
 
     Raises:
-        DescriptionError: the plan's version wants features of other groups.
+        DescriptionError: the plan's version wants features of other groups, or audited sources.
     """
     if not plan.build:
         return
@@ -177,6 +177,11 @@ def check_buildable(home: Home, pipeline: Pipeline, plan: RunPlan) -> None:
         raise DescriptionError(
             f"Version {plan.version} wants features of the groups {', '.join(wanted)} (definition {plan.definition}), "
             f"today's description has {', '.join(present)}. Bring the groups back, or use a version of today's definition."
+        )
+    if older.audited and not pipeline.audited:
+        raise DescriptionError(
+            f"Version {plan.version} wants its sources audited ({examples(older.audited)}), today's description audits none. "
+            "Bring audit= back, or use a version of today's definition."
         )
 
 

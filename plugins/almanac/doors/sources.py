@@ -15,29 +15,29 @@ from almanac.core.plan import RunPlan
 from almanac.core.provenance import feature_cuts, label_cuts
 from almanac.core.receipts import Door, Output, Placed, Receipt, Thing, admit
 from almanac.core.sources import Cut, Pin
-from almanac.doors import pin
+from almanac.doors import calls, pin
 from almanac.doors.job import Work
 from almanac.errors import SHOWN_EXAMPLES
 from almanac.store.home import Home
+from almanac.store.sources import check_unchanged
 
 if TYPE_CHECKING:
     from almanac.spark.quarantine import Inspected
 
-SPANS = "spans"  # an audit's parameter: source to what of it a run may read, from the earliest low to the latest high
+# An audit's parameters: source to what of it a run may read, from the earliest low to the latest high; and to how it is audited.
+SPANS, AUDITS = "spans", "audits"
 
 
 def asked(home: Home, plan: RunPlan, pinned: str) -> list[Placed]:
     """The audit of what a run may read of its audited sources; none where it reads nothing of them."""
     pipeline, receipt = home.receipts.description(plan.description), home.receipts.read(pinned)
-    pins = pin.pinned(home, receipt)
-    spans = {
-        name: span
-        for name, span in _spans(pipeline, plan, receipt).items()
-        if pipeline.sources[name].audit is not None and pins[name].within(span)
-    }
+    spans = {name: span for name, span in _spans(pipeline, plan, receipt).items() if pipeline.sources[name].audit is not None}
     if not spans:
         return []
-    order = receipt.order.next(Door.AUDIT, receipt.order.inputs, **{**receipt.order.parameters, SPANS: encode(spans)})
+    audits = {name: encode(pipeline.sources[name].audit) for name in spans}
+    order = receipt.order.next(
+        Door.AUDIT, receipt.order.inputs, **{**receipt.order.parameters, SPANS: encode(spans), AUDITS: audits}
+    )
     return [Placed(order=order, links={"pin": pinned, "description": plan.description})]
 
 
@@ -65,34 +65,43 @@ def _around(cuts: Iterable[Cut]) -> Cut:
 def audit(work: Work) -> Receipt:
     """The user's suites of sources on the pinned files, by Great Expectations, and the pins that what is built reads: where rows
     failed that the description lets set aside, without these.
+
+    Raises:
+        SourceError: a file was replaced or removed while it was read.
+        DescriptionError: suites and description do not agree.
     """
     from almanac.spark import checks, quarantine
 
     receipt = admit(work.linked("pin"), Thing.SOURCES, Door.PIN, pipeline=work.home.name)
-    pins = dict(pin.pinned(work.home, receipt))
+    pins = {name: calls.as_named_now(work.home.objects, one) for name, one in pin.pinned(work.home, receipt).items()}
     suites = checks.suites(function_of(work.module, "checks")(), work.pipeline)
     folder = work.home.layout.report(work.order.digest, uuid.uuid4().hex, "").rstrip("/")
-    outputs: list[Output] = []
+    pages: list[Output] = []
+    aside: list[Output] = []
     findings: list[str] = []
     warnings: list[str] = []
     facts = {}
     for name, span in ((name, decode(Cut, told)) for name, told in work.order.parameters[SPANS].items()):
-        source, read = work.pipeline.sources[name], pins[name].within(span)
-        found = quarantine.inspect(
-            work.bench.spark, source, replace(pins[name], files=read), suites[name], f"{work.home.name}_{name}"
-        )
-        findings += [f"Source {name!r}: {text}" for text in found.checked.blocking] + [text for text in [found.refused] if text]
+        source, whole = work.pipeline.sources[name], pins[name]
+        read = replace(whole, files=whole.within(span))
+        if not read.files:
+            continue
+        found = quarantine.inspect(work.bench.spark, source, read, suites[name], f"{work.home.name}_{name}")
+        blocking = [f"Source {name!r}: {text}" for text in found.checked.blocking] + [text for text in [found.refused] if text]
+        findings += blocking
         warnings += [f"warning: source {name!r}: {text}" for text in found.checked.warnings]
         facts[name] = {"checks": found.checked.checks, "rows": found.rows, "aside": found.aside}
-        outputs.append(work.put(folder, f"{name}.html", found.checked.html.encode()))
+        page = work.put(folder, f"{name}.html", found.checked.html.encode())
+        pages.insert(0 if blocking else len(pages), page)  # the first one is what the UI's button opens
         if found.aside:
-            outputs += quarantine.keep(work.bench.spark, source, found, folder)
+            aside += quarantine.keep(work.bench.spark, source, found, folder)
             warnings.append(_told(name, found))
-            pins[name] = _with(pins[name], found.pin)
+            pins[name] = _with(whole, found.pin)
+        check_unchanged(work.home.objects, read, read.files)
     return work.receipt(
         passed=not findings,
         content=work.order.digest,
-        outputs=[*pin.keep(work.home, work.order, pins), *outputs],
+        outputs=[*pin.keep(work.home, work.order, pins), *pages, *aside],
         findings=[*findings, *warnings],
         facts={"checks": sum(fact["checks"] for fact in facts.values()), "sources": facts},
     )

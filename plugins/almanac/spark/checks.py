@@ -78,7 +78,7 @@ def suites(given: Mapping[str, Any], pipeline: Pipeline) -> dict[str, list[Any]]
             may be set aside asks for a share of its own.
     """
     found = {name: list(suite) for name, suite in (given.get(SOURCES) or {}).items()}
-    audited = {name for name, source in pipeline.sources.items() if source.audit is not None}
+    audited = set(pipeline.audited)
     if strange := sorted(found.keys() - audited):
         raise DescriptionError(
             f"checks() has suites for sources {examples(strange)}, audited are {examples(sorted(audited)) or 'none'}. Ask for "
@@ -104,7 +104,10 @@ def by_row(expectation: Any) -> bool:
     import great_expectations.expectations.expectation as kinds
 
     known = (kinds.ColumnMapExpectation, kinds.ColumnPairMapExpectation, kinds.MulticolumnMapExpectation)
-    return isinstance(expectation, known) and type(expectation).__name__.removeprefix("Expect") not in NOT_BY_ROW
+    names = {
+        kind.__name__.removeprefix("Expect") for kind in type(expectation).__mro__
+    }  # it may be a user's own, of one of those
+    return isinstance(expectation, known) and not names & set(NOT_BY_ROW)
 
 
 def failing_rows(frame: DataFrame, expectation: Any, name: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:

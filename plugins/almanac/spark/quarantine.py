@@ -93,10 +93,12 @@ def keep(spark: SparkSession, source: Source, found: Inspected, folder: str) -> 
     ]
     hands = [[one for one in files if one[0] == number] for number in sorted(found.reasons)]
     reasons, timezone = found.reasons, _timezone(source)
+    own = [name for name in schema.names if name not in (FILE, ROW, REASON)]
 
     def work(hand: Sequence[tuple[int, Chunk, int]]) -> Iterator[str]:
         number = hand[0][0]
-        sink = arrow.Sink(f"{folder}/{found.pin.source}.aside-{number}.parquet", schema)
+        # Its digest is of the places: a source's own columns may be of any type.
+        sink = arrow.Sink(f"{folder}/{found.pin.source}.aside-{number}.parquet", schema, outside=own)
         told, places = reasons[number], sorted(reasons[number])
         for batch in _rows(hand, schema, timezone):
             first, last = (batch.column(ROW)[place].as_py() for place in (0, -1))

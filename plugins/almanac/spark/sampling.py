@@ -24,18 +24,24 @@ MOST_VALUES = 100
 
 
 def draw(rows: pd.DataFrame, sampling: Sampling, target: Target, entity: str) -> pd.DataFrame:
-    """The rows that train, in their order, with what each weighs (float64, 1 on average before rows age).
+    """The rows that train, in their order, with what each weighs (float64; before rows age, weights add up to all rows).
 
     Args:
         rows: the entity, `snapshot`, `label`, and the features of `sampling.by`; a row for each entity of each training snapshot.
 
     Raises:
-        DataError: a feature of `by` has too many values.
+        DataError: a feature of `by` has too many values, or there are more strata than rows may be drawn.
     """
     weights = np.ones(len(rows))
     if sampling.rows is not None and sampling.rows < len(rows):
         strata = _strata(rows, sampling, target)
         counts = strata.value_counts()
+        if sampling.rows < len(counts):
+            parted = " and ".join((*sampling.by, LABEL))
+            raise DataError(
+                f"Sampling.rows: found {sampling.rows}, there are {len(counts)} strata by {parted}. Allow at least as many rows, "
+                "or name fewer features in by."
+            )
         wanted = shares(counts.to_dict(), sampling.rows)
         rank = pd.Series(_lots(rows, entity), index=rows.index).groupby(strata).rank(method="first")
         drawn = (rank <= strata.map(wanted)).to_numpy()
