@@ -55,3 +55,6 @@ def test_what_building_features_costs_is_as_measured(repository: Path) -> None:
         f"One more month then takes Almanac {following['median_seconds']:.1f} s, {found['next_month_vs_scan']:.1f} times" in page
     )
     assert f"take {growth['time']:.1f} times as long" in page and f"holds {growth['memory']:.2f} times as much memory" in page
+    checked = found["parts"]["checks"]["contestants"]["checks"]
+    told = f"take {checked['median_seconds']:.1f} s on two cores, {found['checks_vs_scan']:.1f} times a scan of all columns"
+    assert told in flat(repository, "docs/checks.md")
