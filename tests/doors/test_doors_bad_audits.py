@@ -97,7 +97,7 @@ def test_a_section_of_checks_that_nobody_runs_is_refused(world: World) -> None:
 
     text = told(refusal(world, world.coded(placed), audit.features), "DescriptionError")
 
-    assert "checks() has feature, allowed are features, predictions. Rename or remove it." in text
+    assert "checks() has feature, allowed are features, predictions, sources. Rename or remove it." in text
 
 
 # Scoring

@@ -76,4 +76,4 @@ def test_sections_of_checks_are_read_and_unknown_ones_refused() -> None:
     assert checks.section({"features": [1, 2]}, "predictions") == []
     with pytest.raises(DescriptionError) as refused:
         checks.section({"feature": [], "features": [], "model": []}, "features")
-    assert str(refused.value) == "checks() has feature, model, allowed are features, predictions. Rename or remove it."
+    assert str(refused.value) == "checks() has feature, model, allowed are features, predictions, sources. Rename or remove it."
