@@ -164,11 +164,12 @@ def test_a_job_does_not_carry_out_an_order_that_was_altered(world: World, monkey
 
 @pytest.mark.store
 @pytest.mark.spark
-def test_a_model_may_hold_functions_of_the_users_module(world: World) -> None:
+@pytest.mark.parametrize("name", ["halved", "thirded", "quartered"])  # by the same workers, from modules of the same name
+def test_a_model_may_hold_functions_of_the_users_module(world: World, name: str) -> None:
     shop = world.shop
     shop.code(**{
-        "def estimators():": "def halved(rows):\n    return rows / 2\n\n\ndef estimators():",
-        '"logistic": make_pipeline(': '"halved": make_pipeline(FunctionTransformer(halved), ',
+        "def estimators():": f"def {name}(rows):\n    return rows / 2\n\n\ndef estimators():",
+        '"logistic": make_pipeline(': f'"{name}": make_pipeline(FunctionTransformer({name}), ',
         "    return {\n": "    from sklearn.preprocessing import FunctionTransformer\n\n    return {\n",
         '"tree": make_pipeline(SimpleImputer(), DecisionTreeClassifier(max_depth=3, random_state=0)),': "",
     })  # fmt: skip
@@ -181,7 +182,7 @@ def test_a_model_may_hold_functions_of_the_users_module(world: World) -> None:
 
     scored, _ = shop.stage_score("2017-08", version=manifest.version)
 
-    assert manifest.estimator == "halved"
+    assert manifest.estimator == name
     assert scored.facts["version"] == manifest.version
 
 

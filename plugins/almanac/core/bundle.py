@@ -67,6 +67,7 @@ class Bundle:
         target: what it predicts.
         engine: what scores with it.
         onnx: the exported pipeline, where the engine is onnxruntime.
+        shipped: the user's module as tasks find it among Spark's files, such as `shop-0123abcd.zip`; empty outside of tasks.
     """
 
     version: str
@@ -77,6 +78,7 @@ class Bundle:
     target: Target = Target()
     engine: Engine = Engine()
     onnx: Output | None = None
+    shipped: str = ""
 
     @property
     def files(self) -> tuple[Output, ...]:

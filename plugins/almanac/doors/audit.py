@@ -201,8 +201,8 @@ def _skew(work: Work, bundle: Bundle, trained: Output, snapshots: list[str]) -> 
     from almanac.spark import arrow, scoring, skew
 
     period = work.pipeline.period(work.order.period)
+    bundle = replace(bundle, shipped=work.bench.ship(work.pipeline.name, work.home.receipts.module(work.order.module)))
     scorer = scoring.Scorer(bundle=bundle, entity=work.pipeline.entity, as_of=period.as_of, order=work.order.digest)
-    work.bench.ship(work.pipeline.name, work.home.receipts.module(work.order.module))
     published = {one: [output.uri for output in work.linked(f"features.{one}").outputs] for one in snapshots}
     allowed = work.pipeline.scoring.worst if bundle.engine.name == ONNXRUNTIME else GOLDEN_TOLERANCE
     return skew.check(work.bench.spark, arrow.table([trained]), published, scorer, allowed)

@@ -71,12 +71,15 @@ class Bench:
         session.conf.set("spark.sql.session.timeZone", "UTC")
         return session
 
-    def ship(self, name: str, packed: bytes) -> None:
-        """Makes a user's module importable inside the tasks: a model may hold its classes. Once, for the whole job."""
+    def ship(self, name: str, packed: bytes) -> str:
+        """Brings a user's module to the tasks, because a model may hold its classes, and gives the file's name there. Once, for
+        the whole job.
+        """
         path = Path(self._shipped.name) / f"{name}-{sha256(packed)[:16]}.zip"
         if not path.exists():
             path.write_bytes(packed)
             self.spark.sparkContext.addPyFile(str(path))
+        return path.name
 
     @cached_property
     def _shipped(self) -> tempfile.TemporaryDirectory[str]:

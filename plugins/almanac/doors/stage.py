@@ -316,8 +316,9 @@ def predictions(work: Work) -> Receipt:
             f"{published.order.description}. Score with features of the version's own definition."
         )
     keep = home.receipts.description(manifest.description).scoring.keep
+    shipped = work.bench.ship(pipeline.name, home.receipts.module(order.module))
     scorer = scoring.Scorer(
-        bundle=manifest.bundle,
+        bundle=replace(manifest.bundle, shipped=shipped),
         entity=manifest.entity,
         as_of=pipeline.period(order.period).as_of,
         order=order.digest,
@@ -325,7 +326,6 @@ def predictions(work: Work) -> Receipt:
     )
     for file in manifest.bundle.files:
         home.versions.file(file)
-    work.bench.ship(pipeline.name, home.receipts.module(order.module))
     table = home.predictions
     entity = chunks.open_parquet(published.outputs[0].uri).schema_arrow.field(manifest.entity)
     table.create(scorer.schema(entity))

@@ -6,8 +6,10 @@ Imported by every task that scores: no scikit-learn.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import pickle
 import platform
+import sys
 from collections.abc import Iterable, Iterator
 from importlib import metadata
 from typing import Any
@@ -76,6 +78,27 @@ def loadable(bundle: Bundle, errors: tuple[type[Exception], ...] = UNLOADABLE) -
             f"Version {bundle.version} cannot be loaded here ({type(error).__name__}: {line(error)}), so nothing is scored with "
             f"it. {_differing(bundle)}"
         ) from error
+
+
+@contextlib.contextmanager
+def own_module(shipped: str) -> Iterator[None]:
+    """Lets a task load a model with the user's module of its own version: the worker may have scored with another one before,
+    whose module has the same name.
+    """
+    if not shipped:
+        yield
+        return
+    from pyspark import SparkFiles
+
+    path, name = SparkFiles.get(shipped), shipped.rsplit("-", 1)[0]
+    for known in [one for one in sys.modules if one.split(".")[0] == name]:
+        del sys.modules[known]
+    sys.path.insert(0, path)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(path)
 
 
 def line(error: Exception) -> str:

@@ -144,7 +144,8 @@ def open_engine(bundle: Bundle) -> Engine:
 def _open_pipeline(bundle: Bundle) -> ScikitLearn:
     from almanac.spark.models import open_model
 
-    return ScikitLearn(open_model(bundle).model, bundle.features, bundle.target)
+    with bundles.own_module(bundle.shipped):
+        return ScikitLearn(open_model(bundle).model, bundle.features, bundle.target)
 
 
 def _open_onnx(bundle: Bundle, exported: Any) -> Onnx:
