@@ -144,8 +144,7 @@ class Shop:
     def pin(self, planned: RunPlan) -> str:
         """What a run builds from: its sources pinned, and checked where the description asks."""
         pinned = pin.pin(self.home, planned, Witness())
-        audited = self.carry(sources.asked(self.home, planned, pinned), sources.audit)
-        return next(iter(audited.values()), pinned)
+        return sources.built_from(pinned, self.carry(sources.asked(self.home, planned, pinned), sources.audit))
 
     def train(self, period: str, **asked: Any) -> str:
         """A version, published but not promoted."""

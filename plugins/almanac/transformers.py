@@ -17,7 +17,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 Array = npt.NDArray[Any]
 NEAR = 1e-5  # so far below a breakpoint a mean reaches it: means that are the same but for rounding get the same symbol
-FLOAT = 1  # onnx.TensorProto.FLOAT
 
 
 class Clip(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -155,57 +154,50 @@ class Sax(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
 def register_converters() -> None:
     """Tells skl2onnx how these are exported."""
+    from onnx import TensorProto
     from skl2onnx import update_registered_converter
     from skl2onnx.algebra import onnx_ops as ops
-    from skl2onnx.algebra.onnx_ops import OnnxGather, OnnxIsNaN, OnnxMax, OnnxMin, OnnxWhere
     from skl2onnx.common.data_types import FloatTensorType
 
     def shape(operator: Any) -> None:
         if len(operator.inputs) > 1:  # the exporter is asked again, with the columns joined
             raise RuntimeError(f"{type(operator.raw_operator).__name__} takes its columns side by side")
         rows = operator.inputs[0].get_first_dimension()
-        found = operator.raw_operator
-        columns = found.n_features_in_
-        if isinstance(found, DropCorrelated):
-            columns = len(found.kept_)
-        elif isinstance(found, Sax):
-            columns = found.means_.shape[1]
+        columns = len(operator.raw_operator.get_feature_names_out())
         operator.outputs[0].type = FloatTensorType([rows, columns])
 
     def clip(scope: Any, operator: Any, container: Any) -> None:
         fitted, given, version = operator.raw_operator, operator.inputs[0], container.target_opset
         low, high = fitted.low_.astype(np.float32), fitted.high_.astype(np.float32)
-        moved = OnnxMin(OnnxMax(given, low, op_version=version), high, op_version=version)
-        null = OnnxIsNaN(given, op_version=version)
-        kept = OnnxWhere(null, given, moved, op_version=version, output_names=operator.outputs[:1])
+        moved = ops.OnnxMin(ops.OnnxMax(given, low, op_version=version), high, op_version=version)
+        null = ops.OnnxIsNaN(given, op_version=version)
+        kept = ops.OnnxWhere(null, given, moved, op_version=version, output_names=operator.outputs[:1])
         kept.add_to(scope, container)
 
     def drop(scope: Any, operator: Any, container: Any) -> None:
         fitted, version = operator.raw_operator, container.target_opset
-        kept = OnnxGather(operator.inputs[0], fitted.kept_, axis=1, op_version=version, output_names=operator.outputs[:1])
+        kept = ops.OnnxGather(operator.inputs[0], fitted.kept_, axis=1, op_version=version, output_names=operator.outputs[:1])
         kept.add_to(scope, container)
 
     def sax(scope: Any, operator: Any, container: Any) -> None:
         fitted, given, version = operator.raw_operator, operator.inputs[0], {"op_version": container.target_opset}
         ones, count = np.ones((fitted.n_features_in_, 1), dtype=np.float32), np.array([fitted.n_features_in_], dtype=np.float32)
-        first = OnnxGather(given, np.array([0], dtype=np.int64), axis=1, **version)
+        first = ops.OnnxGather(given, np.array([0], dtype=np.int64), axis=1, **version)
         moved = ops.OnnxSub(given, first, **version)
         level = ops.OnnxSub(moved, ops.OnnxDiv(ops.OnnxMatMul(moved, ones, **version), count, **version), **version)
         squares = ops.OnnxMatMul(ops.OnnxMul(level, level, **version), ones, **version)
         scale = ops.OnnxSqrt(ops.OnnxDiv(squares, count, **version), **version)
         swings = ops.OnnxLess(np.array([0], dtype=np.float32), scale, **version)
-        divisor = OnnxWhere(swings, scale, np.array([1], dtype=np.float32), **version)
+        divisor = ops.OnnxWhere(swings, scale, np.array([1], dtype=np.float32), **version)
         means = ops.OnnxMatMul(ops.OnnxDiv(level, divisor, **version), fitted.means_.astype(np.float32), **version)
-        bounds = (fitted.breakpoints_.astype(np.float32) - np.float32(NEAR))[:, None, None]
-        below = ops.OnnxCast(ops.OnnxLess(means, bounds, **version), to=FLOAT, **version)
-        reached = ops.OnnxSub(np.array([len(bounds)], dtype=np.float32), _summed(below, len(bounds), version), **version)
-        kept = ops.OnnxIdentity(reached, **version, output_names=operator.outputs[:1])
+        bounds = fitted.breakpoints_.astype(np.float32) - np.float32(NEAR)
+        reached = [
+            ops.OnnxNot(ops.OnnxLess(means, bounds[place : place + 1], **version), **version) for place in range(len(bounds))
+        ]
+        ones_or_zeros = [ops.OnnxCast(one, to=TensorProto.FLOAT, **version) for one in reached]
+        symbols = functools.reduce(lambda one, other: ops.OnnxAdd(one, other, **version), ones_or_zeros)
+        kept = ops.OnnxIdentity(symbols, **version, output_names=operator.outputs[:1])
         kept.add_to(scope, container)
-
-    def _summed(stacked: Any, count: int, version: dict[str, int]) -> Any:
-        """The first axis summed, without a ReduceSum, whose arguments change with the version."""
-        parts = [ops.OnnxGather(stacked, np.array(place, dtype=np.int64), axis=0, **version) for place in range(count)]
-        return functools.reduce(lambda one, other: ops.OnnxAdd(one, other, **version), parts)
 
     update_registered_converter(Sax, "AlmanacSax", shape, sax)
     update_registered_converter(Clip, "AlmanacClip", shape, clip)

@@ -60,7 +60,6 @@ def test_what_the_page_says_of_onnxruntime_is_so(tmp_path: Path, text: str, expo
         "Sax": Sax,
     }
     asked = eval(text, known)
-    columns = ["visits", "amount", "band"] if isinstance(asked, Sax) else ["visits", "amount"]
     columns = ["band"] if type(asked).__name__ in OF_CATEGORIES else ["visits", "amount"]
     rows = ROWS.assign(amount=ROWS.amount.where(ROWS.visits < 1.5)) if isinstance(asked, SimpleImputer | Clip) else ROWS
     encoded = make_column_transformer((asked, columns), remainder="passthrough")

@@ -75,8 +75,7 @@ def _through(desk: Desk, planned: RunPlan, carry: Carry) -> Receipt:
     home, read = desk.home, desk.home.receipts.read
     if planned.build:
         pinned = pin.pin(home, planned, desk.witness)
-        checked = carry("sources_audit", sources.asked(home, planned, pinned))
-        pinned = next(iter(checked.values()), pinned)
+        pinned = sources.built_from(pinned, carry("sources_audit", sources.asked(home, planned, pinned)))
         parts = [carry("features_stage", placed) for placed in orders.every_group(home, planned, pinned).values()]
         staged = carry("features_stage", orders.combined(home, planned, pinned, parts))
         audited = carry("features_audit", orders.audits(home, staged))

@@ -70,8 +70,7 @@ def pin_sources(desk: Desk, given: Given) -> str:
 
 
 def _pinned(given: Given) -> str:
-    """What a run builds from: the audit's receipt, where sources were checked."""
-    return str(next(iter((given.get("checked") or {}).values()), given["pin"]))
+    return sources.built_from(given["pin"], given.get("checked") or {})
 
 
 def _wet(given: Given) -> RunPlan:

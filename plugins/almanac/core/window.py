@@ -39,7 +39,6 @@ class MovingWindow:
             raise DescriptionError(f"MovingWindow.periods: found {self.periods}, allowed is 1 or more.")
         if self.minimum is not None and not 1 <= self.minimum <= self.periods:
             raise DescriptionError(f"MovingWindow.minimum: found {self.minimum}, allowed is 1 to periods ({self.periods}).")
-
         if self.sampling is not None and not isinstance(self.sampling, Sampling):
             raise DescriptionError(f"MovingWindow.sampling: found {self.sampling!r}, allowed is Sampling(rows=100_000), or None.")
 

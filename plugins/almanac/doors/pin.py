@@ -107,7 +107,7 @@ def pinned(home: Home, receipt: Receipt) -> Mapping[str, Pin]:
 
 def check_audited(receipt: Receipt, pipeline: Pipeline, names: Iterable[str]) -> None:
     """Sources that are to be audited were. Raises: NotAdmitted."""
-    asked = [name for name in names if pipeline.sources[name].audit is not None]
+    asked = [name for name in names if name in pipeline.audited]
     if asked and receipt.order.door is not Door.AUDIT:
         raise NotAdmitted(
             f"Source {asked[0]!r} was pinned and not audited, which its description asks for. Run the task sources.audit first."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ SPANS, AUDITS = "spans", "audits"
 def asked(home: Home, plan: RunPlan, pinned: str) -> list[Placed]:
     """The audit of what a run may read of its audited sources; none where it reads nothing of them."""
     pipeline, receipt = home.receipts.description(plan.description), home.receipts.read(pinned)
-    spans = {name: span for name, span in _spans(pipeline, plan, receipt).items() if pipeline.sources[name].audit is not None}
+    spans = {name: span for name, span in _spans(pipeline, plan, receipt).items() if name in pipeline.audited}
     if not spans:
         return []
     audits = {name: encode(pipeline.sources[name].audit) for name in spans}
@@ -39,6 +39,11 @@ def asked(home: Home, plan: RunPlan, pinned: str) -> list[Placed]:
         Door.AUDIT, receipt.order.inputs, **{**receipt.order.parameters, SPANS: encode(spans), AUDITS: audits}
     )
     return [Placed(order=order, links={"pin": pinned, "description": plan.description})]
+
+
+def built_from(pinned: str, audited: Mapping[str, str]) -> str:
+    """What a run builds from: the receipt of the audit, where there was one, else of the pin. `audited`: as a job gives it."""
+    return next(iter(audited.values()), pinned)
 
 
 def _spans(pipeline: Pipeline, plan: RunPlan, receipt: Receipt) -> dict[str, Cut]:
@@ -73,7 +78,7 @@ def audit(work: Work) -> Receipt:
     from almanac.spark import checks, quarantine
 
     receipt = admit(work.linked("pin"), Thing.SOURCES, Door.PIN, pipeline=work.home.name)
-    pins = {name: calls.as_named_now(work.home.objects, one) for name, one in pin.pinned(work.home, receipt).items()}
+    pins = dict(pin.pinned(work.home, receipt))
     suites = checks.suites(function_of(work.module, "checks")(), work.pipeline)
     folder = work.home.layout.report(work.order.digest, uuid.uuid4().hex, "").rstrip("/")
     pages: list[Output] = []
@@ -82,7 +87,7 @@ def audit(work: Work) -> Receipt:
     warnings: list[str] = []
     facts = {}
     for name, span in ((name, decode(Cut, told)) for name, told in work.order.parameters[SPANS].items()):
-        source, whole = work.pipeline.sources[name], pins[name]
+        source, whole = work.pipeline.sources[name], calls.as_named_now(work.home.objects, pins[name])
         read = replace(whole, files=whole.within(span))
         if not read.files:
             continue

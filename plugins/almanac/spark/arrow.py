@@ -26,7 +26,7 @@ from almanac.core.receipts import Output
 from almanac.errors import IntegrityError
 from almanac.files import locate
 from almanac.spark import digests
-from almanac.spark.chunks import Batches, Chunk
+from almanac.spark.chunks import Batches
 from almanac.spark.digests import Sums
 
 # A row group is written when so many rows, or so many bytes, have come.
@@ -48,7 +48,7 @@ class Written:
 
 
 def frame(
-    spark: SparkSession, hands: Sequence[Sequence[Chunk]], work: Callable[[Sequence[Chunk]], Batches], schema: Any
+    spark: SparkSession, hands: Sequence[Sequence[Item]], work: Callable[[Sequence[Item]], Batches], schema: Any
 ) -> DataFrame:
     """A frame with a task for each hand of chunks: `work` turns it into batches of `schema`."""
     dealt = [list(hand) for hand in hands]

@@ -32,29 +32,39 @@ os.environ.setdefault("GX_ANALYTICS_ENABLED", "False")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A failed expectation in plain words, the expectation itself, and how many rows or values failed it, where it tells."""
+
+    text: str
+    expectation: Any
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
     """What a suite found.
 
     Args:
-        blocking: a sentence for each failed expectation of critical severity.
-        warnings: the same for the lesser severities.
+        failed: the failed expectations of critical severity.
+        warnings: a sentence for each of the lesser severities.
         checks: how many expectations were run.
         html: the whole result, for people.
         result: the whole result, for machines.
-        failed: the failed expectations of critical severity themselves, in the order of `blocking`, each with how many rows or
-            values failed it, where it tells.
     """
 
-    blocking: tuple[str, ...]
+    failed: tuple[Failure, ...]
     warnings: tuple[str, ...]
     checks: int
     html: str
     result: Mapping[str, Any]
-    failed: tuple[tuple[Any, int], ...] = ()
+
+    @property
+    def blocking(self) -> tuple[str, ...]:
+        return tuple(failure.text for failure in self.failed)
 
     @property
     def passed(self) -> bool:
-        return not self.blocking
+        return not self.failed
 
 
 def section(given: Mapping[str, Sequence[Any]], name: str) -> list[Any]:
@@ -104,17 +114,17 @@ def by_row(expectation: Any) -> bool:
     import great_expectations.expectations.expectation as kinds
 
     known = (kinds.ColumnMapExpectation, kinds.ColumnPairMapExpectation, kinds.MulticolumnMapExpectation)
-    names = {
-        kind.__name__.removeprefix("Expect") for kind in type(expectation).__mro__
-    }  # it may be a user's own, of one of those
+    # It may be a user's own, made of one of those.
+    names = {kind.__name__.removeprefix("Expect") for kind in type(expectation).__mro__}
     return isinstance(expectation, known) and not names & set(NOT_BY_ROW)
 
 
-def failing_rows(frame: DataFrame, expectation: Any, name: str, keys: Sequence[str]) -> list[tuple[Any, ...]]:
-    """The rows of a frame that fail an expectation of rows, as the values of the `keys`."""
+def failing_rows(frame: DataFrame, expectations: Sequence[Any], name: str, keys: Sequence[str]) -> list[list[tuple[Any, ...]]]:
+    """For each expectation of rows the rows of a frame that fail it, as the values of the `keys`."""
     asked = {"result_format": "COMPLETE", "unexpected_index_column_names": list(keys), "return_unexpected_index_query": False}
-    result = _batch(frame, name).validate(expectation, result_format=asked).result
-    return [tuple(row[key] for key in keys) for row in result.get("unexpected_index_list") or ()]
+    batch = _batch(frame, name)
+    found = [batch.validate(one, result_format=asked).result.get("unexpected_index_list") or () for one in expectations]
+    return [[tuple(row[key] for key in keys) for row in rows] for rows in found]
 
 
 def expectation(name: str, **arguments: Any) -> Any:
@@ -140,15 +150,17 @@ def run(frame: DataFrame, expectations: Sequence[Any], name: str) -> Checked:
             told = batch.validate(_asked(result), result_format="SUMMARY")
             found.results[number] = result if told.success else told
     failed = [(result, sentence(result.to_json_dict())) for result in found.results if not result.success]
-    critical = [(result, text) for result, text in failed if _severity(result) == "critical"]
     whole: Mapping[str, Any] = found.to_json_dict()
     return Checked(
-        blocking=tuple(text for _, text in critical),
+        failed=tuple(
+            Failure(text=text, expectation=_asked(result), count=int(result.result.get("unexpected_count") or 0))
+            for result, text in failed
+            if _severity(result) == "critical"
+        ),
         warnings=tuple(text for result, text in failed if _severity(result) != "critical"),
         checks=len(found.results),
         html=_page(found),
         result=whole,
-        failed=tuple((_asked(result), int(result.result.get("unexpected_count") or 0)) for result, _ in critical),
     )
 
 

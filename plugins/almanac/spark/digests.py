@@ -62,20 +62,20 @@ def of_batch(batch: pa.RecordBatch, constant: Collection[str] = ()) -> Sums:
     hashed = [
         hashes(batch.column(name).slice(0, 1) if name in constant else batch.column(name)) for name in sorted(batch.schema.names)
     ]
-    lanes = []
-    for lane in range(LANES):
-        row = np.full(1, lane + 1, dtype=np.uint64)
-        for column in hashed:
-            row = _mix(row ^ column)
-        lanes.append(int(np.broadcast_to(row, rows).sum(dtype=np.uint64)))
-    return Sums(rows, tuple(lanes), _columns(batch.schema))
+    lanes = (_rows(hashed, lane) for lane in range(LANES))
+    return Sums(rows, tuple(int(np.broadcast_to(lane, rows).sum(dtype=np.uint64)) for lane in lanes), _columns(batch.schema))
 
 
 def row_hashes(batch: pa.RecordBatch) -> Hashes:
     """A hash of each row, of shape (rows,): as good as thrown dice, and the same for the same row."""
-    row: Hashes = np.full(batch.num_rows, 1, dtype=np.uint64)
-    for name in sorted(batch.schema.names):
-        row = _mix(row ^ hashes(batch.column(name)))
+    return _rows([hashes(batch.column(name)) for name in sorted(batch.schema.names)], 0)
+
+
+def _rows(hashed: Iterable[Hashes], lane: int) -> Hashes:
+    """The hashes of rows in a lane, from those of their columns."""
+    row: Hashes = np.full(1, lane + 1, dtype=np.uint64)
+    for column in hashed:
+        row = _mix(row ^ column)
     return row
 
 

@@ -16,7 +16,6 @@ LINEAR = ("LinearClassifier", "LinearRegressor")
 # What a linear node does to its sums, as an operator of its own; its own name for nothing is NONE.
 AFTER = {"NONE": "Identity", "LOGISTIC": "Sigmoid", "SOFTMAX": "Softmax"}
 ML, LOOKUPS = "ai.onnx.ml", 2  # the domain, and its version whose LabelEncoder maps numbers to numbers
-FLOAT = 1  # onnx.TensorProto.FLOAT
 SAME_TYPE = ("Gather", "Imputer", "Scaler", "Identity")  # of float numbers they give float numbers
 
 
@@ -101,8 +100,10 @@ class _Graph:
 
     def width(self, name: str) -> int | None:
         """The columns of a part; None where its maker does not tell."""
-        if name in self._inputs or self._categories(name):
-            return len(self._categories(name)) or int(self._inputs[name])
+        if categories := self._categories(name):
+            return len(categories)
+        if name in self._inputs:
+            return int(self._inputs[name])
         said = attributes(self.makers[name])
         found = [len(said[key]) for key in ("scale", "imputed_value_floats") if key in said]
         return found[0] if found and found[0] > 1 else None  # one number stands for all columns
@@ -123,10 +124,12 @@ class _Graph:
 
     def _float(self, name: str) -> str:
         """A column as it was before the exporter made it whole numbers, which would take 0.5 for category 0."""
+        from onnx import TensorProto
+
         maker = self.makers.get(name)
         if maker is not None and maker.op_type == "Cast" and self._is_float(maker.input[0]):
             return str(maker.input[0])
-        return self.add("Cast", [name], to=FLOAT)
+        return self.add("Cast", [name], to=TensorProto.FLOAT)
 
     def _is_float(self, name: str) -> bool:
         maker = self.makers.get(name)

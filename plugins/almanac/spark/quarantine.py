@@ -24,6 +24,7 @@ from almanac.spark.chunks import Batches, Chunk
 # Columns beside a source's own: a row's file, by its place in the pin; its place in the file; and why it was set aside.
 FILE, ROW, REASON = "@file", "@row", "@reason"
 Rows = Mapping[int, Mapping[int, str]]  # file to row to reason
+Placed = tuple[int, Chunk, int]  # a file's number, a row group of it, the place of the group's first row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,17 +54,18 @@ def inspect(spark: SparkSession, source: Source, pin: Pin, suite: Sequence[Any],
     """Checks the files of a pin, whole. Rows that fail a check of rows are set aside where the source's audit allows it."""
     rows = sum(file.rows for file in pin.files)
     checked = checks.run(sources.read(spark, source, pin, Cut()), suite, name)
-    wanted = [(text, *one) for text, one in zip(checked.blocking, checked.failed, strict=True) if checks.by_row(one[0])]
+    wanted = [failure for failure in checked.failed if checks.by_row(failure.expectation)]
     found = Inspected(checked=checked, pin=pin, rows=rows, reasons={})
     if source.audit is None or not source.sets_aside or not wanted:
         return found
     most = source.audit.quarantine * rows
-    if (worst := max(count for _, _, count in wanted)) > most:
+    if (worst := max(failure.count for failure in wanted)) > most:
         return replace(found, refused=_refusal(pin, source.audit, worst, rows))
-    frame, reasons = _numbered(spark, source, pin), dict[int, dict[int, str]]()
-    for text, one, _ in wanted:
-        for file, row in checks.failing_rows(frame, one, name, (FILE, ROW)):
-            reasons.setdefault(file, {}).setdefault(row, text.split(" failed", 1)[0])
+    reasons: dict[int, dict[int, str]] = {}
+    failing = checks.failing_rows(_numbered(spark, source, pin), [failure.expectation for failure in wanted], name, (FILE, ROW))
+    for failure, places in zip(wanted, failing, strict=True):
+        for file, row in places:
+            reasons.setdefault(file, {}).setdefault(row, failure.text.split(" failed", 1)[0])
     found = replace(found, reasons=reasons)
     if found.aside > most:
         return replace(found, reasons={}, refused=_refusal(pin, source.audit, found.aside, rows))
@@ -84,72 +86,57 @@ def _refusal(pin: Pin, audit: Audit, count: int, rows: int) -> str:
 
 def keep(spark: SparkSession, source: Source, found: Inspected, folder: str) -> list[Output]:
     """Writes the rows set aside, with their file, their place in it and the reason, to a Parquet file for each source file."""
-    schema = _schema(source, found.pin)
-    files = [
-        (number, chunk, begin)
-        for number, file in enumerate(found.pin.files)
-        for chunk, begin in _placed(file)
-        if number in found.reasons
-    ]
-    hands = [[one for one in files if one[0] == number] for number in sorted(found.reasons)]
-    reasons, timezone = found.reasons, _timezone(source)
-    own = [name for name in schema.names if name not in (FILE, ROW, REASON)]
+    schema, timezone, reasons = _schema(source, found.pin), _timezone(source), found.reasons
+    hands = [list(_placed(number, found.pin.files[number])) for number in sorted(reasons)]
+    kept = schema.append(pa.field(REASON, pa.string()))
+    own = [name for name in schema.names if name not in (FILE, ROW)]
 
-    def work(hand: Sequence[tuple[int, Chunk, int]]) -> Iterator[str]:
+    def work(hand: Sequence[Placed]) -> Iterator[str]:
         number = hand[0][0]
         # Its digest is of the places: a source's own columns may be of any type.
-        sink = arrow.Sink(f"{folder}/{found.pin.source}.aside-{number}.parquet", schema, outside=own)
+        sink = arrow.Sink(f"{folder}/{found.pin.source}.aside-{number}.parquet", kept, outside=own)
         told, places = reasons[number], sorted(reasons[number])
         for batch in _rows(hand, schema, timezone):
             first, last = (batch.column(ROW)[place].as_py() for place in (0, -1))
             out = places[bisect.bisect_left(places, first) : bisect.bisect_right(places, last)]
             if out:
                 part = batch.take(pa.array([row - first for row in out]))
-                given = [told[row] for row in out]
-                sink.add(part.set_column(part.schema.get_field_index(REASON), REASON, pa.array(given, pa.string())))
+                sink.add(part.append_column(kept.field(REASON), pa.array([told[row] for row in out], pa.string())))
         yield json.dumps(encode(sink.finish(f"{found.pin.source}.aside-{number}.parquet", {})))
 
     return [decode(Output, json.loads(text)) for text in arrow.in_tasks(spark, hands, work)]
 
 
 def _numbered(spark: SparkSession, source: Source, pin: Pin) -> DataFrame:
-    """The rows of a pin with their file and place. Columns: the source's, FILE (int32), ROW (int64), REASON (string)."""
+    """The rows of a pin with their file and place. Columns: the source's, FILE (int32), ROW (int64)."""
     schema, timezone = _schema(source, pin), _timezone(source)
-    hands = [[(number, chunk, begin)] for number, file in enumerate(pin.files) for chunk, begin in _placed(file)]
-
-    def run(batches: Batches) -> Batches:
-        for batch in batches:
-            for hand in batch.column("id").to_pylist():
-                yield from _rows(hands[hand], schema, timezone)
-
-    return spark.range(0, len(hands), 1, max(1, len(hands))).mapInArrow(run, from_arrow_schema(schema))
+    hands = [[placed] for number, file in enumerate(pin.files) for placed in _placed(number, file)]
+    return arrow.frame(spark, hands, lambda hand: _rows(hand, schema, timezone), from_arrow_schema(schema))
 
 
-def _placed(file: PinnedFile) -> Iterator[tuple[Chunk, int]]:
-    """The row groups of a file, whole, and the place of the first row of each."""
+def _placed(number: int, file: PinnedFile) -> Iterator[Placed]:
+    """The row groups of a file, whole: with the file's number and the place of their first row."""
     begin = 0
     for chunk in chunks.of_pinned([replace(file, aside=())]):
-        yield chunk, begin
+        yield number, chunk, begin
         begin += chunk.rows
 
 
-def _rows(hand: Sequence[tuple[int, Chunk, int]], schema: pa.Schema, timezone: str | None) -> Batches:
-    own = pa.schema([field for field in schema if field.name not in (FILE, ROW, REASON)])
+def _rows(hand: Sequence[Placed], schema: pa.Schema, timezone: str | None) -> Batches:
+    own = pa.schema([field for field in schema if field.name not in (FILE, ROW)])
     for number, chunk, begin in hand:
         at = begin
         for batch in chunks.read_chunks([chunk], own.names):
             rows = in_utc(batch, own, timezone)
             file = pa.repeat(pa.scalar(number, pa.int32()), rows.num_rows)
             row = pa.array(range(at, at + rows.num_rows), pa.int64())
-            reason = pa.nulls(rows.num_rows, pa.string())
-            yield pa.RecordBatch.from_arrays([*rows.columns, file, row, reason], schema=schema)
+            yield pa.RecordBatch.from_arrays([*rows.columns, file, row], schema=schema)
             at += rows.num_rows
 
 
 def _schema(source: Source, pin: Pin) -> pa.Schema:
     own = sources.schema_of(pin.files[0].uri, list(source.needed or pin.columns))
-    beside = [pa.field(FILE, pa.int32()), pa.field(ROW, pa.int64()), pa.field(REASON, pa.string())]
-    return pa.schema([*own, *beside])
+    return own.append(pa.field(FILE, pa.int32())).append(pa.field(ROW, pa.int64()))
 
 
 def _timezone(source: Source) -> str | None:
