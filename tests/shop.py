@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import random
 import uuid
@@ -17,9 +18,9 @@ from almanac import EventSource, FeatureGroup, Gate, Label, MovingWindow, Pipeli
 from almanac.core import canonical
 from almanac.core.plan import RunPlan
 from almanac.core.receipts import Placed, Receipt, Witness
-from almanac.doors import audit, orders, pin, plan, promotions, publish, rollback, sources, stage
+from almanac.doors import audit, building, orders, pin, plan, promotions, publish, rollback, sources, stage
 from almanac.doors.job import Bench, Carry, carry_out
-from almanac.errors import CheckFailed, DataError
+from almanac.errors import AlmanacError, CheckFailed, DataError
 from almanac.store.home import Home
 
 MODULE = Path(__file__).parent / "modules" / "shop.py"
@@ -133,10 +134,11 @@ class Shop:
         return carry_out(self.home, placed, door, self.bench, Witness(run="test"))
 
     def build(self, planned: RunPlan, pinned: str) -> dict[str, Receipt]:
-        """The features that a plan misses, through their three doors."""
-        pipeline = self.home.receipts.description(planned.description)
-        parts = [self.carry(orders.groups(self.home, planned, pinned, group.name), stage.features) for group in pipeline.features]
-        staged = self.carry(orders.combined(self.home, planned, pinned, parts), stage.features)
+        """The features that a plan misses, through their three doors. Where the plan may leave groups out, each may fail."""
+        for group in self.home.receipts.description(planned.description).features:
+            with contextlib.suppress(*((AlmanacError,) if planned.degrade else ())):
+                self.carry(building.groups(self.home, planned, pinned, group.name), stage.features)
+        staged = self.carry(building.combined(self.home, planned, pinned), stage.features)
         audited = self.carry(orders.audits(self.home, staged), audit.features)
         read = self.home.receipts.read
         return {period: publish.features(self.home, read(staged[period]), read(audited[period]), Witness()) for period in staged}
@@ -195,7 +197,7 @@ class Shop:
         planned = rollback.planned(self.home, self.pipeline, run=run, **{"reason": "bad", **asked})
         promotions.rollback(self.home, planned, Witness(), rollback.address(self.home, run))
         for one in rollback.runs(self.home, self.pipeline, planned):
-            self.score(one.period)
+            self.score(one.period, degrade=one.degrade, as_is=True)
 
     def state(self) -> dict[str, Any]:
         """What a reader can see: tables, versions, promotion log. An empty table shows nothing."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from almanac.core.plan import RunPlan
 from almanac.core.receipts import Placed, Receipt, Witness
-from almanac.doors import orders, pin, plan
+from almanac.doors import building, pin, plan
 from tests.shop import Memory, Shop
 
 
@@ -61,7 +61,7 @@ class World:
     def group(self, name: str, period: str = "2017-05") -> Placed:
         """The order of one feature group for a period."""
         planned = self.planned(period)
-        return orders.groups(self.shop.home, planned, self.pin(planned), name)[0]
+        return building.groups(self.shop.home, planned, self.pin(planned), name)[0]
 
     def standing(self, period: str = "2017-05") -> Placed:
         """The order that staged a period's visible features."""

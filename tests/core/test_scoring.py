@@ -10,6 +10,7 @@ import pytest
 
 from almanac.core import scoring, shift
 from almanac.core.bundle import ONNXRUNTIME, SCIKIT_LEARN
+from almanac.core.canonical import decode, encode
 from almanac.core.scoring import Parity, Scoring
 from almanac.errors import DescriptionError
 from almanac.spark import chunks
@@ -70,3 +71,16 @@ def test_the_figures_of_the_docs_are_those_of_the_code(repository: Path) -> None
     assert f"population stability index above {shift.MUCH} over the earlier" in text
     assert f"at most {chunks.HAND_ROWS:,} and {chunks.HAND_BYTES // 2**20} MiB" in text
     assert f"a batch of {chunks.BATCH_ROWS:,} rows at a time" in text
+
+
+@pytest.mark.parametrize("share", [-0.1, 1, 1.5, float("nan"), True, "0.1"])
+def test_a_share_that_may_be_left_out_is_a_share(share: Any) -> None:
+    with pytest.raises(
+        DescriptionError, match=r"^Scoring\.degrade: found .*, allowed is a share of the importance, 0 or more and"
+    ):
+        Scoring(degrade=share)
+
+
+def test_a_description_without_degrade_is_what_it_was() -> None:
+    assert "degrade" not in encode(Scoring())
+    assert decode(Scoring, encode(Scoring(degrade=0.25))).degrade == 0.25

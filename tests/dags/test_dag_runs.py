@@ -13,13 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from almanac import Audit
+from almanac import Audit, Scoring
 from almanac.doors import plan
 from demo import seaweed
 from tests.dags.shop_dags import write_dags, write_jobs
-from tests.shop import MODULE, Shop
+from tests.shop import MODULE, Shop, people
 
 pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.store, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -154,3 +155,27 @@ def test_a_rollback_withdraws_the_version_and_scores_again_what_it_wrote(played)
     entry = shop.home.log().entries[-1]
     assert (entry.version, entry.replaces, entry.withdraw, entry.reason) == (first, bad, True, "trained on a broken feed")
     assert entry.plan.startswith(f"{shop.home.layout.home}/rollbacks/")
+
+
+def test_a_group_whose_job_fails_is_left_out_of_what_is_scored(played, dag_files):
+    """The task stays failed for a person to see; the run goes on without it, and its version can bear that."""
+    shop, run = played
+    plain, sound = shop.pipeline, people()
+    shop.describe(scoring=Scoring(degrade=0.9))
+    try:
+        version = shop.train("2017-06")
+        shop.put("people", "all.parquet", pa.concat_tables([sound, sound]))
+        write_dags(dag_files, shop.pipeline)
+        ended = run("score", period="2017-10", version=version)
+    finally:
+        shop.put("people", "all.parquet", sound)
+        shop.pipeline = plain
+        write_dags(dag_files, plain)
+    importance = shop.home.versions.importance(shop.home.versions.read(version))
+    assert importance["traits"] <= 0.9
+    assert ended["state"] == "success", ended["log"][-4000:]
+    assert ended["tasks"]["features.stage.traits"] == "failed"
+    assert ended["tasks"]["features.stage.combine"] == ended["tasks"]["predictions.publish"] == "success"
+    assert "Feature groups traits were left out: band are null." in ended["log"]
+    assert "Scored without the feature groups traits: their features were null." in ended["log"]
+    assert "2017-10" in shop.home.predictions.visible()

@@ -14,7 +14,7 @@ from almanac import Audit
 from almanac.core.canonical import encode
 from almanac.core.plan import RunPlan
 from almanac.core.receipts import Witness
-from almanac.doors import audit, orders, plan, promotions, publish, rollback, stage
+from almanac.doors import audit, building, orders, plan, promotions, publish, rollback, stage
 from almanac.errors import Conflict, LogMoved, Overtaken, PromotionError
 from tests.dags.task import Task
 from tests.world import World
@@ -267,9 +267,8 @@ def test_the_features_of_an_older_definition_are_built_in_one_run(world: World) 
     planned = [plan.score(shop.home, shop.pipeline.period(period)) for period in ("2017-09", "2017-10")]
     (joined,) = rollback.rebuilds(planned)
     pinned = world.pin(joined)
-    every = [placed for group in orders.every_group(shop.home, joined, pinned).values() for placed in group]
-    shop.carry(every, stage.features)
-    staged = shop.carry(orders.combined(shop.home, joined, pinned, orders.built(shop.home, joined, pinned)), stage.features)
+    shop.carry(building.every_group(shop.home, joined, pinned), stage.features)
+    staged = shop.carry(building.combined(shop.home, joined, pinned), stage.features)
 
     assert joined.build == ("2017-09", "2017-10")
     assert sorted(staged) == ["2017-09", "2017-10"]
@@ -326,8 +325,8 @@ def test_a_run_whose_features_another_run_published_first_uses_those(world: Worl
 def made_features(world: World, planned: RunPlan) -> dict[str, Any]:
     """The period that a plan builds, staged and audited."""
     shop, pinned = world.shop, world.pin(planned)
-    shop.carry([placed for group in orders.every_group(shop.home, planned, pinned).values() for placed in group], stage.features)
-    staged = shop.carry(orders.combined(shop.home, planned, pinned, orders.built(shop.home, planned, pinned)), stage.features)
+    shop.carry(building.every_group(shop.home, planned, pinned), stage.features)
+    staged = shop.carry(building.combined(shop.home, planned, pinned), stage.features)
     return {"staged": staged, "audited": shop.carry(orders.audits(shop.home, staged), audit.features)}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from almanac import Audit, Late
+from almanac import Audit, EventSource, FeatureGroup, Late, Scoring
 from almanac.core.canonical import dumps, encode
 from tests import shop as shops
 from tests.dags.task import Task
@@ -77,7 +77,7 @@ def waiting(world: World) -> World:
     return world
 
 
-def run(world: World, monkeypatch: pytest.MonkeyPatch, *, since: timedelta, **planned: Any) -> Any:
+def run(world: World, monkeypatch: pytest.MonkeyPatch, *, since: timedelta, source: str = "visits", **planned: Any) -> Any:
     """The task's execution, some time after it was first tried."""
     from almanac.airflow import desk
     from almanac.airflow.operators import Arrival
@@ -88,7 +88,7 @@ def run(world: World, monkeypatch: pytest.MonkeyPatch, *, since: timedelta, **pl
     arrival = Arrival(
         task_id="wait",
         description=dumps(world.shop.pipeline).decode(),
-        source="visits",
+        source=source,
         given=given,
         timeout=WAITING.timeout,
         poke_interval=WAITING.every,
@@ -119,7 +119,67 @@ def test_it_fails_when_the_source_never_became_complete_and_says_what_is_missing
     assert text.startswith(
         "SourceError: Source 'visits' is not complete: for the features of 2017-08 its newest event before 2017-09"
     )
-    assert "It was waited for 2 days, 0:00:00 (h:mm:ss), nothing was built. Deliver what is missing, or change" in text
+    assert "It was waited for 2 days, 0:00:00 (h:mm:ss), nothing was built of it. Deliver what is missing" in text
+
+
+def test_where_the_run_can_do_without_what_reads_the_source_it_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    shop = world.shop
+    clicks = EventSource(f"{shop.landing}/clicks/", event_time="at", timezone="UTC", late=WAITING)
+    pages = FeatureGroup("pages", reads=("clicks",))
+    shop.describe(sources={**shop.pipeline.sources, "clicks": clicks}, features=(*shop.pipeline.features, pages))
+    asked = {"source": "clicks", "degrade": 0.1, "since": 2 * DAY + timedelta(minutes=1)}
+
+    assert run(world, monkeypatch, **asked, importance={"pages": 0.1}) is None
+    assert "Source 'clicks' is not complete" in caplog.text
+    assert "The run goes on without what reads it." in caplog.text
+    with pytest.raises(AirflowFailException, match=r"without the feature groups pages: .* they hold 0\.2, .* allows 0\.1"):
+        run(world, monkeypatch, **asked, importance={"pages": 0.2})
+
+
+def test_a_scoring_run_combines_what_was_built_only_where_groups_may_be_left_out() -> None:
+    from almanac.airflow import build_dags
+
+    plain = pipeline("s3://bucket/landing")
+    rules = {
+        (name, degrade): build_dags(replace(plain, scoring=Scoring(degrade=degrade)))[name]
+        .get_task("features.stage.combine")
+        .trigger_rule.value
+        for name in ("shop_retrain", "shop_score")
+        for degrade in (0.0, 0.1)
+    }
+    assert rules == {
+        ("shop_retrain", 0.0): "all_success",
+        ("shop_retrain", 0.1): "all_success",
+        ("shop_score", 0.0): "all_success",
+        ("shop_score", 0.1): "all_done",
+    }
+    combine = build_dags(plain)["shop_score"].get_task("features.stage.combine")
+    assert combine.upstream_task_ids == {"plan", "sources.pin", "features.stage.habits", "features.stage.traits"}
+
+
+@pytest.mark.parametrize(
+    ("ended", "error", "said"),
+    [
+        ({"plan": None, "pin": None}, "AirflowSkipException", "Nothing was planned, so nothing is combined."),
+        ({"pin": None}, "NotAdmitted", "The task sources.pin did not end well, so nothing is built."),
+        ({"checked": None}, "NotAdmitted", "The task sources.audit did not end well, so nothing is built."),
+    ],
+    ids=["the plan was skipped", "the pin failed", "the audit failed"],
+)
+def test_what_combines_although_a_task_before_it_failed_says_which(
+    world: World, ended: dict[str, Any], error: str, said: str
+) -> None:
+    from almanac.airflow import work
+
+    planned = world.planned("2017-08")
+    given = {"plan": encode(planned), "pin": world.pin(planned), "checked": {}, **ended}
+    with pytest.raises(Exception, match=said) as raised:
+        work.combine_orders(Task(world).desk, given, "")
+    assert type(raised.value).__name__ == error
 
 
 def test_it_ends_when_the_source_is_complete(waiting: World, monkeypatch: pytest.MonkeyPatch) -> None:

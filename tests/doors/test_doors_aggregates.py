@@ -15,7 +15,7 @@ import pytest
 
 from almanac import Aggregates, Late, Pipeline
 from almanac.core.receipts import Placed, Receipt, Witness
-from almanac.doors import job, orders, pin, plan, stage
+from almanac.doors import building, job, pin, plan, stage
 from almanac.errors import AlmanacError
 from tests import shop as shops
 from tests.shop import Shop
@@ -56,7 +56,7 @@ def group(world: World, name: str, *periods: str) -> list[Receipt]:
     """A group's orders for some periods, carried out as one job does."""
     shop = world.shop
     planned = replace(plan.retrain(shop.home, shop.pipeline, shop.pipeline.period("2017-07"), shop.module), build=tuple(periods))
-    placed = orders.groups(shop.home, planned, pin.pin(shop.home, planned, Witness()), name)
+    placed = building.groups(shop.home, planned, pin.pin(shop.home, planned, Witness()), name)
     return carry(shop, placed)
 
 

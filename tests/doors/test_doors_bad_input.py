@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from almanac import ReferenceSource
-from almanac.doors import orders, plan, stage
+from almanac.doors import building, plan, stage
 from almanac.errors import SourceError
 from tests import shop as shops
 from tests.refusals import refusal, told
@@ -299,10 +299,10 @@ def test_a_period_without_a_single_event_is_refused(world: World) -> None:
     shop = world.shop
     planned = plan.score(shop.home, shop.pipeline.period("2018-06"))
     pinned = world.pin(planned)
-    parts = [shop.carry(orders.groups(shop.home, planned, pinned, name), stage.features) for name in ("habits", "traits")]
-    empty = shop.home.receipts.read(parts[0]["2018-06"])
+    (built, _) = [shop.carry(building.groups(shop.home, planned, pinned, name), stage.features) for name in ("habits", "traits")]
+    empty = shop.home.receipts.read(built["2018-06"])
 
-    text = told(refusal(world, orders.combined(shop.home, planned, pinned, parts)[0], stage.features), "DataError")
+    text = told(refusal(world, building.combined(shop.home, planned, pinned)[0], stage.features), "DataError")
 
     assert (empty.passed, empty.rows, empty.outputs) == (True, 0, ()), "a group may know nobody"
     assert "Population 'customers' has no entity for 2018-06: its sources hold no event in that time." in text

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from almanac.core.receipts import Placed, Receipt
-from almanac.doors import orders, plan, stage
+from almanac.doors import building, orders, plan, stage
 from tests import shop as shops
 from tests.shop import Shop
 from tests.world import World
@@ -60,11 +60,12 @@ def test_the_same_rows_in_other_files_and_row_groups_give_the_same_content(world
     deliver_in_one_file(world.shop, tmp_path)
     planned = world.planned("2017-05")
     pinned = world.pin(planned)
-    parts = [orders.groups(world.shop.home, planned, pinned, name) for name in ("habits", "traits")]
-    uris = [world.shop.carry(placed, stage.features) for placed in parts]
+    parts = [building.groups(world.shop.home, planned, pinned, name) for name in ("habits", "traits")]
+    for placed in parts:
+        world.shop.carry(placed, stage.features)
 
     habits = made(world, parts[0][0])
-    combined = made(world, orders.combined(world.shop.home, planned, pinned, uris)[0])
+    combined = made(world, building.combined(world.shop.home, planned, pinned)[0])
 
     assert parts[0][0].order.digest != standing_part(world, "habits").order.digest
     assert parts[1][0].order.digest == standing_part(world, "traits").order.digest, "its source is as it was"

@@ -10,7 +10,7 @@ import pytest
 from almanac.core.canonical import sealed
 from almanac.core.garbage import Kind
 from almanac.core.receipts import Receipt, Witness, publish_order
-from almanac.doors import orders, pin, publish, stage
+from almanac.doors import building, pin, publish, stage
 from almanac.errors import NotAdmitted, Unreachable
 from almanac.store import garbage
 from almanac.store.receipts import Receipts
@@ -178,9 +178,8 @@ def test_features_whose_parts_are_gone_are_built_from_parts_made_anew(world: Wor
     shop, home = world.shop, world.shop.home
     planned = world.planned("2017-09")
     pinned = pin.pin(home, planned, Witness())
-    placed = [orders.groups(home, planned, pinned, name) for name in ("habits", "traits")]
-    parts = [shop.carry(group, stage.features) for group in placed]
-    (combined,) = orders.combined(home, planned, pinned, parts)
+    shop.carry(building.every_group(home, planned, pinned), stage.features)
+    (combined,) = building.combined(home, planned, pinned)
     home.receipts.place(combined)
     put_forward(monkeypatch, DAYS)
     now = datetime.now(UTC) + DAYS

@@ -16,7 +16,7 @@ import pytest
 
 from almanac import Aggregates, Audit, EventSource, ReferenceSource
 from almanac.core.receipts import Receipt, Witness
-from almanac.doors import orders, pin, plan, redo, sources
+from almanac.doors import building, orders, pin, plan, redo, sources
 from almanac.doors.job import user_module
 from almanac.errors import CheckFailed, DescriptionError, NotAdmitted
 from almanac.spark import checks
@@ -120,7 +120,7 @@ def test_a_failed_check_of_a_source_blocks_what_would_be_built_from_it(shop: Sho
     assert b"<html" in shop.home.objects.get(receipt.output("visits.html").uri)
     assert str(CheckFailed(str(receipt.order), receipt.findings)).startswith("shop sources.audit 2017-06 did not pass its audit")
     with pytest.raises(NotAdmitted, match="did not pass, so nothing is built on it"):
-        orders.groups(shop.home, planned(shop), shop.home.receipts.uri(receipt), "habits")
+        building.groups(shop.home, planned(shop), shop.home.receipts.uri(receipt), "habits")
     assert shop.state() == before
 
 
@@ -250,7 +250,7 @@ def test_nothing_is_built_from_a_source_whose_audit_is_yet_to_come(shop: Shop, a
     asked = planned(shop)
     pinned = pin.pin(shop.home, asked, Witness())
     said = "Source 'visits' was pinned and not audited, which its description asks for. Run the task sources.audit first."
-    for place in (lambda: orders.groups(shop.home, asked, pinned, "habits"), lambda: orders.model(shop.home, asked, pinned)):
+    for place in (lambda: building.groups(shop.home, asked, pinned, "habits"), lambda: orders.model(shop.home, asked, pinned)):
         with pytest.raises(NotAdmitted) as refused:
             place()
         assert str(refused.value) == said

@@ -21,7 +21,7 @@ from almanac.core.canonical import decode
 from almanac.core.plan import RunPlan
 from almanac.core.receipts import Placed, Receipt
 from almanac.core.rollback import Plan
-from almanac.doors import orders, pin, plan, publish, rollback, sources
+from almanac.doors import building, orders, pin, plan, publish, rollback, sources
 from almanac.errors import Conflict, LogMoved, Overtaken, PromotionError
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def publish_predictions(desk: Desk, given: Given, carry: Carry) -> dict[str, str
             if planned.pinned and not (isinstance(moved, Overtaken) and moved.published):
                 raise
             log.warning("%s It is done now.", moved)
-            receipt = made(desk, plan.score(desk.home, desk.pipeline.period(period), allow_in_sample=planned.in_sample), carry)
+            receipt = made(desk, _planned(desk, planned), carry)
         uris[period] = desk.home.receipts.uri(receipt)
         log.info("predictions of %s: %d rows by version %s", period, receipt.rows, receipt.facts["version"])
         said.append({"period": period, "rows": receipt.rows, "version": receipt.facts["version"]})
@@ -65,10 +65,14 @@ def made(desk: Desk, planned: RunPlan, carry: Carry) -> Receipt:
             return _through(desk, planned, carry)
         except (Overtaken, Conflict) as moved:
             log.warning("%s Trying again.", moved)
-            version = planned.version if planned.pinned else None
-            period = desk.pipeline.period(planned.period)
-            planned = plan.score(desk.home, period, version=version, allow_in_sample=planned.in_sample)
+            planned = _planned(desk, planned, planned.version if planned.pinned else None)
     return _through(desk, planned, carry)
+
+
+def _planned(desk: Desk, before: RunPlan, version: str | None = None) -> RunPlan:
+    """The plan to score a period again, on what is true now. Features that lack groups are taken where that is borne."""
+    period, degrade = desk.pipeline.period(before.period), desk.pipeline.scoring.degrade
+    return plan.score(desk.home, period, version=version, allow_in_sample=before.in_sample, degrade=degrade, as_is=True)
 
 
 def _through(desk: Desk, planned: RunPlan, carry: Carry) -> Receipt:
@@ -76,8 +80,8 @@ def _through(desk: Desk, planned: RunPlan, carry: Carry) -> Receipt:
     if planned.build:
         pinned = pin.pin(home, planned, desk.witness)
         pinned = sources.built_from(pinned, carry("sources_audit", sources.asked(home, planned, pinned)))
-        parts = [carry("features_stage", placed) for placed in orders.every_group(home, planned, pinned).values()]
-        staged = carry("features_stage", orders.combined(home, planned, pinned, parts))
+        carry("features_stage", building.every_group(home, planned, pinned))
+        staged = carry("features_stage", building.combined(home, planned, pinned))
         audited = carry("features_audit", orders.audits(home, staged))
         for period in staged:
             publish.features(home, read(staged[period]), read(audited[period]), desk.witness)

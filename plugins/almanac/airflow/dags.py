@@ -73,7 +73,9 @@ class _Dags:
         }
         with self._dag("score", score_doc(self.pipeline), params, scheduled=True) as dag:
             plan = self._store("plan", "plan_score", "plan")
-            published = self._features(plan, self._pin(plan))
+            # A group that could not be built may be left out: then combine decides.
+            rule = "all_done" if self.pipeline.scoring.degrade else "all_success"
+            published = self._features(plan, self._pin(plan), rule)
             with TaskGroup("predictions"):
                 published >> self._predictions(plan)
                 self._deliver("deliver", "deliver", after=dag.get_task("predictions.publish"))
@@ -135,7 +137,7 @@ class _Dags:
     def _audit(self, task_id: str, plan: Any, pin: Any) -> Any:
         return self._spark(task_id, "sources_audit", "source_orders", "check sources", plan=plan, pin=pin).output
 
-    def _features(self, plan: Any, pinned: Mapping[str, Any]) -> Any:
+    def _features(self, plan: Any, pinned: Mapping[str, Any], trigger_rule: str = "all_success") -> Any:
         """Feature groups, each a task, then combined, checked and published. Gives the publishing task."""
         with TaskGroup("features"):
             with TaskGroup("stage"):
@@ -145,8 +147,10 @@ class _Dags:
                     )
                     for group in self.pipeline.features
                 ]
-                parts = [group.output for group in groups]
-                staged = self._spark("combine", "features_stage", "combine_orders", "combine", plan=plan, parts=parts, **pinned)
+                staged = self._spark(
+                    "combine", "features_stage", "combine_orders", "combine", trigger_rule=trigger_rule, plan=plan, **pinned
+                )
+                groups >> staged
             audited = self._spark("audit", "features_audit", "audit_orders", "check features", staged=staged.output)
             return self._store(
                 "publish", "publish_features", "publish features", staged=staged.output, audited=audited.output
@@ -158,7 +162,7 @@ class _Dags:
         # Where that description checks no source, this does nothing.
         pinned = {"pin": pin, "checked": self._audit("check", plan, pin)}
         built = self._spark("stage", "features_stage", "all_group_orders", "build features", plan=plan, **pinned)
-        staged = self._spark("combine", "features_stage", "all_combine_orders", "combine", plan=plan, **pinned)
+        staged = self._spark("combine", "features_stage", "combine_orders", "combine", plan=plan, **pinned)
         audited = self._spark("audit", "features_audit", "audit_orders", "check features", staged=staged.output)
         built >> staged
         self._store("publish", "publish_features", "publish features", staged=staged.output, audited=audited.output)

@@ -31,7 +31,7 @@ def score_doc(pipeline: Pipeline) -> str:
     return f"""{_head(pipeline)}
 
 **Scores** one {pipeline.every} with the version in force for it. A backfill gives each period its own version, in any order.
-Scoring again with nothing changed publishes nothing.{_delivered(pipeline)}
+Scoring again with nothing changed publishes nothing.{_degraded(pipeline)}{_delivered(pipeline)}
 
     airflow backfill create --dag-id {pipeline.name}_score --from-date 2017-08-01 --to-date 2017-10-31
 
@@ -61,6 +61,15 @@ gone on with.{_delivered(pipeline)}
 | `periods` | only these of the affected periods |
 | `dry_run` | plan only |
 """
+
+
+def _degraded(pipeline: Pipeline) -> str:
+    most = pipeline.scoring.degrade
+    return (
+        f" Feature groups that cannot be built are left out where they hold at most {most:g} of the version's importance."
+        if most
+        else ""
+    )
 
 
 def _delivered(pipeline: Pipeline) -> str:

@@ -16,14 +16,15 @@ from airflow.sdk.exceptions import AirflowSkipException
 from almanac.airflow.deliveries import deliver, deliver_in_rollback
 from almanac.airflow.desk import Desk
 from almanac.core.canonical import decode, encode
+from almanac.core.degrade import check_sources
 from almanac.core.gate import Comparison
 from almanac.core.late import refusal
 from almanac.core.period import Period
 from almanac.core.plan import RunPlan
 from almanac.core.receipts import Placed, Receipt
 from almanac.core.rollback import Plan
-from almanac.doors import late, orders, pin, plan, promotions, publish, rollback, sources
-from almanac.errors import Conflict, SourceError
+from almanac.doors import building, late, orders, pin, plan, promotions, publish, rollback, sources
+from almanac.errors import Conflict, NotAdmitted
 
 Given = Mapping[str, Any]
 log = logging.getLogger(__name__)
@@ -43,7 +44,8 @@ def plan_score(desk: Desk, given: Given) -> list[dict[str, Any]]:  # noqa: ARG00
     periods = desk.range or (_begin(desk),)
     _begin_store(desk)
     asked = {name: bool(desk.params.get(name)) for name in ("allow_in_sample", "refresh")}
-    found = plan.score_all(desk.home, periods, version=desk.params.get("version"), **asked)
+    degrade = desk.pipeline.scoring.degrade
+    found = plan.score_all(desk.home, periods, version=desk.params.get("version"), degrade=degrade, **asked)
     for one in found:
         plan.check_buildable(desk.home, desk.pipeline, one)
         log.info(one.in_words)
@@ -70,6 +72,9 @@ def pin_sources(desk: Desk, given: Given) -> str:
 
 
 def _pinned(given: Given) -> str:
+    """The receipt that a run builds from. Raises: NotAdmitted, where a task that gives it did not end well."""
+    if failed := [task for task, name in (("sources.pin", "pin"), ("sources.audit", "checked")) if given.get(name, "") is None]:
+        raise NotAdmitted(f"The task {failed[0]} did not end well, so nothing is built. Look at what it says, and clear it.")
     return sources.built_from(given["pin"], given.get("checked") or {})
 
 
@@ -93,9 +98,16 @@ def lacking(desk: Desk, given: Given, source: str) -> list[str]:
     return found
 
 
-def never_came(source: str, reasons: Sequence[str], seconds: float) -> SourceError:
-    """What is said when a source did not become complete in time."""
-    return refusal(source, reasons, f"It was waited for {timedelta(seconds=seconds)} (h:mm:ss), nothing was built.")
+def give_up(desk: Desk, given: Given, source: str, reasons: Sequence[str], seconds: float) -> None:
+    """A source did not become complete in time. The run goes on where it can do without what reads it.
+
+    Raises:
+        SourceError, DataError: it cannot.
+    """
+    waited = f"It was waited for {timedelta(seconds=seconds)} (h:mm:ss), nothing was built of it."
+    planned, late_one = run_plan(given), refusal(source, reasons, waited)
+    check_sources(desk.home.receipts.description(planned.description), planned, {source: late_one})
+    log.warning("%s The run goes on without what reads it.", late_one)
 
 
 def publish_features(desk: Desk, given: Given) -> dict[str, str]:
@@ -221,21 +233,19 @@ def source_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # noqa:
 
 
 def group_orders(desk: Desk, given: Given, part: str) -> list[Placed]:
-    return orders.groups(desk.home, run_plan(given), _pinned(given), part)
-
-
-def combine_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # noqa: ARG001
-    return orders.combined(desk.home, run_plan(given), _pinned(given), given["parts"])
+    return building.groups(desk.home, run_plan(given), _pinned(given), part)
 
 
 def all_group_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # noqa: ARG001
     """Those of every group that the plan's own description has, which may not be today's."""
-    return [placed for one in orders.every_group(desk.home, run_plan(given), _pinned(given)).values() for placed in one]
+    return building.every_group(desk.home, run_plan(given), _pinned(given))
 
 
-def all_combine_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # noqa: ARG001
-    planned, pinned = run_plan(given), _pinned(given)
-    return orders.combined(desk.home, planned, pinned, orders.built(desk.home, planned, pinned))
+def combine_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # noqa: ARG001
+    """Also asked where a group was not built: where nothing was planned there is nothing to combine."""
+    if given["plan"] is None:
+        raise AirflowSkipException("Nothing was planned, so nothing is combined.")
+    return building.combined(desk.home, run_plan(given), _pinned(given))
 
 
 def audit_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # noqa: ARG001
@@ -261,7 +271,6 @@ ORDERS: dict[str, Callable[[Desk, Given, str], list[Placed]]] = {
         group_orders,
         combine_orders,
         all_group_orders,
-        all_combine_orders,
         audit_orders,
         model_orders,
         comparison_orders,

@@ -6,6 +6,7 @@ import importlib.util
 import json
 
 from almanac.cli.console import AsJson, Name, Version, app, figures, home_of, out, show_rows
+from almanac.core.bundle import REPORT
 from almanac.core.canonical import encode
 from almanac.core.functions import check_module
 from almanac.core.gate import METRICS
@@ -81,7 +82,7 @@ def show(name: Name, version: Version, as_json: AsJson = False) -> None:
     """One version: its manifest and its report."""
     home = home_of(name)
     manifest = home.versions.read(version)
-    report = json.loads(home.versions.file(manifest.files["report.json"]))
+    report = json.loads(home.versions.file(manifest.files[REPORT]))
     said = notes(home).get(version, ())
     whole = {"manifest": encode(manifest), "report": report, "notes": encode(said)}
     lines = {
@@ -92,6 +93,7 @@ def show(name: Name, version: Version, as_json: AsJson = False) -> None:
         "on the holdout": figures(manifest.metrics),
         "verdict": report["verdict"],
         "scored by": f"{manifest.engine.name} ({manifest.engine.reason or 'nothing else was tried'})",
+        "importance": figures(report.get("importance", {})),
         "features": f"{len(manifest.features)} of definition {manifest.definition}",
         "files": ", ".join(sorted(manifest.files)),
         "training content": manifest.content[:16],

@@ -21,6 +21,7 @@ from almanac.core.index import Impact, Index, Shown, of_features, of_run, of_sou
 from almanac.core.integrity import Verified
 from almanac.core.provenance import Evidence, Node
 from almanac.core.provenance import explain as told
+from almanac.errors import examples
 from almanac.store import index, integrity, provenance
 
 SHOWN_FILES = 5
@@ -128,11 +129,16 @@ def _row(node: Node, facts: Facts) -> str:
 
 def _features(node: Node, facts: Facts) -> str:
     holdout = " (holdout)" if facts["holdout"] else ""
-    return f"{node.name}{holdout}: {facts['rows']} rows, definition {facts['definition']}, order {facts['order'][:8]}"
+    said = f"{facts['rows']} rows, definition {facts['definition']}, order {facts['order'][:8]}"
+    return f"{node.name}{holdout}: {said}{_without(facts)}"
+
+
+def _without(facts: Facts) -> str:
+    return f", without {examples(facts['left_out'])}" if facts["left_out"] else ""
 
 
 LINES: Mapping[str, Callable[[Node, Facts], str]] = {
-    "predictions": lambda node, facts: f"{node.name}: {facts['rows']} rows, order {facts['order'][:8]}",
+    "predictions": lambda node, facts: f"{node.name}: {facts['rows']} rows, order {facts['order'][:8]}{_without(facts)}",
     "row": _row,
     "run": _ran,
     "publish": _ran,

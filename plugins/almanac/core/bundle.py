@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from almanac.core.receipts import Output
 from almanac.core.target import Target
 
-MODEL, GOLDEN, TRAINED, ONNX = "model.joblib", "golden.parquet", "trained.parquet", "model.onnx"
+MODEL, GOLDEN, TRAINED, ONNX, REPORT = "model.joblib", "golden.parquet", "trained.parquet", "model.onnx", "report.json"
 # How much a score of a golden row may differ from the one that is stored with it.
 GOLDEN_TOLERANCE = 1e-6
 SCIKIT_LEARN, ONNXRUNTIME = "scikit-learn", "onnxruntime"

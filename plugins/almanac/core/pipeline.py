@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
@@ -254,10 +254,10 @@ class Pipeline:
     def group(self, name: str) -> Group:
         return next(group for group in self.features if group.name == name)
 
-    @property
-    def zeros(self) -> list[str]:
-        """The features that are 0 for an entity of which the sources hold no event."""
-        return [name for group in self.features if isinstance(group, Aggregates) for name in group.zeros]
+    def zeros(self, without: Collection[str] = ()) -> list[str]:
+        """The features that are 0 for an entity of which the sources hold no event, of all groups but some."""
+        described = (group for group in self.features if isinstance(group, Aggregates) and group.name not in without)
+        return [name for group in described for name in group.zeros]
 
     @property
     def read_by_features(self) -> list[str]:

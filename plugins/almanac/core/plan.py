@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,8 @@ class RunPlan:
         version, manifest: what a score run scores with, and its manifest's digest.
         pinned: the version was asked for by name.
         in_sample: the version was trained on the period, and that was asked for.
+        degrade: which share of the version's importance the feature groups may hold that are left out of it.
+        importance: feature group to its share, where some may be left out.
         known_at: until when corrections of the labels count, ISO 8601; empty: until the period's end.
         dry_run: stop after this.
     """
@@ -38,6 +41,8 @@ class RunPlan:
     in_sample: bool = False
     known_at: str = ""
     dry_run: bool = False
+    degrade: float = 0.0
+    importance: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def retrains(self) -> bool:

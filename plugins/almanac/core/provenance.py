@@ -13,7 +13,7 @@ from typing import Any
 
 from almanac.core.pipeline import Group, Pipeline, Population
 from almanac.core.promotions import Action, Entry, Log
-from almanac.core.receipts import Door, Order, Receipt, Thing
+from almanac.core.receipts import PART, Door, Order, Receipt, Thing
 from almanac.core.sources import KNOWN_AT, UNTIL, Cut, Pin, PinnedFile, cut_for_features, cut_for_label
 
 ENTRIES = {"promote": "promotion", "roll_back": "rollback", "withdraw": "withdrawal", "reinstate": "reinstatement"}
@@ -124,6 +124,7 @@ def explain(evidence: Evidence, row: Mapping[str, Any] | None = None) -> Node:
         "rows": staged.rows,
         "version": evidence.version,
         "in_sample": in_sample,
+        "left_out": list(staged.facts.get("left_out", ())),
         "order": order.digest,
         "content": staged.content,
         "replaces": order.replaces,
@@ -257,7 +258,7 @@ def _features(evidence: Evidence, head: str, *, holdout: bool = False) -> Node:
     parts = [
         node
         for name, linked in sorted(staged.links.items())
-        if name.startswith("part.")
+        if name.startswith(PART)
         for node in _part(evidence, evidence.receipts[linked], evidence.receipts[linked].order.part, linked)
     ]
     facts = {
@@ -267,6 +268,7 @@ def _features(evidence: Evidence, head: str, *, holdout: bool = False) -> Node:
         "content": staged.content,
         "order": order.digest,
         "holdout": holdout,
+        "left_out": list(staged.facts.get("left_out", ())),
     }
     children = (*_made(evidence, head, staged), *parts, *_part(evidence, staged, "population", uri))
     return Node(kind="features", name=f"features {order.period}", uri=uri, facts=facts, children=children)

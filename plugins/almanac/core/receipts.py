@@ -16,6 +16,7 @@ from almanac.core.canonical import digest
 from almanac.errors import NotAdmitted, bounded
 
 SCHEMA = 1
+PART = "part."  # before a feature group's name, among the inputs and links of the order that combines the groups
 
 # An older stage is not published; so what gc finds unpublished after a week can be deleted beside running jobs.
 FRESH = timedelta(days=1)

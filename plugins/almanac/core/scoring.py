@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from almanac.core.bundle import ONNXRUNTIME, SCIKIT_LEARN, Engine
+from almanac.core.canonical import later
 from almanac.errors import DescriptionError
 
 AUTO = "auto"
@@ -17,7 +18,7 @@ TAIL = 0.9999
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
-    """How versions score. A version keeps what its pipeline said when it was audited.
+    """How versions score. A version keeps what its pipeline said when it was audited; of `degrade` today's description counts.
 
     Args:
         engine: `auto`, onnxruntime for a version whose scores it gives within the tolerances, else scikit-learn; or
@@ -25,12 +26,15 @@ class Scoring:
         tail: by how much the 99.99th percentile of the scores' differences may differ from zero, on real rows.
         worst: by how much any score may differ there.
         keep: features that are written beside the score.
+        degrade: where feature groups cannot be built, a period is scored with nulls in their place, as long as they hold at most
+            this share of the version's importance, from 0 (none is left out) to less than 1.
     """
 
     engine: str = AUTO
     tail: float = 1e-5
     worst: float = 1e-3
     keep: tuple[str, ...] = ()
+    degrade: float = later(0.0)
 
     def __post_init__(self) -> None:
         if self.engine not in CHOICES:
@@ -42,6 +46,11 @@ class Scoring:
             raise DescriptionError(f"Scoring.keep: found {self.keep!r}, allowed is a tuple of features' names.")
         if len(set(self.keep)) < len(self.keep):
             raise DescriptionError(f"Scoring.keep: found {self.keep!r}, allowed is each feature once.")
+        if isinstance(self.degrade, bool) or not isinstance(self.degrade, int | float) or not 0 <= self.degrade < 1:
+            raise DescriptionError(
+                f"Scoring.degrade: found {self.degrade!r}, allowed is a share of the importance, 0 or more and less than 1, such "
+                "as 0.1."
+            )
 
     def choose(self, parity: Parity, columns: tuple[int, ...]) -> Engine:
         """The engine of a version whose two engines gave these differences."""

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from almanac.core import shift
 from almanac.core.bundle import GOLDEN, GOLDEN_TOLERANCE, MODEL, ONNX, ONNXRUNTIME, TRAINED, Bundle
 from almanac.core.canonical import decode, digest, dumps, encode, sealed, sha256
+from almanac.core.degrade import NULLS, left_out
 from almanac.core.functions import function_of
 from almanac.core.gate import Comparison, Gate, decide
 from almanac.core.receipts import Door, Output, Receipt, Thing, admit, publish_order
 from almanac.core.target import Target
 from almanac.doors.job import Work
-from almanac.errors import Drifted, IntegrityError
+from almanac.errors import Drifted, IntegrityError, examples
 from almanac.store.home import Home
 from almanac.store.profiles import PROFILE
 
@@ -82,12 +83,15 @@ def predictions(work: Work) -> Receipt:
 
 
 def _asked(work: Work, staged: Receipt, thing: str) -> list[Any]:
-    """The user's checks of a thing; none of a period that is empty on purpose, of which they say nothing."""
+    """The user's checks of a thing; none of a period that is empty on purpose, of which they say nothing, and none of features
+    that are null because their group was left out.
+    """
     from almanac.spark import checks
 
     given = function_of(work.module, "checks")()
     checks.suites(given, work.pipeline)
-    return checks.section(given, thing) if staged.rows else []
+    asked, absent = checks.section(given, thing), set(staged.facts.get(NULLS, ()))
+    return [one for one in asked if not checks.columns_of(one) & absent] if staged.rows else []
 
 
 def _shifted(work: Work, checked: Receipt, frame: DataFrame, target: Target) -> Receipt:
@@ -136,9 +140,15 @@ def _checked(work: Work, staged: Receipt, expectations: list[Any]) -> Receipt:
         passed=checked.passed,
         content=staged.content,
         outputs=outputs,
-        findings=[*checked.blocking, *(f"warning: {text}" for text in checked.warnings)],
+        findings=[*checked.blocking, *(f"warning: {text}" for text in (*checked.warnings, *_without(staged)))],
         facts={"checks": checked.checks, "rows": staged.rows},
     )
+
+
+def _without(staged: Receipt) -> list[str]:
+    absent = left_out(staged)
+    nulls = staged.facts.get(NULLS, ())
+    return [f"the groups {examples(absent)} were left out, so nothing was asked of {examples(nulls, 12)}"] if absent else []
 
 
 def _keep(work: Work, reports: Mapping[str, bytes]) -> list[Output]:

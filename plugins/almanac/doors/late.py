@@ -66,11 +66,10 @@ def lacking(home: Home, pipeline: Pipeline, plan: RunPlan, name: str, pin: Pin |
     ]
 
 
-def check_complete(home: Home, pipeline: Pipeline, plan: RunPlan, pins: Mapping[str, Pin]) -> None:
+def check_complete(home: Home, pipeline: Pipeline, plan: RunPlan, name: str, pin: Pin) -> None:
     """Raises: SourceError, where a source that a run needs complete is not."""
-    for name, pin in pins.items():
-        if reasons := lacking(home, pipeline, plan, name, pin):
-            raise late.refusal(name, reasons, "Nothing was built.")
+    if reasons := lacking(home, pipeline, plan, name, pin):
+        raise late.refusal(name, reasons, "Nothing was built of it.")
 
 
 def policies(pipeline: Pipeline, pins: Mapping[str, Pin]) -> dict[str, str]:

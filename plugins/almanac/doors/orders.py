@@ -3,137 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from almanac.core.canonical import digest, encode
-from almanac.core.pipeline import Group, Pipeline, Population
+from almanac.core.degrade import LEFT_OUT, check, left_out
+from almanac.core.pipeline import Pipeline
 from almanac.core.plan import RunPlan
-from almanac.core.provenance import feature_cuts, label_cuts
+from almanac.core.provenance import label_cuts
 from almanac.core.receipts import Door, Order, Placed, Receipt, Thing, admit
-from almanac.core.sources import KNOWN_AT, UNTIL, Pin, content_of
+from almanac.core.sources import KNOWN_AT, Pin, content_of
 from almanac.doors import pin as pins
 from almanac.errors import NotAdmitted, examples
 from almanac.settings import VERSION
 from almanac.store.home import Home
-
-
-def groups(home: Home, plan: RunPlan, pin: str, name: str) -> list[Placed]:
-    """One feature group, an order for each period that is to be built."""
-    pipeline, read = home.receipts.description(plan.description), _Pinned.of(home, pin)
-    placed = []
-    for period in plan.build:
-        inputs, parameters = read.by(pipeline, pipeline.group(name), period)
-        order = _feature_order(plan, period, part=name, inputs=inputs, parameters=parameters)
-        placed.append(Placed(order=order, links={"pin": pin, "description": plan.description}))
-    return placed
-
-
-def every_group(home: Home, plan: RunPlan, pin: str) -> dict[str, list[Placed]]:
-    """The orders of all feature groups of the plan's own description, by group."""
-    return {group.name: groups(home, plan, pin, group.name) for group in home.receipts.description(plan.description).features}
-
-
-def built(home: Home, plan: RunPlan, pin: str) -> list[dict[str, str]]:
-    """What came of `every_group`: for each group, period to its receipt's URI.
-
-    Raises:
-        NotAdmitted: a group was not built.
-    """
-    found = []
-    for placed in every_group(home, plan, pin).values():
-        parts = {}
-        for one in placed:
-            period = one.order.period
-            receipt = admit(home.receipts.done(one.order), Thing.FEATURES, Door.STAGE, pipeline=home.name, period=period)
-            parts[period] = home.receipts.uri(receipt)
-        found.append(parts)
-    return found
-
-
-def combined(home: Home, plan: RunPlan, pin: str, parts: Iterable[Mapping[str, str]]) -> list[Placed]:
-    """The groups' parts combined, an order for each period. `parts`: for each group, period to its receipt's URI."""
-    pipeline, read = home.receipts.description(plan.description), _Pinned.of(home, pin)
-    table = home.features(plan.definition)
-    visible = table.visible()
-    given = list(parts)
-    placed = []
-    for period in plan.build:
-        links: dict[str, str] = {}
-        inputs, parameters = read.by(pipeline, pipeline.population, period)
-        for uris in given:
-            receipt = admit(home.receipts.read(uris[period]), Thing.FEATURES, Door.STAGE, pipeline=home.name, period=period)
-            links[f"part.{receipt.order.part}"] = uris[period]
-            inputs[f"part.{receipt.order.part}"] = receipt.content
-        order = _feature_order(
-            plan,
-            period,
-            inputs=inputs,
-            parameters=parameters,
-            replaces=visible[period].order if period in visible else "",
-            fence=table.fence(period),
-        )
-        if period in visible and (standing := home.receipts.placed(visible[period].order)).order.same_work(order):
-            placed.append(standing)  # somebody else published just that meanwhile: its receipts are found
-        else:
-            placed.append(Placed(order=order, links={**links, "pin": pin, "description": plan.description}))
-    return placed
-
-
-def _feature_order(
-    plan: RunPlan,
-    period: str,
-    *,
-    inputs: Mapping[str, str],
-    parameters: Mapping[str, str],
-    part: str = "",
-    replaces: str = "",
-    fence: int = 0,
-) -> Order:
-    return Order(
-        pipeline=plan.pipeline,
-        thing=Thing.FEATURES,
-        door=Door.STAGE,
-        part=part,
-        period=period,
-        description=plan.definition,
-        module=plan.module,
-        almanac=VERSION,
-        inputs=inputs,
-        parameters=parameters,
-        replaces=replaces,
-        fence=fence,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Pinned:
-    """What a run may read: its pins, and the receipt of them."""
-
-    receipt: Receipt
-    pins: Mapping[str, Pin]
-
-    @classmethod
-    def of(cls, home: Home, uri: str) -> _Pinned:
-        receipt = home.receipts.read(uri)
-        return cls(receipt, pins.pinned(home, receipt))
-
-    def by(self, pipeline: Pipeline, part: Group | Population, period: str) -> tuple[dict[str, str], dict[str, str]]:
-        """What an order of features says that it reads, as its inputs and parameters: source to the content of those of its
-        files that can hold a row of the part's cut, and where its consistent sources are cut, if one of them is behind.
-        """
-        pins.check_audited(self.receipt, pipeline, part.reads)
-        return read_by(pipeline, part, period, self.pins, pins.until(self.receipt, period))
-
-
-def read_by(
-    pipeline: Pipeline, part: Group | Population, period: str, pinned: Mapping[str, Pin], until: datetime | None
-) -> tuple[dict[str, str], dict[str, str]]:
-    """What a feature group or the population reads of pinned sources for a period: the inputs and parameters of its order."""
-    cuts = feature_cuts(pipeline, part, period, until)
-    moved = cuts != feature_cuts(pipeline, part, period)
-    inputs = {name: content_of(pinned[name].within(cut)) for name, cut in cuts.items()}
-    return inputs, ({UNTIL: encode(until)} if moved else {})
 
 
 def label_inputs(pipeline: Pipeline, snapshots: Iterable[str], known: datetime, pinned: Mapping[str, Pin]) -> dict[str, str]:
@@ -161,13 +43,18 @@ def model(home: Home, plan: RunPlan, pin: str) -> Placed:
     """The training of a version: published features of its snapshots, and the sources of its labels.
 
     Raises:
-        NotAdmitted: features of a snapshot are not published.
+        NotAdmitted: features of a snapshot are not published, or not whole.
     """
     pipeline, receipt = home.receipts.description(plan.description), home.receipts.read(pin)
     pins.check_audited(receipt, pipeline, pipeline.label.reads)
     found = pins.pinned(home, receipt)
     snapshots = [*plan.training, plan.holdout]
     published = _published(home, plan, snapshots)
+    if degraded := [f"{period} (without {examples(left_out(one))})" for period, one in published.items() if left_out(one)]:
+        raise NotAdmitted(
+            f"Features of {examples(degraded)} are not whole, and nothing is trained on such. Clear the run from its plan on: it "
+            "builds them whole."
+        )
     inputs = {f"features.{period}": published[period].content for period in snapshots}
     known = datetime.fromisoformat(plan.known_at) if plan.known_at else pipeline.period(plan.period).as_of
     inputs |= label_inputs(pipeline, snapshots, known, found)
@@ -254,8 +141,11 @@ def predictions(home: Home, plan: RunPlan) -> Placed:
 
     Raises:
         NotAdmitted: the features are not published.
+        DataError: they are without groups that hold more of the version's importance than the run allows.
     """
     published = _published(home, plan, [plan.period])[plan.period]
+    absent = left_out(published)
+    check(plan, dict.fromkeys(absent, "it was left out of the features"))
     table = home.predictions
     visible = table.visible().get(plan.period)
     order = Order(
@@ -267,7 +157,11 @@ def predictions(home: Home, plan: RunPlan) -> Placed:
         module=plan.module,
         almanac=VERSION,
         inputs={"features": published.content, "version": plan.manifest},
-        parameters={"version": plan.version, "in_sample": plan.in_sample},
+        parameters={
+            "version": plan.version,
+            "in_sample": plan.in_sample,
+            **({LEFT_OUT: list(absent)} if absent else {}),
+        },
         replaces=visible.order if visible else "",
         fence=table.fence(plan.period),
     )

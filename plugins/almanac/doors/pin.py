@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from almanac.core.canonical import dumps, encode, sha256
+from almanac.core.degrade import LACKING, check_sources
 from almanac.core.late import LATEST
-from almanac.core.pipeline import Pipeline
+from almanac.core.pipeline import Group, Pipeline, Population
 from almanac.core.plan import RunPlan
 from almanac.core.receipts import Door, Order, Output, Placed, Receipt, Thing, Witness, admit
 from almanac.core.sources import UNTIL, Pin, schema_changes
 from almanac.doors import late
-from almanac.errors import IntegrityError, NotAdmitted, NotFound
+from almanac.errors import IntegrityError, NotAdmitted, NotFound, SourceError
 from almanac.settings import VERSION
 from almanac.store import sources
 from almanac.store.home import Home
@@ -27,14 +28,16 @@ def needed(pipeline: Pipeline, plan: RunPlan) -> list[str]:
 
 
 def pin(home: Home, plan: RunPlan, witness: Witness) -> str:
-    """Pins what a run reads, as it is now, and gives the receipt's URI. Equal files give the same receipt.
+    """Pins what a run reads, as it is now, and gives the receipt's URI. Equal files give the same receipt. A source that the run
+    can do without, because it may leave out what reads it, is not pinned when it is not as it must be.
 
     Raises:
         SourceError: a source is missing, not as the description says, or not complete where it must be.
+        DataError: it is, and what reads it weighs more than the run may leave out.
     """
     pipeline = home.receipts.description(plan.description)
-    pins = {name: sources.observe(home.objects, name, pipeline.sources[name]) for name in needed(pipeline, plan)}
-    late.check_complete(home, pipeline, plan, pins)
+    pins, lacking = _observed(home, pipeline, plan)
+    check_sources(pipeline, plan, lacking)
     policies, until = late.policies(pipeline, pins), late.consistent(home, pipeline, plan.build, pins)
     order = Order(
         pipeline=home.name,
@@ -45,7 +48,11 @@ def pin(home: Home, plan: RunPlan, witness: Witness) -> str:
         module=plan.module,
         almanac=VERSION,
         inputs={name: found.content for name, found in pins.items()},
-        parameters={**({"late": policies} if policies else {}), **({UNTIL: encode(until)} if until else {})},
+        parameters={
+            **({"late": policies} if policies else {}),
+            **({UNTIL: encode(until)} if until else {}),
+            **({LACKING: sorted(lacking)} if lacking else {}),
+        },
     )
     receipt = Receipt(
         order=order,
@@ -55,6 +62,7 @@ def pin(home: Home, plan: RunPlan, witness: Witness) -> str:
         outputs=tuple(keep(home, order, pins)),
         findings=(
             *_changed(home, pins),
+            *(f"What reads source {name!r} is left out: {error}" for name, error in lacking.items()),
             *(f"Consistent sources of {period} are cut at {moment.isoformat()}." for period, moment in until.items()),
         ),
         facts={
@@ -64,10 +72,24 @@ def pin(home: Home, plan: RunPlan, witness: Witness) -> str:
                 "late": policies.get(name, LATEST),
             }
             for name, found in pins.items()
-        },
+        }
+        | {name: {"files": 0, "freshness": None, "late": "degrade"} for name in lacking},
     )
     home.receipts.place(Placed(order=order))
     return home.receipts.uri(home.receipts.keep(receipt))
+
+
+def _observed(home: Home, pipeline: Pipeline, plan: RunPlan) -> tuple[dict[str, Pin], dict[str, SourceError]]:
+    """What a run reads, and why some of it cannot be read as it must be."""
+    pins, lacking = {}, {}
+    for name in needed(pipeline, plan):
+        try:
+            observed = sources.observe(home.objects, name, pipeline.sources[name])
+            late.check_complete(home, pipeline, plan, name, observed)
+            pins[name] = observed
+        except SourceError as error:
+            lacking[name] = error
+    return pins, lacking
 
 
 def keep(home: Home, order: Order, pins: Mapping[str, Pin]) -> Iterator[Output]:
@@ -103,6 +125,15 @@ def pinned(home: Home, receipt: Receipt) -> Mapping[str, Pin]:
     door = Door.AUDIT if receipt.order.door is Door.AUDIT else Door.PIN
     admit(receipt, Thing.SOURCES, door, pipeline=home.name)
     return read_pins(home, receipt)
+
+
+def check_pinned(receipt: Receipt, part: Group | Population) -> None:
+    """What a feature group or the population reads was pinned. Raises: NotAdmitted."""
+    if absent := [name for name in part.reads if name in receipt.order.parameters.get(LACKING, ())]:
+        raise NotAdmitted(
+            f"{part.name!r} reads source {absent[0]!r}, which was not as it must be when the sources were pinned, so it is left "
+            "out. The findings of sources.pin say why."
+        )
 
 
 def check_audited(receipt: Receipt, pipeline: Pipeline, names: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from almanac.core import window
+from almanac.core.degrade import left_out, share
 from almanac.core.period import Period
 from almanac.core.pipeline import Pipeline
 from almanac.core.plan import RunPlan
@@ -94,12 +95,21 @@ def _known_at(pipeline: Pipeline, period: Period, asked: str) -> str:
 
 
 def score(
-    home: Home, period: Period, *, version: str | None = None, allow_in_sample: bool = False, refresh: bool = False
+    home: Home,
+    period: Period,
+    *,
+    version: str | None = None,
+    allow_in_sample: bool = False,
+    refresh: bool = False,
+    degrade: float = 0.0,
+    as_is: bool = False,
 ) -> RunPlan:
     """The plan to score a period: the version in force for it, or the one asked for, and whether features are missing; or,
     with `refresh`, would be others when they were built from the sources as they are now.
 
-    Features are built by the version's own description and module, whatever they are today.
+    Features are built by the version's own description and module, whatever they are today. `degrade`: which share of the
+    version's importance feature groups may hold that cannot be built. Features that are published without groups are built
+    again; `as_is`: only where the version cannot do without these, and then whole.
 
     Raises:
         PromotionError: nothing is in force for the period, or the version is unknown or withdrawn.
@@ -120,7 +130,7 @@ def score(
             f"Version {name} was trained on {period} (its window: {', '.join(manifest.training)}), so its scores there would "
             "look better than they are. Name an older version, or set allow_in_sample."
         )
-    return RunPlan(
+    planned = RunPlan(
         pipeline=home.name,
         period=period.key,
         description=manifest.description,
@@ -132,7 +142,19 @@ def score(
         manifest=manifest.digest,
         pinned=bool(version),
         in_sample=in_sample,
+        degrade=degrade,
+        importance=home.versions.importance(manifest) if degrade else {},
     )
+    if not as_is or not planned.build:
+        return planned
+    return replace(planned, build=()) if _bearable(home, planned) else replace(planned, degrade=0.0)
+
+
+def _bearable(home: Home, planned: RunPlan) -> bool:
+    """Whether a period's features are published, without groups that its version can do without."""
+    standing = home.published(home.features(planned.definition), [planned.period]).get(planned.period)
+    absent = left_out(standing) if standing else ()
+    return bool(absent) and share(planned, absent) <= planned.degrade
 
 
 def score_all(
@@ -142,6 +164,7 @@ def score_all(
     version: str | None = None,
     allow_in_sample: bool = False,
     refresh: bool = False,
+    degrade: float = 0.0,
 ) -> list[RunPlan]:
     """The plans to score several periods in one run, each with its own version.
 
@@ -149,7 +172,8 @@ def score_all(
         PromotionError, DataError: as for `score`, of any of the periods.
         DescriptionError: features of more than one definition are missing: one run builds those of one.
     """
-    found = [score(home, period, version=version, allow_in_sample=allow_in_sample, refresh=refresh) for period in periods]
+    asked = {"allow_in_sample": allow_in_sample, "refresh": refresh}
+    found = [score(home, period, version=version, degrade=degrade, **asked) for period in periods]
     building = {one.definition: one.version for one in found if one.build}
     if len(building) > 1:
         listed = "; ".join(
@@ -186,12 +210,25 @@ def check_buildable(home: Home, pipeline: Pipeline, plan: RunPlan) -> None:
 
 
 def joined(plans: Sequence[RunPlan]) -> RunPlan:
-    """One run that builds what several miss, all of one feature definition. It scores nothing. One alone is itself."""
+    """One run that builds what several miss, all of one feature definition. It scores nothing. One alone is itself.
+
+    What may be left out of it is what each of their versions can do without.
+    """
     if len(plans) == 1:
         return plans[0]
     build = sorted({period for one in plans for period in one.build})
     builder = next((one for one in plans if one.build), plans[-1])
-    return replace(builder, period=(build or [builder.period])[-1], build=tuple(build), version="", manifest="", in_sample=False)
+    groups = {name for one in plans for name in one.importance}
+    return replace(
+        builder,
+        period=(build or [builder.period])[-1],
+        build=tuple(build),
+        version="",
+        manifest="",
+        in_sample=False,
+        degrade=min(one.degrade for one in plans),
+        importance={name: max(one.importance.get(name, 1.0) for one in plans if one.build) for name in groups},
+    )
 
 
 def _to_build(home: Home, definition: str, periods: Sequence[str], *, refresh: bool) -> tuple[str, ...]:
@@ -200,11 +237,12 @@ def _to_build(home: Home, definition: str, periods: Sequence[str], *, refresh: b
 
 
 def missing(home: Home, definition: str, periods: Iterable[str]) -> tuple[str, ...]:
-    """Those of the periods whose features are not published under a definition.
+    """Those of the periods whose features are not published under a definition, or not whole.
 
     A period that became visible although its publisher died before it wrote the receipt gets its receipt here.
     """
     listed = list(periods)
     table = home.features(definition)
     publish.settle(home, table, listed)
-    return tuple(sorted(set(listed) - set(home.published(table, listed))))
+    whole = [period for period, receipt in home.published(table, listed).items() if not left_out(receipt)]
+    return tuple(sorted(set(listed) - set(whole)))

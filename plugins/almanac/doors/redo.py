@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from almanac.core.degrade import LEFT_OUT
 from almanac.core.pipeline import Pipeline
 from almanac.core.provenance import known_by
-from almanac.core.receipts import Placed
+from almanac.core.receipts import PART, Placed
 from almanac.core.redo import Redo, StaleFeatures, StalePredictions, StaleVersion, changed
-from almanac.core.sources import Pin
-from almanac.doors import late, orders
+from almanac.core.sources import UNTIL, Pin
+from almanac.doors import building, late, orders
 from almanac.store import sources
 from almanac.store.home import Home
 from almanac.store.versions import Manifest
@@ -95,15 +96,15 @@ def _moved(now: _Now, home: Home, combined: Placed) -> list[str]:
     pipeline = home.receipts.description(combined.links["description"])
     period = combined.order.period
     used = [combined.order]
-    used += [home.receipts.read(uri).order for name, uri in combined.links.items() if name.startswith("part.")]
+    used += [home.receipts.read(uri).order for name, uri in combined.links.items() if name.startswith(PART)]
     pins = now.pins(pipeline, pipeline.read_by_features)
     until = late.consistent(home, pipeline, [period], pins).get(period)
-    names: set[str] = set()
+    names = {name for left in combined.order.parameters.get(LEFT_OUT, ()) for name in pipeline.group(left).reads}
     for order in used:
         part = pipeline.group(order.part) if order.part else pipeline.population
-        inputs, parameters = orders.read_by(pipeline, part, period, pins, until)
-        before = {name: content for name, content in order.inputs.items() if not name.startswith("part.")}
-        names.update(changed(before, inputs), part.reads if parameters != order.parameters else ())
+        inputs, parameters = building.read_by(pipeline, part, period, pins, until)
+        before = {name: content for name, content in order.inputs.items() if not name.startswith(PART)}
+        names.update(changed(before, inputs), part.reads if parameters.get(UNTIL) != order.parameters.get(UNTIL) else ())
     return sorted(names)
 
 

@@ -106,7 +106,8 @@ def runs(home: Home, pipeline: Pipeline, planned: Plan) -> list[RunPlan]:
                 f"Nothing is in force for {period}, which {planned.bad} wrote. Score it with an older version: "
                 f"start the score DAG for it with version=..."
             )
-        found.append(plan.score(home, pipeline.period(period), version=version))
+        degrade = pipeline.scoring.degrade
+        found.append(plan.score(home, pipeline.period(period), version=version, degrade=degrade, as_is=True))
     return found
 
 

@@ -31,7 +31,8 @@ SPANS, AUDITS = "spans", "audits"
 def asked(home: Home, plan: RunPlan, pinned: str) -> list[Placed]:
     """The audit of what a run may read of its audited sources; none where it reads nothing of them."""
     pipeline, receipt = home.receipts.description(plan.description), home.receipts.read(pinned)
-    spans = {name: span for name, span in _spans(pipeline, plan, receipt).items() if name in pipeline.audited}
+    audited = set(pipeline.audited) & receipt.order.inputs.keys()
+    spans = {name: span for name, span in _spans(pipeline, plan, receipt).items() if name in audited}
     if not spans:
         return []
     audits = {name: encode(pipeline.sources[name].audit) for name in spans}

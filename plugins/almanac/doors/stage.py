@@ -12,127 +12,32 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from almanac.core.aggregates import Aggregates
-from almanac.core.bundle import GOLDEN, MODEL, TRAINED
+from almanac.core.bundle import GOLDEN, MODEL, REPORT, TRAINED
 from almanac.core.canonical import decode, digest, encode
+from almanac.core.degrade import LEFT_OUT, NULLS, left_out
 from almanac.core.functions import function_of
 from almanac.core.gate import Bound, Comparison, Gate
-from almanac.core.layout import staged_file, version_id
-from almanac.core.pipeline import Pipeline
+from almanac.core.layout import version_id
 from almanac.core.provenance import known_by, label_cuts
-from almanac.core.receipts import Door, Order, Output, Receipt, Thing, admit
+from almanac.core.receipts import Door, Receipt, Thing, admit
 from almanac.core.window import check_classes
-from almanac.doors import aggregate, calls, job
+from almanac.doors import calls, job, parts
 from almanac.doors.job import Work
-from almanac.errors import DataError, DescriptionError, examples
-from almanac.store.tables import Table
+from almanac.errors import DescriptionError, examples
 from almanac.store.versions import Manifest
 
 if TYPE_CHECKING:
     import pandas as pd
-    from pyspark.sql import DataFrame
 
 
 def features(work: Work) -> Receipt:
     """A feature group's part, or with no part the groups combined, staged in the features table."""
-    return _group(work) if work.order.part else _combine(work)
-
-
-def _group(work: Work) -> Receipt:
-    from almanac.spark import arrow
-    from almanac.spark import features as rooms
-
-    pipeline, order = work.pipeline, work.order
-    part = pipeline.group(order.part)
-    if isinstance(part, Aggregates):
-        return aggregate.features(work, part)
-    with calls.reading(work, calls.cuts(work)):
-        frame = rooms.shaped(calls.given(work, part), pipeline.entity, part.name)
-        schema = rooms.arrow_schema(frame)
-        written = arrow.write(frame, work.home.layout.part(order.digest, uuid.uuid4().hex), part.name, schema)
-    if written.outputs:
-        rooms.check_unique(
-            rooms.of_files(work.bench.spark, written.outputs, [pipeline.entity]), pipeline.entity, f"Feature group {part.name!r}"
-        )
-    facts = {"rows": written.rows, "schema": {field.name: str(field.type) for field in schema}}
-    return work.receipt(content=written.sums.digest, outputs=written.outputs, facts=facts)
-
-
-def _combine(work: Work) -> Receipt:
-    from almanac.spark import arrow
-    from almanac.spark import features as rooms
-
-    pipeline, order, home = work.pipeline, work.order, work.home
-    people = pipeline.population
-    with calls.reading(work, calls.cuts(work)):
-        spine, entities = rooms.population(calls.given(work, people), pipeline.entity, people, order.period)
-        if not rooms.is_entity_type(spine, pipeline.entity):
-            kind = spine.schema[pipeline.entity].dataType.simpleString()
-            raise DescriptionError(
-                f"Population {people.name!r} gives {pipeline.entity} as {kind}; whole numbers or text are needed."
-            )
-        combined = rooms.combine(spine, _parts(work), pipeline.entity, pipeline.zeros).sortWithinPartitions(pipeline.entity)
-        schema = rooms.arrow_schema(combined)
-        _check_names(schema.names, pipeline)
-        table = home.features(order.description)
-        table.create(schema)
-        folder, stem = _staging(table, order)
-        found = arrow.write(combined, folder, stem, schema)
-        written = _named(found if found.outputs else arrow.empty(folder, stem, schema), order.period)
-        spine.unpersist()
-    if written[1].rows != entities:
-        raise DataError(
-            f"Features of {order.period} have {written[1].rows} rows for {entities} entities: entities in must equal entities "
-            "out. A source gave another answer when it was read again; start the run again."
-        )
-    facts = {"rows": entities, "features": [name for name in schema.names if name != pipeline.entity]}
-    return work.receipt(content=written[1].digest, outputs=written[0], facts=facts)
-
-
-def _check_names(names: list[str], pipeline: Pipeline) -> None:
-    """No feature has the name of a column that Almanac writes beside it. Raises: DescriptionError."""
-    taken = ("as_of", "period", "label", "snapshot", "model_version", "order", *pipeline.label.target.columns)
-    if clash := [name for name in names if name in taken]:
-        raise DescriptionError(
-            f"Features have columns {examples(clash)}, which Almanac writes itself (taken are: {', '.join(taken)}). Rename them "
-            "in the function that gives them."
-        )
-
-
-def _parts(work: Work) -> dict[str, DataFrame]:
-    """What the groups gave, by name."""
-    from almanac.spark import features as rooms
-
-    receipts = {group.name: work.linked(f"part.{group.name}") for group in work.pipeline.features}
-    return {
-        name: rooms.of_files(work.bench.spark, receipt.outputs) if receipt.outputs else _empty(work, receipt)
-        for name, receipt in receipts.items()
-    }
-
-
-def _named(written: Any, period: str) -> tuple[list[Output], Any]:
-    """The files of a write under their paths within the table."""
-    return [replace(output, name=f"period={period}/{output.name}") for output in written.outputs], written.sums
-
-
-def _staging(table: Table, order: Order) -> tuple[str, str]:
-    """The folder within a table, and the beginning of a file's name, under which an order stages."""
-    folder, stem = f"{table.uri}/{staged_file(order.period, order.digest, '')}".removesuffix("-.parquet").rsplit("/", 1)
-    return folder, stem
-
-
-def _empty(work: Work, receipt: Receipt) -> DataFrame:
-    schema = ", ".join(f"`{name}` {_spark_type(kind)}" for name, kind in receipt.facts["schema"].items())
-    return work.bench.spark.createDataFrame([], schema)
-
-
-def _spark_type(arrow_type: str) -> str:
-    return {"int64": "long", "int32": "int", "string": "string"}.get(arrow_type, "float")
+    return parts.made(work) if work.order.part else parts.combined(work)
 
 
 def model(work: Work) -> Receipt:
     """A version's files: the fitted model, its report, the frozen holdout, golden rows."""
-    from almanac.spark import digests, models, reports, skew, training
+    from almanac.spark import digests, importance, models, reports, skew, training
 
     order, pipeline = work.order, work.pipeline
     target = pipeline.label.target
@@ -144,7 +49,9 @@ def model(work: Work) -> Receipt:
     labels[holdout_period] = holdout[training.LABEL]
     check_classes({period: label.value_counts().to_dict() for period, label in labels.items()}, target)
     fitted = training.fit(function_of(work.module, "estimators")(), rows, names, target)
-    report = reports.report(fitted, rows, holdout, names)
+    groups = parts.columns(work.home, published[holdout_period], pipeline.entity)
+    shares = importance.shares(fitted, holdout, names, groups)
+    report = {**reports.report(fitted, rows, holdout, names), "importance": shares}
     scored, trained = (
         some.assign(**training.score_columns(training.predict(fitted.model, some[names], target), target))
         for some in (holdout, skew.sample(rows))
@@ -155,7 +62,7 @@ def model(work: Work) -> Receipt:
     version = version_id(order.period, order.digest)
     files = {
         MODEL: models.pickled(fitted.model),
-        "report.json": json.dumps(report, indent=2).encode(),
+        REPORT: json.dumps(report, indent=2).encode(),
         "holdout.parquet": _parquet(scored),
         GOLDEN: _parquet(scored.head(training.GOLDEN_ROWS)),
         TRAINED: _parquet(trained),
@@ -291,6 +198,12 @@ def _scored(work: Work, champion: Manifest, candidate: Manifest, holdout: pd.Dat
                 "so the two are not comparable there",
                 None,
             )
+        if absent := left_out(published[candidate.holdout]):
+            return (
+                f"{champion.version}'s features of {candidate.holdout} are without {examples(absent)}, so the two are not "
+                "comparable there",
+                None,
+            )
         own = arrow.table(published[candidate.holdout].outputs).to_pandas()
         rows = holdout[[candidate.entity]].merge(own, on=candidate.entity, how="inner")
         if len(rows) != len(holdout):
@@ -329,14 +242,17 @@ def predictions(work: Work) -> Receipt:
     table = home.predictions
     entity = chunks.open_parquet(published.outputs[0].uri).schema_arrow.field(manifest.entity)
     table.create(scorer.schema(entity))
-    folder, stem = _staging(table, order)
+    folder, stem = table.staging(order)
     uris = [output.uri for output in published.outputs]
-    outputs, sums = _named(scoring.score(work.bench.spark, uris, scorer, folder, stem), order.period)
+    written = scoring.score(work.bench.spark, uris, scorer, folder, stem).within(order.period)
+    absent = left_out(published)
     facts = {
-        "rows": sums.rows,
+        "rows": written.rows,
         "version": manifest.version,
         "in_sample": order.parameters["in_sample"],
         "target": encode(manifest.target),
         "engine": manifest.engine.name,
+        **({LEFT_OUT: list(absent), NULLS: published.facts[NULLS]} if absent else {}),
     }
-    return work.receipt(content=sums.digest, outputs=outputs, facts=facts)
+    findings = [f"Scored without the feature groups {examples(absent)}: their features were null."] if absent else []
+    return work.receipt(content=written.sums.digest, outputs=written.outputs, findings=findings, facts=facts)

@@ -13,7 +13,7 @@ import json
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -45,6 +45,11 @@ class Written:
     @property
     def rows(self) -> int:
         return self.sums.rows
+
+    def within(self, period: str) -> Written:
+        """The same with its files under their paths within a table."""
+        outputs = (replace(output, name=f"period={period}/{output.name}") for output in self.outputs)
+        return Written(outputs=tuple(outputs), sums=self.sums)
 
 
 def frame(

@@ -119,6 +119,13 @@ def by_row(expectation: Any) -> bool:
     return isinstance(expectation, known) and not names & set(NOT_BY_ROW)
 
 
+def columns_of(expectation: Any) -> set[str]:
+    """The columns whose values an expectation is about; none of one about a table."""
+    asked = expectation.configuration.kwargs
+    single = {asked[key] for key in ("column", "column_A", "column_B") if asked.get(key)}
+    return single | set(asked.get("column_list") or ())
+
+
 def failing_rows(frame: DataFrame, expectations: Sequence[Any], name: str, keys: Sequence[str]) -> list[list[tuple[Any, ...]]]:
     """For each expectation of rows the rows of a frame that fail it, as the values of the `keys`."""
     asked = {"result_format": "COMPLETE", "unexpected_index_column_names": list(keys), "return_unexpected_index_query": False}

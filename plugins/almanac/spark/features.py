@@ -104,6 +104,11 @@ def combine(spine: DataFrame, parts: Mapping[str, DataFrame], entity: str, zeros
     return combined.fillna(0.0, list(zeros)) if zeros else combined
 
 
+def with_nulls(frame: DataFrame, names: Sequence[str]) -> DataFrame:
+    """A frame with features besides that are null in every row."""
+    return frame.select("*", *(F.lit(None).cast(FloatType()).alias(name) for name in names))
+
+
 def of_files(spark: SparkSession, outputs: Sequence[Output], columns: Sequence[str] | None = None) -> DataFrame:
     """The rows of files that Almanac wrote."""
     uris = [output.uri for output in outputs]

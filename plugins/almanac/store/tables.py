@@ -19,8 +19,8 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Sc
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
-from almanac.core.layout import order_of
-from almanac.core.receipts import Output
+from almanac.core.layout import order_of, staged_file
+from almanac.core.receipts import Order, Output
 from almanac.errors import Conflict, StoreError
 
 PARTITION = "period"
@@ -75,6 +75,16 @@ class Table:
             except DeltaError as error:
                 if self._open() is None:
                     raise StoreError(f"{self.uri}: the table could not be created: {_first_line(error)}") from error
+
+    def columns(self) -> list[str]:
+        """The columns of the table, without its partition's; none while there is no table."""
+        table = self._open()
+        return [] if table is None else [field.name for field in table.schema().fields if field.name != PARTITION]
+
+    def staging(self, order: Order) -> tuple[str, str]:
+        """The folder, and the beginning of a file's name, under which an order stages."""
+        folder, stem = f"{self.uri}/{staged_file(order.period, order.digest, '')}".removesuffix("-.parquet").rsplit("/", 1)
+        return folder, stem
 
     def fence(self, period: str) -> int:
         """How often a period has been published."""

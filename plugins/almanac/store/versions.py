@@ -5,10 +5,11 @@ Nothing is unpickled here: `spark.models` does that, with what a manifest's `bun
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from almanac.core.bundle import GOLDEN, MODEL, ONNX, ONNXRUNTIME, Bundle, Engine
+from almanac.core.bundle import GOLDEN, MODEL, ONNX, ONNXRUNTIME, REPORT, Bundle, Engine
 from almanac.core.canonical import digest, later, sealed, sha256
 from almanac.core.layout import Layout
 from almanac.core.receipts import Output
@@ -155,6 +156,14 @@ class Versions:
         """Every visible version, the oldest first."""
         found = (item.uri for item in self.objects.walk(self.layout.models))
         return sorted(uri.split("/")[-2] for uri in found if uri.endswith("/manifest.json"))
+
+    def importance(self, manifest: Manifest) -> dict[str, float]:
+        """Feature group to its share of the version's importance, from its report; empty where that does not tell it.
+
+        Raises:
+            NotFound, IntegrityError: as for `file`.
+        """
+        return dict(json.loads(self.file(manifest.files[REPORT])).get("importance", {}))
 
     def file(self, output: Output) -> bytes:
         """The bytes of a bundle's file. Raises: NotFound, IntegrityError."""

@@ -1,0 +1,173 @@
+"""Orders of features: what a run's plan asks to be built of its pinned sources, group by group, and what is combined of that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from almanac.core.canonical import encode
+from almanac.core.degrade import LEFT_OUT, check, left_out
+from almanac.core.pipeline import Group, Pipeline, Population
+from almanac.core.plan import RunPlan
+from almanac.core.provenance import feature_cuts
+from almanac.core.receipts import PART, Door, Order, Placed, Receipt, Thing
+from almanac.core.sources import UNTIL, Pin, content_of
+from almanac.doors import pin as pins
+from almanac.errors import NotAdmitted, bounded, examples
+from almanac.settings import VERSION
+from almanac.store.home import Home
+
+
+def groups(home: Home, plan: RunPlan, pin: str, name: str) -> list[Placed]:
+    """One feature group, an order for each period that is to be built.
+
+    Raises:
+        NotAdmitted: a source that it reads was left out of the pin.
+    """
+    run = _Run.of(home, plan, pin)
+    return [run.group(run.pipeline.group(name), period) for period in plan.build]
+
+
+def every_group(home: Home, plan: RunPlan, pin: str) -> list[Placed]:
+    """The orders of all feature groups of the plan's own description. Raises: as `groups`."""
+    run = _Run.of(home, plan, pin)
+    return [run.group(group, period) for group in run.pipeline.features for period in plan.build]
+
+
+def combined(home: Home, plan: RunPlan, pin: str) -> list[Placed]:
+    """The groups' parts combined, an order for each period. A group that was not built is left out where the run allows that.
+
+    Raises:
+        NotAdmitted: a group was not built.
+        DataError: what was not built holds more of the version's importance than the run allows.
+    """
+    run, table = _Run.of(home, plan, pin), home.features(plan.definition)
+    visible = table.visible()
+    placed = []
+    for period in plan.build:
+        parts, absent = run.parts(period)
+        if absent:
+            _check_absent(home, plan, period, absent)
+        inputs, parameters = run.reads(run.pipeline.population, period)
+        order = run.order(
+            period,
+            inputs={**inputs, **{PART + name: receipt.content for name, receipt in parts.items()}},
+            parameters={**parameters, **({LEFT_OUT: sorted(absent)} if absent else {})},
+            replaces=visible[period].order if period in visible else "",
+            fence=table.fence(period),
+        )
+        if period in visible and (standing := home.receipts.placed(visible[period].order)).order.same_work(order):
+            placed.append(standing)  # somebody else published just that meanwhile: its receipts are found
+        else:
+            links = {PART + name: home.receipts.uri(receipt) for name, receipt in parts.items()}
+            placed.append(Placed(order=order, links={**links, **run.links}))
+    return placed
+
+
+def _check_absent(home: Home, plan: RunPlan, period: str, absent: Mapping[str, str]) -> None:
+    """A period's features may be without some groups. What is published whole is never replaced by that.
+
+    Raises:
+        NotAdmitted, DataError: they may not.
+    """
+    reasons = "\n".join(f"{name}: {why}" for name, why in absent.items())
+    if not plan.degrade:
+        raise NotAdmitted(
+            f"Feature groups {examples(absent)} of {period} were not built, so nothing is combined. Look at their tasks, mend "
+            f"what they say and clear them.\n{reasons}"
+        )
+    standing = home.published(home.features(plan.definition), [period]).get(period)
+    if standing is not None and not left_out(standing):
+        raise NotAdmitted(
+            f"Feature groups {examples(absent)} of {period} could not be built again. What is published is whole, so it stays: "
+            f"score without refresh, or mend what kept them from being built.\n{reasons}"
+        )
+    check(plan, absent)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A run that builds features: its plan, the description that it builds by, and what it may read."""
+
+    home: Home
+    plan: RunPlan
+    pipeline: Pipeline
+    receipt: Receipt
+    pins: Mapping[str, Pin]
+
+    @classmethod
+    def of(cls, home: Home, plan: RunPlan, pin: str) -> _Run:
+        receipt = home.receipts.read(pin)
+        return cls(home, plan, home.receipts.description(plan.description), receipt, pins.pinned(home, receipt))
+
+    @property
+    def links(self) -> dict[str, str]:
+        return {"pin": self.home.receipts.uri(self.receipt), "description": self.plan.description}
+
+    def group(self, group: Group, period: str) -> Placed:
+        inputs, parameters = self.reads(group, period)
+        return Placed(order=self.order(period, part=group.name, inputs=inputs, parameters=parameters), links=self.links)
+
+    def parts(self, period: str) -> tuple[dict[str, Receipt], dict[str, str]]:
+        """The groups that were built for a period, with their receipts; and those that were not, with the reason."""
+        built, absent = {}, {}
+        for group in self.pipeline.features:
+            try:
+                order = self.group(group, period).order
+            except NotAdmitted as refused:
+                absent[group.name] = str(refused)
+                continue
+            receipt = self.home.receipts.done(order)
+            if receipt is not None:
+                built[group.name] = receipt
+            else:
+                failed = self.home.receipts.find(order)
+                absent[group.name] = bounded(failed.findings) if failed and not failed.passed else "its job did not end"
+        return built, absent
+
+    def reads(self, part: Group | Population, period: str) -> tuple[dict[str, str], dict[str, str]]:
+        """What an order of features says that it reads: as `read_by` has it, of sources that were pinned, and audited where
+        that is asked for.
+        """
+        pins.check_pinned(self.receipt, part)
+        pins.check_audited(self.receipt, self.pipeline, part.reads)
+        return read_by(self.pipeline, part, period, self.pins, pins.until(self.receipt, period))
+
+    def order(
+        self,
+        period: str,
+        *,
+        inputs: Mapping[str, str],
+        parameters: Mapping[str, object],
+        part: str = "",
+        replaces: str = "",
+        fence: int = 0,
+    ) -> Order:
+        return Order(
+            pipeline=self.plan.pipeline,
+            thing=Thing.FEATURES,
+            door=Door.STAGE,
+            part=part,
+            period=period,
+            description=self.plan.definition,
+            module=self.plan.module,
+            almanac=VERSION,
+            inputs=inputs,
+            parameters=parameters,
+            replaces=replaces,
+            fence=fence,
+        )
+
+
+def read_by(
+    pipeline: Pipeline, part: Group | Population, period: str, pinned: Mapping[str, Pin], until: datetime | None
+) -> tuple[dict[str, str], dict[str, str]]:
+    """What a feature group or the population reads of pinned sources for a period, as the inputs and parameters of its order:
+    source to the content of those of its files that can hold a row of the part's cut, and where its consistent sources are cut,
+    if one of them is behind.
+    """
+    cuts = feature_cuts(pipeline, part, period, until)
+    moved = cuts != feature_cuts(pipeline, part, period)
+    inputs = {name: content_of(pinned[name].within(cut)) for name, cut in cuts.items()}
+    return inputs, ({UNTIL: encode(until)} if moved else {})
