@@ -105,6 +105,6 @@ def test_a_source_that_cannot_say_what_was_known_when_is_refused(shop: Shop) -> 
     with pytest.raises(DescriptionError) as refused:
         plan.retrain(shop.home, shop.pipeline, shop.pipeline.period("2017-06"), shop.module, known_at="2017-09-01")
     assert str(refused.value) == (
-        "known_at: visits, people of shop cannot say what was known of it at a time. Declare EventSource(..., "
-        "knowledge_time=...) for every source, or leave known_at out."
+        "known_at: visits, people of shop cannot say what was known of it at a time. Declare a knowledge_time, or versioned=True "
+        "where its bucket keeps versions, for every source, or leave known_at out."
     )

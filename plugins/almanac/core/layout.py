@@ -59,6 +59,10 @@ class Layout:
         """
         return f"{self.home}/parts/partials-{shape}/"
 
+    def version(self, key: str, name: str) -> str:
+        """The copy of an older version of a source's file, for as long as it is needed. `key`: a digest of which one it is."""
+        return f"{self.home}/parts/versions/{key}/{name}"
+
     @property
     def data(self) -> tuple[str, ...]:
         """The folders below which data files lie, and with them what gc may delete."""

@@ -16,7 +16,7 @@ from almanac.core.deliveries import Delivery, check_deliveries
 from almanac.core.gate import Gate
 from almanac.core.period import Every, Period
 from almanac.core.scoring import Scoring
-from almanac.core.sources import EventSource, ReferenceSource, Source
+from almanac.core.sources import KNOWN_AT, EventSource, ReferenceSource, Source
 from almanac.core.window import Label, MovingWindow
 from almanac.errors import DescriptionError, PeriodError
 
@@ -265,6 +265,11 @@ class Pipeline:
         return sorted({*self.population.reads, *(name for group in self.features for name in group.reads)})
 
     @property
+    def versioned(self) -> list[str]:
+        """The sources whose bucket keeps the versions of its objects."""
+        return [name for name, source in self.sources.items() if source.versioned]
+
+    @property
     def audited(self) -> list[str]:
         """The sources that are checked before anything is built from them."""
         return [name for name, source in self.sources.items() if source.audit is not None]
@@ -280,9 +285,13 @@ class Pipeline:
             "parameters": encode(self.parameters),
         }
 
-    def definition(self, module: str) -> str:
-        """The identity of the features: the description's part that shapes them, and the user's module (its digest)."""
-        return digest({"shape": self.shape_of_features(), "module": module})[:16]
+    def definition(self, module: str, known_at: str = "") -> str:
+        """The identity of the features: the description's part that shapes them, and the user's module (its digest).
+
+        `known_at`: of those that are built of sources as they were at a time. They are others, in a table of their own.
+        """
+        told = {"shape": self.shape_of_features(), "module": module}
+        return digest({**told, **({KNOWN_AT: known_at} if known_at else {})})[:16]
 
 
 def _is_plain(value: Any) -> bool:

@@ -292,6 +292,8 @@ def _file(source: str, file: PinnedFile) -> Node:
     facts = {"source": source, "size": file.size, "etag": file.etag, "rows": file.rows}
     if file.aside:
         facts["aside"] = len(file.aside)
+    if file.version:
+        facts["version"] = file.version
     return Node(kind="file", name=file.uri.rsplit("/", 1)[-1], uri=file.uri, facts=facts)
 
 

@@ -29,6 +29,7 @@ class EventSource:
         columns: the columns to read; all when empty.
         late: what a run does where the newest events may be missing.
         audit: that it is checked, and what becomes of rows that fail.
+        versioned: the bucket keeps the versions of its objects, so a retrain with `known_at` reads them as they were then.
 
     Raises:
         DescriptionError: a field is not as it must be.
@@ -43,6 +44,7 @@ class EventSource:
     columns: tuple[str, ...] = ()
     late: Late = later(Late())
     audit: Audit | None = later(None)
+    versioned: bool = later(False)
     kind: Literal["events"] = "events"
 
     def __post_init__(self) -> None:
@@ -71,7 +73,7 @@ class EventSource:
         late, audit = self.late, Audit(1) if self.sets_aside else None
         if late.policy != CONSISTENT:
             late = Late(SHIFT, by=late.by) if late.policy == SHIFT else Late()
-        return replace(self, late=late, audit=audit)
+        return replace(self, late=late, audit=audit, versioned=False)
 
     @property
     def sets_aside(self) -> bool:
@@ -96,18 +98,20 @@ class EventSource:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceSource:
-    """A table without a time of its own, read as it stands now. It says so: its past is not known.
+    """A table without a time of its own, read as it stands now. It says so: its past is not known, unless its bucket keeps it.
 
     Args:
         uri: the folder, `s3://bucket/folder/`.
         columns: the columns to read; all when empty.
         audit: that it is checked. Its rows are not set aside: it has no events that could be missed.
+        versioned: the bucket keeps the versions of its objects, so a retrain with `known_at` reads them as they were then.
     """
 
     uri: str
     _: KW_ONLY
     columns: tuple[str, ...] = ()
     audit: Audit | None = later(None)
+    versioned: bool = later(False)
     kind: Literal["reference"] = "reference"
 
     def __post_init__(self) -> None:
@@ -123,7 +127,7 @@ class ReferenceSource:
     @property
     def shape(self) -> ReferenceSource:
         """What of the description shapes the rows that user code sees: a check that blocks changes nothing of them."""
-        return replace(self, audit=None)
+        return replace(self, audit=None, versioned=False)
 
     @property
     def sets_aside(self) -> bool:
@@ -209,6 +213,8 @@ class PinnedFile:
         low, high: the oldest and newest event time inside, where the file's statistics tell.
         known: the oldest knowledge time inside, where the source has one and the statistics tell.
         aside: rows that an audit set aside, counted from 0, in order: no reader sees them.
+        version: the store's id of the object's version, where that is not the newest one.
+        copy: the URI where such a version's bytes were copied to, and are read.
     """
 
     uri: str
@@ -219,6 +225,13 @@ class PinnedFile:
     high: datetime | None = None
     known: datetime | None = None
     aside: tuple[int, ...] = later(())
+    version: str = later("")
+    copy: str = later("")
+
+    @property
+    def place(self) -> str:
+        """The URI where its bytes are read."""
+        return self.copy or self.uri
 
     @property
     def rows(self) -> int:

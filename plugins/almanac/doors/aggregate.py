@@ -51,7 +51,7 @@ def features(work: Work, part: Aggregates) -> Receipt:
         pins = calls.pins_of(work, part.reads)
         asked = _asked(work, part, pins)
         cut, pin = cuts[part.reads[0]], pins[part.reads[0]]
-        schema = aggregates.schema_of(part, asked.entity, aggregates.entity_type(asked, pin.files[0].uri))
+        schema = aggregates.schema_of(part, asked.entity, aggregates.entity_type(asked, pin.files[0].place))
         kept = [one.files for one in _partials(work, asked, pins)]
         assert cut.high is not None
         written = aggregates.merged(
@@ -82,7 +82,7 @@ def _asked(work: Work, part: Aggregates, pins: Mapping[str, Pin]) -> Asked:
         raise DescriptionError(
             f"Aggregates({part.name!r}): {examples(strange)} is no number; only its different values can be counted, by distinct."
         )
-    reference = tuple(file.uri for name in part.reads[1:] for file in pins[name].files)
+    reference = tuple(file.place for name in part.reads[1:] for file in pins[name].files)
     return Asked(part=part, entity=work.pipeline.entity, source=source, reference=reference)
 
 

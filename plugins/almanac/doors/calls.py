@@ -100,5 +100,5 @@ def as_named_now(objects: Objects, pin: Pin) -> Pin:
     listed = list(objects.walk(pin.uri))
     there = {item.uri for item in listed}
     named = {(item.etag, item.size): item.uri for item in listed}
-    files = (f if f.uri in there else replace(f, uri=named.get((f.etag, f.size), f.uri)) for f in pin.files)
+    files = (f if f.copy or f.uri in there else replace(f, uri=named.get((f.etag, f.size), f.uri)) for f in pin.files)
     return replace(pin, files=tuple(files))

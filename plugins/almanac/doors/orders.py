@@ -82,7 +82,9 @@ def model(home: Home, plan: RunPlan, pin: str) -> Placed:
             **({KNOWN_AT: plan.known_at} if plan.known_at else {}),
         },
     )
-    return Placed(order=order, links={**links, "pin": pin, "description": plan.description, "definition": plan.definition})
+    return Placed(
+        order=order, links={**links, "pin": pin, "description": plan.description, "definition": pipeline.definition(plan.module)}
+    )
 
 
 def _published(home: Home, plan: RunPlan, periods: Iterable[str]) -> dict[str, Receipt]:

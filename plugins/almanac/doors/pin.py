@@ -62,6 +62,7 @@ def pin(home: Home, plan: RunPlan, witness: Witness) -> str:
         outputs=tuple(keep(home, order, pins)),
         findings=(
             *_changed(home, pins),
+            *_older(pins, plan.known_at),
             *(f"What reads source {name!r} is left out: {error}" for name, error in lacking.items()),
             *(f"Consistent sources of {period} are cut at {moment.isoformat()}." for period, moment in until.items()),
         ),
@@ -82,9 +83,12 @@ def pin(home: Home, plan: RunPlan, witness: Witness) -> str:
 def _observed(home: Home, pipeline: Pipeline, plan: RunPlan) -> tuple[dict[str, Pin], dict[str, SourceError]]:
     """What a run reads, and why some of it cannot be read as it must be."""
     pins, lacking = {}, {}
+    moment = datetime.fromisoformat(plan.known_at) if plan.known_at else None
+    then = sources.Then(moment=moment, copies=home.layout.version) if moment else None
     for name in needed(pipeline, plan):
         try:
-            observed = sources.observe(home.objects, name, pipeline.sources[name])
+            source = pipeline.sources[name]
+            observed = sources.observe(home.objects, name, source, then if source.versioned else None)
             late.check_complete(home, pipeline, plan, name, observed)
             pins[name] = observed
         except SourceError as error:
@@ -112,6 +116,13 @@ def _changed(home: Home, pins: Mapping[str, Pin]) -> Iterator[str]:
     for name in sorted(before.keys() & pins.keys()):
         if changes := schema_changes(before[name].columns, pins[name].columns):
             yield f"Source {name!r} is not as it was when it was pinned last: {'; '.join(changes)}."
+
+
+def _older(pins: Mapping[str, Pin], known_at: str) -> Iterator[str]:
+    """Which sources are read as they were."""
+    for name, found in pins.items():
+        if older := sum(bool(file.version) for file in found.files):
+            yield f"Source {name!r} is read as it was at {known_at}: {older} of {len(found.files)} files in an older version."
 
 
 def until(receipt: Receipt, period: str) -> datetime | None:

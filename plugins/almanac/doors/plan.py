@@ -55,28 +55,30 @@ def retrain(
 
     Raises:
         DataError: fewer labelled periods than the window's minimum.
-        DescriptionError: `known_at` is no time, lies before the period's end, or a source cannot say what was known when.
+        DescriptionError: `known_at` is no time, lies before the period's end or ahead, or a source cannot say what was known.
     """
     found = window.examples(period, pipeline.window, pipeline.label, pipeline.first)
     description, digest = home.receipts.describe(pipeline, module)
-    definition = pipeline.definition(digest)
+    told = _known_at(home, pipeline, period, known_at) if known_at else ""
+    then = told if set(pipeline.versioned) & set(pipeline.read_by_features) else ""
+    definition = pipeline.definition(digest, then)
     return RunPlan(
         pipeline=pipeline.name,
         period=period.key,
         description=description,
         module=digest,
         definition=definition,
-        build=_to_build(home, definition, found.periods, refresh=refresh),
+        build=_to_build(home, definition, found.periods, refresh=refresh and not then),
         position=home.log().position,
         training=found.training,
         holdout=found.holdout,
-        known_at=_known_at(pipeline, period, known_at) if known_at else "",
+        known_at=told,
         dry_run=dry_run,
     )
 
 
-def _known_at(pipeline: Pipeline, period: Period, asked: str) -> str:
-    """A time as orders tell it; empty where it is the period's end, which is what they mean without it."""
+def _known_at(home: Home, pipeline: Pipeline, period: Period, asked: str) -> str:
+    """A time as orders tell it; empty where it is the period's end and that is what they mean without it."""
     try:
         moment = as_utc(datetime.fromisoformat(asked), None)
     except ValueError:
@@ -86,12 +88,20 @@ def _known_at(pipeline: Pipeline, period: Period, asked: str) -> str:
             f"known_at: found {asked}, which is before the end of {period} ({period.as_of:%Y-%m-%d}): its labels were not all "
             "known then. Give that time or a later one, or retrain an earlier period."
         )
-    if blind := [name for name in pipeline.sources if not getattr(pipeline.sources[name], "knowledge_time", None)]:
+    timed = {name for name, source in pipeline.sources.items() if getattr(source, "knowledge_time", None)}
+    if blind := [name for name in pipeline.sources if name not in {*timed, *pipeline.versioned}]:
         raise DescriptionError(
-            f"known_at: {examples(blind)} of {pipeline.name} cannot say what was known of it at a time. Declare "
-            "EventSource(..., knowledge_time=...) for every source, or leave known_at out."
+            f"known_at: {examples(blind)} of {pipeline.name} cannot say what was known of it at a time. Declare a "
+            "knowledge_time, or versioned=True where its bucket keeps versions, for every source, or leave known_at out."
         )
-    return "" if moment == period.as_of else moment.isoformat()
+    if not pipeline.versioned:
+        return "" if moment == period.as_of else moment.isoformat()
+    if moment >= (now := home.objects.now(home.layout.home)):
+        raise DescriptionError(
+            f"known_at: found {asked}, and it is {now.isoformat()}: files that are still to come would count. Give a time that "
+            "is over, or leave known_at out."
+        )
+    return moment.isoformat()
 
 
 def score(

@@ -13,7 +13,7 @@ from almanac.core.pipeline import Pipeline
 from almanac.core.provenance import known_by
 from almanac.core.receipts import PART, Placed
 from almanac.core.redo import Redo, StaleFeatures, StalePredictions, StaleVersion, changed
-from almanac.core.sources import UNTIL, Pin
+from almanac.core.sources import KNOWN_AT, UNTIL, Pin
 from almanac.doors import building, late, orders
 from almanac.store import sources
 from almanac.store.home import Home
@@ -35,7 +35,7 @@ def found(home: Home) -> Redo:
     names = {name for name in (*in_force.values(), *(one.version for one in written.values()), log.champion) if name}
     manifests = {name: home.versions.read(name) for name in sorted(names)}
     read = {(manifests[one.version].definition, period) for period, one in written.items()}
-    kept = {name: one for name, one in manifests.items() if name not in log.withdrawn}
+    kept = {name: one for name, one in manifests.items() if name not in log.withdrawn and not _of_then(home, one)}
     read |= {(one.definition, period) for one in kept.values() for period in (*one.training, one.holdout)}
     features = tuple(_features(now, home, sorted(read)))
     stale = {(one.definition, one.period) for one in features}
@@ -63,6 +63,12 @@ def stale(home: Home, definition: str, periods: Iterable[str]) -> list[str]:
     """Those of the periods whose visible features today's sources would not give. Raises: as `found`."""
     listed = [(definition, period) for period in periods]
     return [one.period for one in _features(_Now(home), home, listed)]
+
+
+def _of_then(home: Home, manifest: Manifest) -> bool:
+    """Whether a version was trained on sources as they were at a time: whatever comes later changes nothing of it."""
+    asked = home.receipts.placed(manifest.order).order.parameters.get(KNOWN_AT)
+    return bool(asked) and bool(home.receipts.description(manifest.description).versioned)
 
 
 @dataclass

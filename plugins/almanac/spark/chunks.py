@@ -94,7 +94,7 @@ def of_pinned(files: Iterable[PinnedFile]) -> list[Chunk]:
         for group, rows in enumerate(file.groups):
             aside = file.aside[bisect_left(file.aside, begin) : bisect_left(file.aside, begin + rows)]
             told = tuple(row - begin for row in aside)
-            found.append(Chunk(file.uri, group, rows, size * rows, file.size, aside=told))
+            found.append(Chunk(file.place, group, rows, size * rows, file.size, aside=told))
             begin += rows
     return found
 

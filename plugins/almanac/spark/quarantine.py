@@ -135,7 +135,7 @@ def _rows(hand: Sequence[Placed], schema: pa.Schema, timezone: str | None) -> Ba
 
 
 def _schema(source: Source, pin: Pin) -> pa.Schema:
-    own = sources.schema_of(pin.files[0].uri, list(source.needed or pin.columns))
+    own = sources.schema_of(pin.files[0].place, list(source.needed or pin.columns))
     return own.append(pa.field(FILE, pa.int32())).append(pa.field(ROW, pa.int64()))
 
 

@@ -21,7 +21,7 @@ def read(spark: SparkSession, source: Source, pin: Pin, cut: Cut) -> DataFrame:
     """
     files = pin.within(cut)
     columns = list(source.needed or pin.columns)
-    schema = schema_of(files[0].uri if files else pin.files[0].uri, columns)
+    schema = schema_of((files or pin.files)[0].place, columns)
     timezone = source.timezone if isinstance(source, EventSource) else None
 
     def work(hand: Sequence[Chunk]) -> Batches:

@@ -325,7 +325,7 @@ class _Inspection:
         for _, body in self.bodies("pins", sorted({output.uri for output in self.pins} - altered)):
             pin = decode(Pin, json.loads(body)) if body else None
             if pin is not None:
-                pinned.setdefault(pin.uri, set()).update((file.uri, file.etag) for file in pin.files)
+                pinned.setdefault(pin.uri, set()).update((file.uri, file.etag) for file in pin.files if not file.version)
         changed = []
         for folder, files in sorted(pinned.items()):
             now = self._listing(folder)

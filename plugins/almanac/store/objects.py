@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import boto3
+from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
@@ -24,16 +25,20 @@ Answer = TypeVar("Answer")
 Record = TypeVar("Record")
 
 ATTEMPTS_AFTER_CONFLICT = 8
+LARGEST_COPY = 5 * 2**30  # bytes that S3 copies in one request
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One object as a listing shows it. `etag` is the store's own digest of its bytes, `modified` by the store's clock."""
+    """One object as a listing shows it. `etag` is the store's own digest of its bytes, `modified` by the store's clock,
+    `version` the store's id of one that is not the newest of its name.
+    """
 
     uri: str
     size: int
     etag: str
     modified: datetime
+    version: str = ""
 
 
 def split(uri: str) -> tuple[str, str]:
@@ -147,6 +152,48 @@ class Objects:
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def as_of(self, prefix: str, moment: datetime) -> list[Listed]:
+        """The objects whose names begin with a prefix as they were at a time, in the order of their names.
+
+        Raises:
+            Unfit: the bucket does not keep the versions of its objects.
+        """
+        bucket, key = split(prefix)
+        status = self._ask(prefix, lambda: self._client.get_bucket_versioning(Bucket=bucket)).get("Status", "never enabled")
+        if status != "Enabled":
+            raise Unfit(
+                f"{prefix}: bucket {bucket!r} does not keep the versions of its objects (versioning: {status}), so nobody knows "
+                "what it held. Enable it for times to come, or describe the source without versioned=True."
+            )
+        pages = self._ask(
+            prefix, lambda: list(self._client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key))
+        )
+        newest: dict[str, Any] = {}
+        for page in pages:
+            # The newest come first. Of one second, which is as fine as the store tells, a deletion counts as the last.
+            for item in (*page.get("DeleteMarkers", ()), *page.get("Versions", ())):
+                held = newest.get(item["Key"])
+                if item["LastModified"] <= moment and (held is None or item["LastModified"] > held["LastModified"]):
+                    newest[item["Key"]] = item
+        return [
+            Listed(
+                f"s3://{bucket}/{name}",
+                int(item["Size"]),
+                str(item["ETag"]).strip('"'),
+                item["LastModified"],
+                "" if item["IsLatest"] else str(item["VersionId"]),
+            )
+            for name, item in sorted(newest.items())
+            if "Size" in item
+        ]
+
+    def copy(self, found: Listed, uri: str) -> None:
+        """Copies a version of an object to a name that is only ever given these bytes; the store does it by itself."""
+        bucket, key = split(found.uri)
+        source = {"Bucket": bucket, "Key": key, "VersionId": found.version}
+        whole = TransferConfig(multipart_threshold=LARGEST_COPY)
+        self._ask(uri, lambda: self._client.copy(source, *split(uri), Config=whole))
 
     def folders(self, prefix: str) -> list[str]:
         """The names of the folders directly below a prefix."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from almanac.core.canonical import digest
 from almanac.core.late import Found, Span
 from almanac.core.sources import Cut, EventSource, Pin, PinnedFile, Source, as_utc, check_columns
 from almanac.cutting import UTC_TIME, in_utc, keep
@@ -21,24 +22,41 @@ from almanac.store.objects import Listed, Objects
 READERS = 16
 
 
-def observe(objects: Objects, name: str, source: Source) -> Pin:
-    """The files of a source as they are now, from a listing and their footers.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Then:
+    """A time at which a source is looked at.
+
+    Args:
+        moment: in UTC.
+        copies: the URI of the copy of an older version of a file, by a digest of which one it is and its name.
+    """
+
+    moment: datetime
+    copies: Callable[[str, str], str]
+
+
+def observe(objects: Objects, name: str, source: Source, then: Then | None = None) -> Pin:
+    """The files of a source as they are now, from a listing and their footers; or as they were at a time, where the bucket
+    keeps their versions. A version that is not the newest is copied, so that whatever reads files can read it.
 
     Raises:
         SourceMissing: there are no files.
         SourceError: they disagree about their columns, or a column is missing or unfit.
+        Unfit: the bucket does not keep versions.
         Unreachable, AccessRefused: the store does not let us look.
     """
     try:
-        found = [item for item in objects.walk(source.uri) if item.uri.endswith(".parquet") and item.size]
+        listed = objects.walk(source.uri) if then is None else objects.as_of(source.uri, then.moment)
+        found = [item for item in listed if item.uri.endswith(".parquet") and item.size]
     except NotFound as error:
         raise SourceMissing(f"Source {name!r} is missing: {error}") from error
     if not found:
         raise SourceMissing(
-            f"Source {name!r} is missing: no Parquet file lies below {source.uri}. Deliver it, or correct the source's uri."
+            f"Source {name!r} is missing: no Parquet file {'lies' if then is None else 'lay'} below {source.uri}"
+            f"{'' if then is None else f' at {then.moment.isoformat()}'}. Deliver it, or correct the source's uri."
         )
     with ThreadPoolExecutor(READERS) as pool:
-        looked = list(pool.map(lambda item: _look(name, source, item), found))
+        looked = list(pool.map(lambda item: _look(name, source, item, _copied(objects, item, then)), found))
     columns = looked[0][1]
     for file, others in looked:
         check_columns(name, source, others)
@@ -55,9 +73,19 @@ def _as_found(columns: Mapping[str, str], keys: Iterable[str]) -> str:
     return examples(f"{key} as {columns[key]}" if key in columns else f"no {key}" for key in keys)
 
 
-def _look(name: str, source: Source, item: Listed) -> tuple[PinnedFile, dict[str, str]]:
+def _copied(objects: Objects, item: Listed, then: Then | None) -> str:
+    """Where an older version of a file was copied to; empty for the newest one."""
+    if then is None or not item.version:
+        return ""
+    uri = then.copies(digest([item.uri, item.version])[:32], item.uri.rsplit("/", 1)[-1])
+    if not objects.has(uri):
+        objects.copy(item, uri)
+    return uri
+
+
+def _look(name: str, source: Source, item: Listed, copy: str) -> tuple[PinnedFile, dict[str, str]]:
     try:
-        system, path = locate(item.uri)
+        system, path = locate(copy or item.uri)
         with system.open_input_file(path) as opened:
             parquet = pq.ParquetFile(opened)
             schema, footer = parquet.schema_arrow, parquet.metadata
@@ -69,7 +97,8 @@ def _look(name: str, source: Source, item: Listed) -> tuple[PinnedFile, dict[str
     if isinstance(source, EventSource) and source.knowledge_time:
         known, _ = _bounds(footer, schema, source, source.knowledge_time)
     groups = tuple(footer.row_group(number).num_rows for number in range(footer.num_row_groups))
-    return PinnedFile(uri=item.uri, size=item.size, etag=item.etag, groups=groups, low=low, high=high, known=known), columns
+    file = PinnedFile(uri=item.uri, size=item.size, etag=item.etag, groups=groups, low=low, high=high, known=known)
+    return replace(file, version=item.version, copy=copy), columns
 
 
 def _bounds(
@@ -122,7 +151,7 @@ def _count(file: PinnedFile, source: EventSource, cut: Cut) -> tuple[int, dateti
     """How many rows of a file lie inside a cut, and the newest of those before the cut's end."""
     schema = pa.schema([(name, UTC_TIME) for name in source.times])
     rows, newest = 0, None
-    system, path = locate(file.uri)
+    system, path = locate(file.place)
     try:
         with system.open_input_file(path) as opened:
             for batch in pq.ParquetFile(opened).iter_batches(columns=list(source.times), use_threads=False):
@@ -141,7 +170,7 @@ def check_unchanged(objects: Objects, pin: Pin, files: Iterable[PinnedFile]) -> 
         SourceError: one was replaced or removed while it was read.
     """
     now = {item.uri: item.etag for item in objects.walk(pin.uri)}
-    changed = [file.uri for file in files if now.get(file.uri) != file.etag]
+    changed = [file.uri for file in files if not file.copy and now.get(file.uri) != file.etag]
     if changed:
         raise SourceError(
             f"Source {pin.source!r} changed while it was read: {examples(changed)} is not what was pinned. "
