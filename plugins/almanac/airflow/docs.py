@@ -22,7 +22,7 @@ def retrain_doc(pipeline: Pipeline) -> str:
 |---|---|
 | `period` | the {pipeline.every} to retrain for, such as `{pipeline.first_period}`; a schedule or backfill gives its own |
 | `refresh` | build features again whose sources changed since |
-| `known_at` | a time: corrections of labels count until then; without it until the period's end |
+| `known_at` | a time: corrections of labels count until then, and versioned sources are read as they were |
 | `dry_run` | plan only |
 """
 
