@@ -38,8 +38,8 @@ class _Dags:
             "known_at": Param(
                 None,
                 type=["null", "string"],
-                description="Count corrections of labels until this time (until the period's end, when empty), and read versioned "
-                "sources as they were then.",
+                description="Count corrections of labels until this time, and read versioned sources as they were then; without "
+                "it, labels count until the period's end.",
             ),
             "dry_run": Param(False, type="boolean", description="Plan only; change nothing."),
         }
