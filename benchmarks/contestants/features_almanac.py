@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -42,6 +43,7 @@ BY = Aggregates(
     split=events.DEPARTMENT,
     values=events.DEPARTMENTS,
 )
+GROUPS = (SHOPPING, BY)
 Kept = dict[tuple[str, str, tuple[int, ...]], Mapping[str, str]]
 
 
@@ -52,27 +54,31 @@ class Builder:
     def prepare(self, task: Task) -> None:
         self.kept = {}
         if task.model == events.NEXT:
-            self.sums(task, [pinned(file) for file in task.files[:-1]])
+            for part in GROUPS:
+                self.sums(part, task, [pinned(file) for file in task.files[:-1]])
 
-    def sums(self, task: Task, pins: Sequence[PinnedFile]) -> None:
-        for part in (SHOPPING, BY):
-            missing = [block for block in blocks(part, pins) if key(part, block) not in self.kept]
-            folder = Path(task.out).with_suffix(".partials") / part.name
-            folder.mkdir(parents=True, exist_ok=True)
-            made = partials.summed(self.spark, asked(part, task), missing, [str(folder)] * len(missing))
-            self.kept |= {key(part, block): files for block, files in zip(missing, made, strict=True)}
+    def sums(self, part: Aggregates, task: Task, pins: Sequence[PinnedFile]) -> None:
+        missing = [block for block in blocks(part, pins) if key(part, block) not in self.kept]
+        folder = Path(task.out).with_suffix(".partials") / part.name
+        folder.mkdir(parents=True, exist_ok=True)
+        made = partials.summed(self.spark, asked(part, task), missing, [str(folder)] * len(missing))
+        self.kept |= {key(part, block): files for block, files in zip(missing, made, strict=True)}
 
     def carry(self, task: Task) -> None:
+        """Both groups at once, as the tasks of a DAG run are."""
+        with ThreadPoolExecutor(len(GROUPS)) as pool:
+            list(pool.map(lambda part: self.build(part, task), GROUPS))
+
+    def build(self, part: Aggregates, task: Task) -> None:
         pins = [pinned(file) for file in task.files]
-        self.sums(task, pins)
-        for part in (SHOPPING, BY):
-            schema = aggregates.schema_of(part, events.ENTITY, pa.int64())
-            for as_of in (as_utc(moment, None) for moment in events.AS_OFS[task.model]):
-                seen = [pin for pin in pins if pin.low and pin.high and pin.low < as_of and pin.high >= as_of - part.lookback]
-                used = [self.kept[key(part, block)] for block in blocks(part, seen)]
-                folder = Path(task.out) / part.name / f"{as_of:%Y-%m}"
-                folder.mkdir(parents=True)
-                aggregates.merged(self.spark, asked(part, task), used, as_of, str(folder), schema)
+        self.sums(part, task, pins)
+        schema = aggregates.schema_of(part, events.ENTITY, pa.int64())
+        for as_of in (as_utc(moment, None) for moment in events.AS_OFS[task.model]):
+            seen = [pin for pin in pins if pin.low and pin.high and pin.low < as_of and pin.high >= as_of - part.lookback]
+            used = [self.kept[key(part, block)] for block in blocks(part, seen)]
+            folder = Path(task.out) / part.name / f"{as_of:%Y-%m}"
+            folder.mkdir(parents=True)
+            aggregates.merged(self.spark, asked(part, task), used, as_of, str(folder), schema)
 
 
 def asked(part: Aggregates, task: Task) -> Asked:

@@ -21,9 +21,9 @@ def in_utc(batch: pa.RecordBatch, schema: pa.Schema, timezone: str | None) -> pa
     for field in schema:
         column = batch.column(field.name)
         if pa.types.is_timestamp(column.type) and column.type.tz is None:
-            column = pc.assume_timezone(
-                column.cast(pa.timestamp("us"), safe=False), timezone or "UTC", ambiguous="earliest", nonexistent="latest"
-            )
+            column = column.cast(pa.timestamp("us"), safe=False)
+            if timezone not in (None, "UTC"):  # a cast reads it in UTC, and costs nothing
+                column = pc.assume_timezone(column, timezone, ambiguous="earliest", nonexistent="latest")
         columns.append(column.cast(field.type, safe=not pa.types.is_timestamp(field.type)))
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
