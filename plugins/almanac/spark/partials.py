@@ -215,7 +215,11 @@ def _keep(tables: Mapping[str, pa.Table], entity: str, folder: str) -> dict[str,
         rows = rows.take(pa.array(order)).replace_schema_metadata(metadata)
         uri = f"{folder}/{uuid.uuid4().hex}-{number}.parquet"
         system, path = locate(uri)
-        with system.open_output_stream(path) as stream, pq.ParquetWriter(stream, rows.schema, compression="zstd") as writer:
+        few = [key for key in (START, CODE) if key in rows.column_names]  # a dictionary of anything else costs more than it saves
+        with (
+            system.open_output_stream(path) as stream,
+            pq.ParquetWriter(stream, rows.schema, compression="lz4", use_dictionary=few) as writer,
+        ):
             for one in present:
                 writer.write_table(rows.slice(bounds[one], bounds[one + 1] - bounds[one]), row_group_size=len(rows))
         found[name] = uri
