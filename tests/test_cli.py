@@ -140,7 +140,10 @@ def test_show_tells_what_a_version_is(world: World, ask: Asking):
         "confusion_matrix",
         "calibration",
         "verdict",
+        "importance",
     }
+    shares = whole["report"]["importance"]
+    assert f"habits {shares['habits']:.4f}, traits {shares['traits']:.4f}" in " ".join(output.split())
 
 
 def test_an_unknown_pipeline_lists_those_that_there_are(ask: Asking):

@@ -21,6 +21,7 @@ from almanac.doors import audit, building, orders, plan, redo, rollback, stage
 from almanac.errors import DataError, NotAdmitted, SourceError
 from almanac.store import provenance
 from almanac.store.versions import Versions
+from tests.refusals import refusal, told
 from tests.shop import Shop, people, visits
 from tests.world import World
 
@@ -324,6 +325,23 @@ def test_what_was_left_out_is_named_as_stale_and_explained(world: World) -> None
     assert [node.name for node in below.children if node.kind == "part"] == ["habits", "population"]
 
 
+def test_where_nothing_was_ever_built_nobody_knows_which_columns_are_left_out(world: World) -> None:
+    """As for a version of features that were built as known at a time: those of its own definition are yet to come."""
+    shop = world.shop
+    without_people(shop)
+    asked = replace(planned(shop), definition="0123456789abcdef")
+    pinned = world.pin(asked)
+    shop.carry(building.groups(shop.home, asked, pinned, "habits"), stage.features)
+    (placed,) = building.combined(shop.home, asked, pinned)
+
+    text = told(refusal(world, placed, stage.features), "DataError")
+
+    assert text == (
+        "Feature groups traits cannot be left out: no features of this definition were built yet, so nobody knows which columns "
+        "they would have. Build a period whole first."
+    )
+
+
 def test_checks_of_features_that_are_null_are_not_asked(world: World) -> None:
     shop = world.shop
     without_people(shop)
@@ -338,6 +356,7 @@ def test_checks_of_features_that_are_null_are_not_asked(world: World) -> None:
     assert receipt.passed, receipt.findings
     assert receipt.findings == ("warning: the groups traits were left out, so nothing was asked of band",)
     assert receipt.facts["checks"] == 4
+    assert [output.name for output in receipt.outputs] == ["checks.html", "checks.json"], "no checks are drafted from it"
 
 
 def test_several_periods_leave_out_what_all_of_their_versions_can_do_without(world: World) -> None:

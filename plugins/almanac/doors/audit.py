@@ -31,7 +31,9 @@ LARGEST = sys.float_info.max
 
 
 def features(work: Work) -> Receipt:
-    """The user's checks of features, and one row an entity, by Great Expectations on the staged files. Their profile is kept."""
+    """The user's checks of features, and one row an entity, by Great Expectations on the staged files. Their profile is
+    kept, where no group was left out.
+    """
     from almanac.spark.checks import expectation
 
     staged = admit(work.linked("staged"), Thing.FEATURES, Door.STAGE, pipeline=work.home.name, period=work.order.period)
@@ -42,7 +44,9 @@ def features(work: Work) -> Receipt:
         expectation("ExpectColumnValuesToBeUnique", column=entity),
     ]
     checked = _checked(work, staged, own + _asked(work, staged, "features"))
-    return replace(checked, outputs=(*checked.outputs, _profile(work, staged))) if staged.rows else checked
+    if not staged.rows or left_out(staged):
+        return checked
+    return replace(checked, outputs=(*checked.outputs, _profile(work, staged)))
 
 
 def _profile(work: Work, staged: Receipt) -> Output:

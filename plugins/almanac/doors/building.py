@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from almanac.core.canonical import encode
@@ -83,7 +83,7 @@ def _check_absent(home: Home, plan: RunPlan, period: str, absent: Mapping[str, s
             f"Feature groups {examples(absent)} of {period} could not be built again. What is published is whole, so it stays: "
             f"score without refresh, or mend what kept them from being built.\n{reasons}"
         )
-    check(plan, absent)
+    check(replace(plan, period=period), absent)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from almanac.core.aggregates import Aggregates
@@ -14,6 +14,7 @@ from almanac.doors import aggregate, calls
 from almanac.doors.job import Work
 from almanac.errors import DataError, DescriptionError, examples
 from almanac.store.home import Home
+from almanac.store.tables import Table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -66,7 +67,7 @@ def combined(work: Work) -> Receipt:
                 f"Population {people.name!r} gives {pipeline.entity} as {kind}; whole numbers or text are needed."
             )
         joined = rooms.combine(spine, _given(work), pipeline.entity, pipeline.zeros(absent))
-        nulls = [name for name in table.columns() if name not in joined.columns] if absent else []
+        nulls = [name for name in _columns(table, absent) if name not in joined.columns] if absent else []
         joined = rooms.with_nulls(joined, nulls).sortWithinPartitions(pipeline.entity)
         schema = rooms.arrow_schema(joined)
         _check_names(schema.names, pipeline)
@@ -86,6 +87,16 @@ def combined(work: Work) -> Receipt:
         facts |= {LEFT_OUT: list(absent), NULLS: nulls}
         findings.append(f"Feature groups {examples(absent)} were left out: {examples(nulls, 12)} are null.")
     return work.receipt(content=written.sums.digest, outputs=written.outputs, findings=findings, facts=facts)
+
+
+def _columns(table: Table, absent: Sequence[str]) -> list[str]:
+    """The columns that whole features have. Raises: DataError, where no such features were ever staged."""
+    if not (found := table.columns()):
+        raise DataError(
+            f"Feature groups {examples(absent)} cannot be left out: no features of this definition were built yet, so nobody "
+            "knows which columns they would have. Build a period whole first."
+        )
+    return found
 
 
 def columns(home: Home, published: Receipt, entity: str) -> dict[str, list[str]]:
