@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from almanac import Scoring
 from almanac.core.canonical import decode
 from almanac.core.plan import RunPlan
 from almanac.errors import PeriodError
@@ -32,8 +33,9 @@ def run(task: Task) -> dict[str, str]:
     if any(one["build"] for one in plan):
         pin = work.pin_sources(task.desk, {"plan": plan})
         groups = [group.name for group in task.desk.pipeline.features]
-        parts = [spark("features_stage", "group_orders", name, plan=plan, pin=pin) for name in groups]
-        staged = spark("features_stage", "combine_orders", plan=plan, pin=pin, parts=parts)
+        for name in groups:
+            spark("features_stage", "group_orders", name, plan=plan, pin=pin)
+        staged = spark("features_stage", "combine_orders", plan=plan, pin=pin)
         audited = spark("features_audit", "audit_orders", staged=staged)
         work.publish_features(task.desk, {"staged": staged, "audited": audited})
     staged = spark("predictions_stage", "prediction_orders", plan=plan)
@@ -41,7 +43,9 @@ def run(task: Task) -> dict[str, str]:
     return again.publish_predictions(task.desk, {"plan": plan, "staged": staged, "audited": audited}, task.carry)
 
 
-def test_each_period_gets_its_own_version_and_a_job_does_them_all(world: World) -> None:
+@pytest.mark.parametrize("degrade", [0.0, 0.1])
+def test_each_period_gets_its_own_version_and_a_job_does_them_all(world: World, degrade: float) -> None:
+    world.shop.describe(scoring=Scoring(degrade=degrade))
     world.shop.promote(world.new)  # in force from 2017-08 on
     task = Task(world, **{"from": "2017-07", "to": "2017-09"})
 

@@ -164,22 +164,46 @@ def test_a_scoring_run_combines_what_was_built_only_where_groups_may_be_left_out
 @pytest.mark.parametrize(
     ("ended", "error", "said"),
     [
-        ({"plan": None, "pin": None}, "AirflowSkipException", "Nothing was planned, so nothing is combined."),
-        ({"pin": None}, "NotAdmitted", "The task sources.pin did not end well, so nothing is built."),
-        ({"checked": None}, "NotAdmitted", "The task sources.audit did not end well, so nothing is built."),
+        ({"plan": "skipped", "sources.pin": "skipped"}, "AirflowSkipException", "Nothing was planned, so nothing is combined."),
+        (
+            {"plan": "success", "sources.pin": "upstream_failed"},
+            "NotAdmitted",
+            r"The task sources.pin did not end well \(upstream_failed\), so nothing is combined. Clear it.",
+        ),
+        (
+            {"plan": "success", "sources.pin": "success", "sources.audit": "failed"},
+            "NotAdmitted",
+            r"The task sources.audit did not end well \(failed\), so nothing is combined. Clear it.",
+        ),
     ],
-    ids=["the plan was skipped", "the pin failed", "the audit failed"],
+    ids=["the plan was skipped", "what is waited for never came", "the audit failed"],
 )
 def test_what_combines_although_a_task_before_it_failed_says_which(
-    world: World, ended: dict[str, Any], error: str, said: str
+    world: World, ended: dict[str, str], error: str, said: str
 ) -> None:
+    """Whatever these tasks returned in an earlier try, which Airflow still hands over."""
     from almanac.airflow import work
 
-    planned = world.planned("2017-08")
-    given = {"plan": encode(planned), "pin": world.pin(planned), "checked": {}, **ended}
+    planned, task = world.planned("2017-08"), Task(world)
+    task.desk.context["task"].trigger_rule = "all_done"
+    task.desk.context["ti"].get_task_states = lambda **asked: {asked["run_ids"][0]: ended}
     with pytest.raises(Exception, match=said) as raised:
-        work.combine_orders(Task(world).desk, given, "")
+        work.combine_orders(task.desk, {"plan": encode(planned), "pin": world.pin(planned), "checked": {}}, "")
     assert type(raised.value).__name__ == error
+
+
+def test_a_source_that_waiting_does_not_mend_is_no_reason_to_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    shop = world.shop
+    clicks = EventSource(f"{shop.landing}/clicks/", event_time="clicked", timezone="UTC", late=WAITING)
+    pages = FeatureGroup("pages", reads=("clicks",))
+    shop.describe(sources={**shop.pipeline.sources, "clicks": clicks}, features=(*shop.pipeline.features, pages))
+    shop.put("clicks", "2017-08.parquet", shops.visits(datetime(2017, 8, 1)))
+
+    assert run(world, monkeypatch, since=timedelta(0), source="clicks", degrade=0.1, importance={"pages": 0.1}) is None
+    with pytest.raises(AirflowFailException, match=r"Source 'clicks' .* has no column clicked"):
+        run(world, monkeypatch, since=timedelta(0), source="clicks")
 
 
 def test_it_ends_when_the_source_is_complete(waiting: World, monkeypatch: pytest.MonkeyPatch) -> None:

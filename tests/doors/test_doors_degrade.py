@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from almanac import EventSource, FeatureGroup, Late, Scoring
-from almanac.core.canonical import decode, encode
+from almanac.core.canonical import decode, encode, sealed
 from almanac.core.degrade import check
 from almanac.core.provenance import explain
 from almanac.core.receipts import Receipt
@@ -65,7 +65,7 @@ def test_a_version_tells_what_each_group_is_worth_to_it(world: World) -> None:
 
 
 def test_a_version_that_does_not_tell_it_can_do_without_nothing(world: World) -> None:
-    with pytest.raises(DataError, match=r"they hold 1, Scoring\.degrade allows 0\.5"):
+    with pytest.raises(DataError, match=r"they hold 1, .* allows 0\.5\. .* A group of importance 1 is never left out: the model"):
         check(replace(planned(world.shop), importance={}), {"traits": "it failed"})
 
 
@@ -157,7 +157,7 @@ def test_a_group_whose_job_fails_is_left_out_with_the_reason(world: World) -> No
     text = str(refused.value)
     assert text.startswith(
         f"2017-09 cannot be scored without the feature groups traits: of the importance of version {world.old} they hold 0.6, "
-        "Scoring.degrade allows 0.5. Mend what kept them from being built and start the run again, or raise Scoring.degrade.\n"
+        "Scoring.degrade allows 0.5. Mend what kept them from being built and start the run again. Or raise Scoring.degrade.\n"
         "traits (0.6): - Feature group 'traits' has 40 entities more than once"
     )
     with pytest.raises(NotAdmitted) as strict:
@@ -254,22 +254,62 @@ def test_nothing_is_trained_on_features_without_a_group(world: World) -> None:
     )
 
 
-def test_what_is_published_whole_is_not_replaced(world: World) -> None:
+def test_what_is_published_whole_is_used_and_not_replaced(world: World) -> None:
+    """Also where its publisher died before the receipt: the order of what is visible tells that it is whole."""
     shop = world.shop
     shop.score("2017-08")
     twice(shop)
     before = shop.state()
-    found = planned(shop, "2017-08", refresh=True)
-    assert found.build == ("2017-08",)
+    assert planned(shop, "2017-08", refresh=True).build == ("2017-08",)
+
+    shop.score("2017-08", degrade=HALF, refresh=True)
+
+    assert shop.state() == before
+    asked = planned(shop, "2017-08", refresh=True)
+    pinned = world.pin(asked)
+    shop.home.objects.delete(shop.home.receipts.uri(of_period(shop, world.old, "2017-08")))
+    shop.carry(building.groups(shop.home, asked, pinned, "habits"), stage.features)
+    (placed,) = building.combined(shop.home, asked, pinned)
+    assert placed == world.standing("2017-08")
+
+
+def test_what_lacks_less_is_not_replaced_by_what_lacks_more(world: World) -> None:
+    """And what lacks as much is, where the sources changed."""
+    shop = world.shop
+    without_people(shop)
+    shop.score(SEPTEMBER, degrade=HALF)
+    asked = replace(planned(shop), degrade=0.99, importance={"habits": 0.5, "traits": 0.4})
+    pinned = world.pin(asked)
+    standing = shop.home.receipts.placed(shop.home.features(asked.definition).visible()[SEPTEMBER].order)
+    assert building.combined(shop.home, asked, pinned) == [standing]
+    shop.put("visits", f"{SEPTEMBER}.parquet", visits(datetime(2017, 9, 1), seed=4))
+    pinned = world.pin(asked)
+
+    assert building.combined(shop.home, asked, pinned) == [standing], "habits were not built of the new file"
+
+    shop.carry(building.groups(shop.home, asked, pinned, "habits"), stage.features)
+    (placed,) = building.combined(shop.home, asked, pinned)
+    assert (placed.order.replaces, placed.order.parameters["left_out"]) == (standing.order.digest, ["traits"])
+
+
+def test_a_part_that_is_not_kept_any_more_is_no_group_that_could_not_be_built(world: World) -> None:
+    shop = world.shop
+    asked = planned(shop)
+    pinned = world.pin(asked)
+    built = shop.carry(building.every_group(shop.home, asked, pinned), stage.features)
+    traits = building.groups(shop.home, asked, pinned, "traits")[0]
+    receipt = shop.home.receipts.find(traits.order)
+    assert built and receipt is not None
+    old = replace(receipt, attempt=1, witness=replace(receipt.witness, ended=datetime.now(UTC) - timedelta(days=8)))
+    shop.home.objects.put(shop.home.receipts.uri(old), sealed(old))
 
     with pytest.raises(NotAdmitted) as refused:
-        shop.score("2017-08", degrade=HALF, refresh=True)
+        building.combined(shop.home, asked, pinned)
 
-    assert str(refused.value).startswith(
-        "Feature groups traits of 2017-08 could not be built again. What is published is whole, so it stays: score without "
-        "refresh, or mend what kept them from being built.\ntraits: - Feature group 'traits' has 40 entities more than once"
+    assert str(refused.value) == (
+        "Feature group 'traits' of 2017-09 was built, and its rows are not kept any more. Clear the task features.stage.traits: "
+        "it builds them again."
     )
-    assert shop.state() == before
 
 
 @pytest.fixture
@@ -302,9 +342,10 @@ def test_a_rollback_to_a_version_that_cannot_do_without_them_builds_them(world: 
     shop.score(SEPTEMBER, degrade=HALF)
 
     kept = rollback.planned(shop.home, shop.pipeline, reason="bad")
-    found = plan.score(shop.home, shop.pipeline.period(SEPTEMBER), version=kept.to, as_is=True)
+    found = planned(shop, version=kept.to, as_is=True, degrade=0.1)
 
     assert (found.build, found.degrade) == ((SEPTEMBER,), 0.0)
+    assert planned(shop, version=kept.to, as_is=True, degrade=0.2).build == ()
     with pytest.raises(DataError, match="it was left out of the features"):
         orders.predictions(shop.home, replace(found, build=()))
 
@@ -313,16 +354,36 @@ def test_what_was_left_out_is_named_as_stale_and_explained(world: World) -> None
     shop = world.shop
     without_people(shop)
     shop.score(SEPTEMBER, degrade=HALF)
-    shop.put("people", "all.parquet", people())
 
-    (features,) = redo.found(shop.home).features
+    definition = shop.home.versions.read(world.old).definition
+    assert redo.stale(shop.home, definition, [SEPTEMBER]) == [SEPTEMBER], "also while nobody can look at the source"
+    shop.put("people", "all.parquet", people())
+    found = redo.found(shop.home)
+    ((features,), (predictions,)) = found.features, found.predictions
     tree = explain(provenance.evidence(shop.home, provenance.shown(shop.home, SEPTEMBER)))
 
-    assert (features.period, features.sources) == (SEPTEMBER, ("people",))
+    assert (features.period, features.sources, features.left_out) == (SEPTEMBER, (), ("traits",))
+    assert (predictions.period, predictions.reasons) == (SEPTEMBER, ("its features change",))
     assert tree.facts["left_out"] == ["traits"]
     (below,) = [node for node in tree.children if node.kind == "features"]
     assert below.facts["left_out"] == ["traits"]
     assert [node.name for node in below.children if node.kind == "part"] == ["habits", "population"]
+
+
+def test_predictions_of_features_that_a_retrain_built_whole_are_named_too(world: World) -> None:
+    shop = world.shop
+    without_people(shop)
+    shop.score(SEPTEMBER, degrade=HALF)
+    shop.put("people", "all.parquet", people())
+    found = plan.retrain(shop.home, shop.pipeline, shop.pipeline.period("2017-10"), shop.module)
+    shop.build(found, shop.pin(found))
+
+    left = redo.found(shop.home)
+
+    assert left.features == ()
+    assert [(one.period, one.reasons) for one in left.predictions] == [(SEPTEMBER, ("its features were built again since",))]
+    shop.score(SEPTEMBER)
+    assert redo.found(shop.home).nothing
 
 
 def test_where_nothing_was_ever_built_nobody_knows_which_columns_are_left_out(world: World) -> None:
@@ -368,4 +429,6 @@ def test_several_periods_leave_out_what_all_of_their_versions_can_do_without(wor
 
     assert joined.importance == {"habits": 0.9, "traits": 0.8}
     assert joined.degrade == HALF
+    nothing = plan.joined([replace(one, build=()), replace(other, build=())])
+    assert (nothing.build, nothing.importance) == ((), {"habits": 0.2, "traits": 0.8})
     assert decode(type(joined), encode(joined)) == joined

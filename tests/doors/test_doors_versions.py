@@ -12,11 +12,13 @@ import boto3
 import pyarrow as pa
 import pytest
 
-from almanac import Aggregates, FeatureGroup
+from almanac import Aggregates, FeatureGroup, Late
 from almanac.core.receipts import Thing
 from almanac.doors import pin, plan, redo
+from almanac.doors.late import lacking
 from almanac.errors import DescriptionError, Unfit
 from almanac.store import sources
+from almanac.store.objects import Objects
 from tests import shop as shops
 from tests.shop import Shop, people
 
@@ -92,6 +94,8 @@ def test_the_same_from_nothing_in_another_home(corrected: tuple[Shop, str, str],
 
     version = other.train("2017-06", known_at=then)
 
+    copies = {item.uri: item.modified for item in other.home.objects.walk(f"{other.home.layout.home}/parts/versions/")}
+    assert len(copies) == 3
     assert content(other, version) == content(shop, before)
     made = [set(other._keys(f"/receipts/{thing}/")) for thing in ("features", "model")]
     assert other.train("2017-06", known_at=then) == version
@@ -118,6 +122,32 @@ def test_the_pin_names_the_versions_and_where_their_bytes_are_read(corrected: tu
         client, (bucket, _, key) = boto3.client("s3"), files[name].uri.removeprefix("s3://").partition("/")
         kept = client.get_object(Bucket=bucket, Key=key, VersionId=files[name].version)["Body"].read()
         assert shop.home.objects.get(files[name].place) == kept
+
+
+def test_a_source_is_waited_for_as_it_was_then(corrected: tuple[Shop, str, str]) -> None:
+    """A file of the period was deleted since: of now the source is not complete, of then it was."""
+    shop, _, then = corrected
+    december = plan.retrain(shop.home, shop.pipeline, shop.pipeline.period("2017-12"), shop.module, known_at=then)
+    late = replace(shop.pipeline.sources["visits"], late=Late("fail", within=timedelta(days=5)))
+    described = replace(shop.pipeline, sources={**shop.pipeline.sources, "visits": late})
+
+    assert lacking(shop.home, described, replace(december, build=("2017-12",)), "visits") == []
+    assert lacking(shop.home, described, replace(december, build=("2017-12",), known_at=""), "visits") != []
+
+
+def test_a_copy_that_gc_would_soon_delete_is_made_anew(corrected: tuple[Shop, str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    shop, _, then = corrected
+    asked = plan.retrain(shop.home, shop.pipeline, shop.pipeline.period("2017-06"), shop.module, known_at=then)
+    copied = []
+    copy = Objects.copy
+    monkeypatch.setattr(Objects, "copy", lambda self, found, uri: (copied.append(uri), copy(self, found, uri)))
+    shop.pin(replace(asked, build=("2017-05",)))
+    assert copied == []
+    monkeypatch.setattr(sources, "PART_KEPT", timedelta(seconds=-10))
+
+    shop.pin(replace(asked, build=("2017-05",)))
+
+    assert len(copied) == 3
 
 
 def test_a_run_without_a_time_reads_what_is_there_now(corrected: tuple[Shop, str, str]) -> None:
@@ -169,6 +199,10 @@ def test_versions_are_told_by_their_times(store: Any, shop: Shop) -> None:
     assert [len(listed) for listed in seen] == [0, 1, 1, 0, 1]
     assert [bool(listed[0].version) for listed in seen if listed] == [True, True, False]
     assert [listed[0].size for listed in seen if listed] == [5, 6, 5]
+    objects.delete(uri)
+    objects.put(uri, b"at once")  # in the second of the deletion, or in the next
+    time.sleep(1.1)
+    assert [one.size for one in objects.as_of(f"s3://{bucket}/folder/", objects.now(uri))] == [7]
     copies = [f"s3://almanac/{uuid.uuid4().hex}" for _ in range(2)]
     for listed, copy in zip((seen[1], seen[2]), copies, strict=True):
         objects.copy(listed[0], copy)

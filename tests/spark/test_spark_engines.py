@@ -19,6 +19,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 from almanac.core.bundle import ONNXRUNTIME, SCIKIT_LEARN, Bundle, Guard
 from almanac.core.canonical import dumps
@@ -89,6 +90,21 @@ def test_nulls_are_scored_where_training_can_and_refused_where_it_cannot(tmp_pat
     assert np.abs(found.scores(part) - training.predict(trees, part.to_pandas(), Target())).max() < 1e-6
     with pytest.raises(ValueError, match="Input X contains NaN"):
         engines.open_engine(audited(tmp_path, linear(), ROWS)).scores(part)
+
+
+def test_a_null_that_a_tree_sends_another_way_is_found_wherever_its_split_lies(tmp_path: Path) -> None:
+    """An exported tree sends a null to the right, the pipeline to where most rows went. The first row meets no such split."""
+    dice = np.random.default_rng(3)
+    rows = pd.DataFrame({"visits": np.arange(400) % 10, "amount": dice.random(400), "band": dice.random(400)}).astype("float32")
+    label = np.where(rows.visits >= 9, rows.amount < 0.8, rows.visits < 5).astype("int8")
+    tree = DecisionTreeClassifier(max_depth=4, random_state=0).fit(rows, label)
+    version = audited(tmp_path, tree, rows)
+
+    assert version.engine.name == ONNXRUNTIME
+    assert "amount" in [guard.feature for guard in version.engine.guards if guard.nulls]
+    nulls = pa.RecordBatch.from_pandas(rows.assign(amount=np.float32(np.nan)), preserve_index=False)
+    found = engines.open_engine(version).scores(nulls)
+    assert np.abs(found - training.predict(tree, nulls.to_pandas(), Target())).max() < 1e-6
 
 
 def test_a_category_that_training_did_not_see_is_refused_where_the_pipeline_refuses_it(tmp_path: Path) -> None:

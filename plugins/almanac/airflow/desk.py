@@ -90,6 +90,14 @@ class Desk:
         found = self.context["dag_run"]
         return f"{found.dag_id} {found.run_id}"
 
+    def states_of(self, *tasks: str) -> dict[str, str]:
+        """How tasks of this run ended, of those that there are; nothing is asked where this one only runs after all did well."""
+        run, rule = self.context["dag_run"], getattr(self.context["task"], "trigger_rule", "all_success")
+        if str(getattr(rule, "value", rule)) == "all_success":
+            return {}
+        found = self.context["ti"].get_task_states(dag_id=run.dag_id, task_ids=list(tasks), run_ids=[run.run_id])
+        return {task: str(state) for task, state in found.get(run.run_id, {}).items()}
+
     @property
     def witness(self) -> Witness:
         run, task = self.context["dag_run"], self.context["ti"]

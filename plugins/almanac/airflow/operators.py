@@ -15,6 +15,7 @@ from airflow.sdk import BaseOperator, BaseSensorOperator
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
 from almanac.airflow.links import ReportLink
+from almanac.errors import SourceError
 from almanac.settings import pool, spark_connection
 
 if TYPE_CHECKING:
@@ -168,12 +169,14 @@ class Arrival(BaseSensorOperator):
         from almanac.airflow import desk, work
 
         with desk.failing_clearly():
+            found = desk.Desk.of(self.description, context)
             try:
                 return super().execute(context)
             except AirflowSensorTimeout:
-                found = desk.Desk.of(self.description, context)
                 work.give_up(found, self.given, self.source, self.lacking, self.timeout)
-                return None
+            except SourceError as error:
+                work.go_on_without(found, self.given, self.source, error)
+            return None
 
 
 class Approve(ApprovalOperator):

@@ -16,7 +16,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from almanac.airflow.deliveries import deliver, deliver_in_rollback
 from almanac.airflow.desk import Desk
 from almanac.core.canonical import decode, encode
-from almanac.core.degrade import check_sources
+from almanac.core.degrade import check_sources, left_out
 from almanac.core.gate import Comparison
 from almanac.core.late import refusal
 from almanac.core.period import Period
@@ -24,7 +24,7 @@ from almanac.core.plan import RunPlan
 from almanac.core.receipts import Placed, Receipt
 from almanac.core.rollback import Plan
 from almanac.doors import building, late, orders, pin, plan, promotions, publish, rollback, sources
-from almanac.errors import Conflict, NotAdmitted
+from almanac.errors import Conflict, NotAdmitted, SourceError, examples
 
 Given = Mapping[str, Any]
 log = logging.getLogger(__name__)
@@ -72,9 +72,6 @@ def pin_sources(desk: Desk, given: Given) -> str:
 
 
 def _pinned(given: Given) -> str:
-    """The receipt that a run builds from. Raises: NotAdmitted, where a task that gives it did not end well."""
-    if failed := [task for task, name in (("sources.pin", "pin"), ("sources.audit", "checked")) if given.get(name, "") is None]:
-        raise NotAdmitted(f"The task {failed[0]} did not end well, so nothing is built. Look at what it says, and clear it.")
     return sources.built_from(given["pin"], given.get("checked") or {})
 
 
@@ -105,9 +102,14 @@ def give_up(desk: Desk, given: Given, source: str, reasons: Sequence[str], secon
         SourceError, DataError: it cannot.
     """
     waited = f"It was waited for {timedelta(seconds=seconds)} (h:mm:ss), nothing was built of it."
-    planned, late_one = run_plan(given), refusal(source, reasons, waited)
-    check_sources(desk.home.receipts.description(planned.description), planned, {source: late_one})
-    log.warning("%s The run goes on without what reads it.", late_one)
+    go_on_without(desk, given, source, refusal(source, reasons, waited))
+
+
+def go_on_without(desk: Desk, given: Given, source: str, error: SourceError) -> None:
+    """A source is not as it must be. The run goes on where it can do without what reads it. Raises: the error, DataError."""
+    planned = run_plan(given)
+    check_sources(desk.home.receipts.description(planned.description), planned, {source: error})
+    log.warning("%s The run goes on without what reads it.", error)
 
 
 def publish_features(desk: Desk, given: Given) -> dict[str, str]:
@@ -116,10 +118,15 @@ def publish_features(desk: Desk, given: Given) -> dict[str, str]:
         try:
             receipt = publish.features(desk.home, staged, audited, desk.witness)
         except Conflict as beaten:
-            # Another run built the period of the same definition meanwhile: what it published is as good.
+            # Another run built the period of the same definition meanwhile: what it published is as good, if it lacks no more.
             standing = desk.home.published(desk.home.table_of(staged.order), [period]).get(period)
             if standing is None:
                 raise
+            if more := set(left_out(standing)) - set(left_out(staged)):
+                raise Conflict(
+                    f"{beaten} It is without {examples(sorted(more))}, and these features are not. Clear the task "
+                    "features.stage.combine: it puts these in their place."
+                ) from beaten
             log.info("%s Its features are used.", beaten)
             receipt = standing
         uris[period] = desk.home.receipts.uri(receipt)
@@ -242,9 +249,14 @@ def all_group_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # no
 
 
 def combine_orders(desk: Desk, given: Given, part: str) -> list[Placed]:  # noqa: ARG001
-    """Also asked where a group was not built: where nothing was planned there is nothing to combine."""
-    if given["plan"] is None:
-        raise AirflowSkipException("Nothing was planned, so nothing is combined.")
+    """Also asked where a group was not built. Airflow then asks where nothing was planned or pinned, too, and gives what those
+    tasks returned in a try before.
+    """
+    for task, state in desk.states_of("plan", "sources.pin", "sources.audit").items():
+        if (task, state) == ("plan", "skipped"):
+            raise AirflowSkipException("Nothing was planned, so nothing is combined.")
+        if state != "success":
+            raise NotAdmitted(f"The task {task} did not end well ({state}), so nothing is combined. Clear it.")
     return building.combined(desk.home, run_plan(given), _pinned(given))
 
 

@@ -54,7 +54,9 @@ def _run(dag: str, conf: dict[str, Any]) -> None:
 
 def _rows(found: Redo) -> Iterator[list[str]]:
     for stale in found.features:
-        yield ["features", stale.period, f"definition {stale.definition}", f"{', '.join(stale.sources)} changed"]
+        why = [f"{', '.join(stale.sources)} changed"] if stale.sources else []
+        why += [f"{', '.join(stale.left_out)} left out"] if stale.left_out else []
+        yield ["features", stale.period, f"definition {stale.definition}", "; ".join(why)]
     for version in found.versions:
         parts = [f"features of {', '.join(version.features)}"] if version.features else []
         parts += [f"labels of {', '.join(version.labels)}"] if version.labels else []

@@ -15,6 +15,11 @@ LEFT_OUT = "left_out"  # a parameter of orders, and a fact of receipts: the grou
 LACKING = "lacking"  # a parameter of a pin: the sources that it is without
 NULLS = "nulls"  # a fact of features: the columns of the groups that were left out
 
+NEVER = (
+    "A group of importance 1 is never left out: the model refuses its nulls, or nothing tells what it is worth, as in a version "
+    "that was trained before that was measured."
+)
+
 
 def left_out(receipt: Receipt) -> tuple[str, ...]:
     """The groups that a period of features, or of predictions, is without; none of one that is whole."""
@@ -33,14 +38,15 @@ def check(plan: RunPlan, absent: Mapping[str, str]) -> None:
         DataError: they hold more of the version's importance than the run allows.
     """
     held = share(plan, absent)
-    if held > plan.degrade:
-        reasons = "; ".join(f"{name} ({plan.importance.get(name, 1.0):.3g}): {why}" for name, why in absent.items())
-        raise DataError(
-            f"{plan.period} cannot be scored without the feature groups {examples(absent)}: of the importance of "
-            f"{f'version {plan.version}' if plan.version else 'the versions'} they hold {held:.3g}, Scoring.degrade allows "
-            f"{plan.degrade:.3g}. Mend what kept them from being built and start the run again, or raise Scoring.degrade.\n"
-            f"{reasons}"
-        )
+    if held <= plan.degrade:
+        return
+    reasons = "\n".join(f"{name} ({plan.importance.get(name, 1.0):.3g}): {why}" for name, why in absent.items())
+    blind = f" {NEVER}" if any(plan.importance.get(name, 1.0) >= 1 for name in absent) else " Or raise Scoring.degrade."
+    raise DataError(
+        f"{plan.period} cannot be scored without the feature groups {examples(absent)}: of the importance of "
+        f"{f'version {plan.version}' if plan.version else 'the versions'} they hold {held:.3g}, Scoring.degrade allows "
+        f"{plan.degrade:.3g}. Mend what kept them from being built and start the run again.{blind}\n{reasons}"
+    )
 
 
 def check_sources(pipeline: Pipeline, plan: RunPlan, lacking: Mapping[str, SourceError]) -> None:

@@ -13,11 +13,13 @@ class StaleFeatures:
     Args:
         definition: of the features.
         sources: the event sources whose files within its cuts are others than those that it was built from, and references.
+        left_out: the groups that could not be built.
     """
 
     definition: str
     period: str
     sources: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -195,7 +195,9 @@ def model(work: Work) -> Receipt:
         opened = models.open_model(bundle)
         facts |= {"golden_rows": opened.golden_rows, "worst_difference": opened.worst}
         rows, golden = (arrow.table([files[name]]).to_pandas() for name in ("holdout.parquet", GOLDEN))
-        engine, exported = parity.decide(opened.model, bundle, rows, golden, work.pipeline.scoring)
+        engine, exported = parity.decide(
+            opened.model, bundle, rows, golden, work.pipeline.scoring, said.get("groups", {}).values()
+        )
         facts["engine"] = encode(engine)
         if exported is not None:
             folder = work.home.layout.model(bundle.version, uuid.uuid4().hex)

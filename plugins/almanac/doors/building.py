@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from almanac.core.canonical import encode
-from almanac.core.degrade import LEFT_OUT, check, left_out
+from almanac.core.degrade import LEFT_OUT, check
 from almanac.core.pipeline import Group, Pipeline, Population
 from almanac.core.plan import RunPlan
 from almanac.core.provenance import feature_cuts
@@ -43,21 +43,25 @@ def combined(home: Home, plan: RunPlan, pin: str) -> list[Placed]:
         DataError: what was not built holds more of the version's importance than the run allows.
     """
     run, table = _Run.of(home, plan, pin), home.features(plan.definition)
-    visible = table.visible()
+    visible, fences = table.standing(plan.build)
     placed = []
     for period in plan.build:
+        standing = home.receipts.placed(visible[period].order) if period in visible else None
         parts, absent = run.parts(period)
+        if absent and standing is not None and _left_out(standing) < absent.keys():
+            placed.append(standing)  # what is published lacks less, so it stays
+            continue
         if absent:
-            _check_absent(home, plan, period, absent)
+            _check_absent(replace(plan, period=period), absent)
         inputs, parameters = run.reads(run.pipeline.population, period)
         order = run.order(
             period,
             inputs={**inputs, **{PART + name: receipt.content for name, receipt in parts.items()}},
             parameters={**parameters, **({LEFT_OUT: sorted(absent)} if absent else {})},
-            replaces=visible[period].order if period in visible else "",
-            fence=table.fence(period),
+            replaces=standing.order.digest if standing else "",
+            fence=fences[period],
         )
-        if period in visible and (standing := home.receipts.placed(visible[period].order)).order.same_work(order):
+        if standing is not None and standing.order.same_work(order):
             placed.append(standing)  # somebody else published just that meanwhile: its receipts are found
         else:
             links = {PART + name: home.receipts.uri(receipt) for name, receipt in parts.items()}
@@ -65,25 +69,20 @@ def combined(home: Home, plan: RunPlan, pin: str) -> list[Placed]:
     return placed
 
 
-def _check_absent(home: Home, plan: RunPlan, period: str, absent: Mapping[str, str]) -> None:
-    """A period's features may be without some groups. What is published whole is never replaced by that.
+def _left_out(placed: Placed) -> set[str]:
+    """The groups that an order leaves out: it tells them, also where its publisher died before the receipt."""
+    return set(placed.order.parameters.get(LEFT_OUT, ()))
 
-    Raises:
-        NotAdmitted, DataError: they may not.
-    """
-    reasons = "\n".join(f"{name}: {why}" for name, why in absent.items())
+
+def _check_absent(plan: RunPlan, absent: Mapping[str, str]) -> None:
+    """The features of a run's period may be without some groups. Raises: NotAdmitted, DataError."""
     if not plan.degrade:
+        reasons = "\n".join(f"{name}: {why}" for name, why in absent.items())
         raise NotAdmitted(
-            f"Feature groups {examples(absent)} of {period} were not built, so nothing is combined. Look at their tasks, mend "
-            f"what they say and clear them.\n{reasons}"
+            f"Feature groups {examples(absent)} of {plan.period} were not built, so nothing is combined. Look at their tasks, "
+            f"mend what they say and clear them.\n{reasons}"
         )
-    standing = home.published(home.features(plan.definition), [period]).get(period)
-    if standing is not None and not left_out(standing):
-        raise NotAdmitted(
-            f"Feature groups {examples(absent)} of {period} could not be built again. What is published is whole, so it stays: "
-            f"score without refresh, or mend what kept them from being built.\n{reasons}"
-        )
-    check(replace(plan, period=period), absent)
+    check(plan, absent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +109,11 @@ class _Run:
         return Placed(order=self.order(period, part=group.name, inputs=inputs, parameters=parameters), links=self.links)
 
     def parts(self, period: str) -> tuple[dict[str, Receipt], dict[str, str]]:
-        """The groups that were built for a period, with their receipts; and those that were not, with the reason."""
+        """The groups that were built for a period, with their receipts; and those that were not, with the reason.
+
+        Raises:
+            NotAdmitted: a part was built and is not kept any more.
+        """
         built, absent = {}, {}
         for group in self.pipeline.features:
             try:
@@ -118,12 +121,16 @@ class _Run:
             except NotAdmitted as refused:
                 absent[group.name] = str(refused)
                 continue
-            receipt = self.home.receipts.done(order)
-            if receipt is not None:
+            if receipt := self.home.receipts.done(order):
                 built[group.name] = receipt
-            else:
-                failed = self.home.receipts.find(order)
-                absent[group.name] = bounded(failed.findings) if failed and not failed.passed else "its job did not end"
+                continue
+            failed = self.home.receipts.find(order)
+            if failed and failed.passed:
+                raise NotAdmitted(
+                    f"Feature group {group.name!r} of {period} was built, and its rows are not kept any more. Clear the task "
+                    f"features.stage.{group.name}: it builds them again."
+                )
+            absent[group.name] = bounded(failed.findings) if failed else "its job did not end"
         return built, absent
 
     def reads(self, part: Group | Population, period: str) -> tuple[dict[str, str], dict[str, str]]:

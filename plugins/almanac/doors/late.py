@@ -45,6 +45,18 @@ def _known(source: EventSource, moment: datetime) -> datetime | None:
     return moment if source.knowledge_time else None
 
 
+def observed(home: Home, pipeline: Pipeline, plan: RunPlan, name: str) -> Pin:
+    """A source as a run sees it: as it is now, or where the run asks for it and its bucket can tell, as it was at a time.
+
+    Raises:
+        SourceError: as `sources.observe`.
+    """
+    source, then = pipeline.sources[name], None
+    if plan.known_at and source.versioned:
+        then = sources.Then(moment=datetime.fromisoformat(plan.known_at), copies=home.layout.version)
+    return sources.observe(home.objects, name, source, then)
+
+
 def lacking(home: Home, pipeline: Pipeline, plan: RunPlan, name: str, pin: Pin | None = None) -> list[str]:
     """Why a source is not complete for a run, in plain words; nothing when it is. `pin`: where it was observed already.
 
@@ -58,11 +70,11 @@ def lacking(home: Home, pipeline: Pipeline, plan: RunPlan, name: str, pin: Pin |
     if not asked:
         return []
     try:
-        observed = pin or sources.observe(home.objects, name, source)
+        found = pin or observed(home, pipeline, plan, name)
     except SourceMissing as missing:
         return [str(missing)]
     return [
-        reason for span in asked for reason in late.lacking(source.late, span, sources.look(home.objects, source, observed, span))
+        reason for span in asked for reason in late.lacking(source.late, span, sources.look(home.objects, source, found, span))
     ]
 
 

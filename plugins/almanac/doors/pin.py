@@ -16,7 +16,6 @@ from almanac.core.sources import UNTIL, Pin, schema_changes
 from almanac.doors import late
 from almanac.errors import IntegrityError, NotAdmitted, NotFound, SourceError
 from almanac.settings import VERSION
-from almanac.store import sources
 from almanac.store.home import Home
 from almanac.store.provenance import read_pins
 
@@ -83,13 +82,12 @@ def pin(home: Home, plan: RunPlan, witness: Witness) -> str:
 def _observed(home: Home, pipeline: Pipeline, plan: RunPlan) -> tuple[dict[str, Pin], dict[str, SourceError]]:
     """What a run reads, and why some of it cannot be read as it must be."""
     pins, lacking = {}, {}
-    moment = datetime.fromisoformat(plan.known_at) if plan.known_at else None
-    then = sources.Then(moment=moment, copies=home.layout.version) if moment else None
     for name in needed(pipeline, plan):
         try:
-            source = pipeline.sources[name]
-            observed = sources.observe(home.objects, name, source, then if source.versioned else None)
+            observed = late.observed(home, pipeline, plan, name)
             late.check_complete(home, pipeline, plan, name, observed)
+            if plan.degrade:  # a consistent one without any event is no reason to fail where others are cut
+                late.consistent(home, pipeline, plan.build, {name: observed})
             pins[name] = observed
         except SourceError as error:
             lacking[name] = error

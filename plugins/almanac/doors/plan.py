@@ -226,9 +226,9 @@ def joined(plans: Sequence[RunPlan]) -> RunPlan:
     """
     if len(plans) == 1:
         return plans[0]
-    build = sorted({period for one in plans for period in one.build})
-    builder = next((one for one in plans if one.build), plans[-1])
-    groups = {name for one in plans for name in one.importance}
+    builders = [one for one in plans if one.build] or plans[-1:]
+    build, builder = sorted({period for one in plans for period in one.build}), builders[0]
+    groups = {name for one in builders for name in one.importance}
     return replace(
         builder,
         period=(build or [builder.period])[-1],
@@ -236,8 +236,7 @@ def joined(plans: Sequence[RunPlan]) -> RunPlan:
         version="",
         manifest="",
         in_sample=False,
-        degrade=min(one.degrade for one in plans),
-        importance={name: max(one.importance.get(name, 1.0) for one in plans if one.build) for name in groups},
+        importance={name: max(one.importance.get(name, 1.0) for one in builders) for name in groups},
     )
 
 

@@ -43,18 +43,26 @@ def found(home: Home) -> Redo:
         old for one in kept.values() if (old := _version(now, home, one, stale)) and not _redone(now, home, one, stale)
     )
     redone = {one.version for one in versions}
+
+    def contents(definition: str, period: str) -> str:
+        published = home.published(home.features(definition), [period])
+        return published[period].content if period in published else ""
+
     predictions = []
     for period, one in sorted(written.items()):
-        reasons = []
-        if (manifests[one.version].definition, period) in stale:
+        reasons, order = [], home.receipts.placed(one.order).order
+        definition = manifests[one.version].definition
+        if (definition, period) in stale:
             reasons.append("its features change")
+        elif (now_there := contents(definition, period)) and now_there != order.inputs["features"]:
+            reasons.append("its features were built again since")
         if one.version in redone:
             reasons.append(f"version {one.version} changes")
         follower = in_force[period]
         if follower and follower != one.version and manifests[follower].period == manifests[one.version].period:
             reasons.append(f"version {follower} has taken the place of {one.version}")
         if reasons:
-            in_sample = bool(home.receipts.placed(one.order).order.parameters.get("in_sample"))
+            in_sample = bool(order.parameters.get("in_sample"))
             predictions.append(StalePredictions(period=period, version=one.version, reasons=tuple(reasons), in_sample=in_sample))
     return Redo(features=features, versions=versions, predictions=tuple(predictions))
 
@@ -92,8 +100,10 @@ def _features(now: _Now, home: Home, listed: list[tuple[str, str]]) -> list[Stal
     for definition, period in listed:
         if period in visible[definition]:
             combined = home.receipts.placed(visible[definition][period].order)
-            if names := _moved(now, home, combined):
-                found.append(StaleFeatures(definition=definition, period=period, sources=tuple(names)))
+            absent, names = tuple(combined.order.parameters.get(LEFT_OUT, ())), _moved(now, home, combined)
+            if absent or names:
+                one = StaleFeatures(definition=definition, period=period, sources=tuple(names), left_out=absent)
+                found.append(one)
     return found
 
 
@@ -103,11 +113,11 @@ def _moved(now: _Now, home: Home, combined: Placed) -> list[str]:
     period = combined.order.period
     used = [combined.order]
     used += [home.receipts.read(uri).order for name, uri in combined.links.items() if name.startswith(PART)]
-    pins = now.pins(pipeline, pipeline.read_by_features)
+    parts = [pipeline.group(order.part) if order.part else pipeline.population for order in used]
+    pins = now.pins(pipeline, sorted({name for part in parts for name in part.reads}))
     until = late.consistent(home, pipeline, [period], pins).get(period)
-    names = {name for left in combined.order.parameters.get(LEFT_OUT, ()) for name in pipeline.group(left).reads}
-    for order in used:
-        part = pipeline.group(order.part) if order.part else pipeline.population
+    names: set[str] = set()
+    for order, part in zip(used, parts, strict=True):
         inputs, parameters = building.read_by(pipeline, part, period, pins, until)
         before = {name: content for name, content in order.inputs.items() if not name.startswith(PART)}
         names.update(changed(before, inputs), part.reads if parameters.get(UNTIL) != order.parameters.get(UNTIL) else ())

@@ -72,6 +72,7 @@ def model(work: Work) -> Receipt:
         "version": version,
         "definition": work.placed.links["definition"],
         "features": names,
+        "groups": groups,
         "training": periods,
         "holdout": holdout_period,
         "estimator": fitted.name,

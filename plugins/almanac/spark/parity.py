@@ -1,12 +1,13 @@
 """Which engine a version gets: its pipeline is exported to ONNX, and what both engines say of real rows decides.
 
-Real rows do not hold what is unusual, so each feature is also given a null and values that training did not see. Where
-the exported pipeline takes them otherwise than the pipeline itself, a guard keeps rows with such values for scikit-learn.
+Real rows do not hold what is unusual, so each feature is also given a null and values that training did not see, and the
+features of a group are null together, as they are where the group is left out. Where the exported pipeline takes them otherwise
+than the pipeline itself, a guard keeps rows with such values for scikit-learn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,12 +26,22 @@ from almanac.spark.export import export
 Exported = tuple[Engine, bytes | None]
 # A feature with more values than these is no category: new values are not told from others one by one.
 GUARDED_VALUES = 1000
+# On so many rows a feature is null: which way a tree sends a null shows where the other features lead to its split.
+NULL_ROWS = 500
 
 
-def decide(model: Any, bundle: Bundle, holdout: pd.DataFrame, golden: pd.DataFrame, scoring: Scoring) -> Exported:
+def decide(
+    model: Any,
+    bundle: Bundle,
+    holdout: pd.DataFrame,
+    golden: pd.DataFrame,
+    scoring: Scoring,
+    groups: Iterable[Sequence[str]] = (),
+) -> Exported:
     """The engine of a fitted pipeline, and model.onnx where it is onnxruntime.
 
-    `holdout` and `golden` hold the features, float32, and the target's scores as the pipeline gave them, float64.
+    `holdout` and `golden` hold the features, float32, and the target's scores as the pipeline gave them, float64. `groups`: the
+    features of each feature group.
     """
     features, target = bundle.features, bundle.target
     if scoring.engine != AUTO:
@@ -48,7 +59,7 @@ def decide(model: Any, bundle: Bundle, holdout: pd.DataFrame, golden: pd.DataFra
     chosen = scoring.choose(parity, columns)
     if chosen.name != ONNXRUNTIME:
         return chosen, None
-    guards = tuple(_guards(ScikitLearn(model, features, target), onnx, rows, scoring.worst))
+    guards = tuple(_guards(ScikitLearn(model, features, target), onnx, rows, scoring.worst, groups))
     if many := [guard for guard in guards if len(guard.seen) > GUARDED_VALUES]:
         reason = (
             f"the engines differ on values of {many[0].feature} that training did not see, and it has {len(many[0].seen)} values"
@@ -75,13 +86,20 @@ def _figures(differences: Scores) -> dict[str, float]:
     return {"worst": float(differences.max()), "tail": float(np.quantile(differences, TAIL))}
 
 
-def _guards(pipeline: ScikitLearn, onnx: Onnx, rows: pd.DataFrame, allowed: float) -> Iterator[Guard]:
+def _guards(
+    pipeline: ScikitLearn, onnx: Onnx, rows: pd.DataFrame, allowed: float, groups: Iterable[Sequence[str]]
+) -> Iterator[Guard]:
     """The values on which the engines part company."""
+
+    def apart_on(features: Sequence[str], value: float, count: int = 1) -> bool:
+        return _part_on(pipeline, onnx, rows.head(count), features, value, allowed)
+
+    together = {feature for group in groups if apart_on(group, np.nan, NULL_ROWS) for feature in group}
     for feature in onnx.features:
         seen = np.unique(rows[feature].dropna())
-        nulls = _part_on(pipeline, onnx, rows, feature, np.nan, allowed)
-        infinite = _part_on(pipeline, onnx, rows, feature, np.inf, allowed)
-        new = any(_part_on(pipeline, onnx, rows, feature, value, allowed) for value in _new(seen))
+        nulls = feature in together or apart_on([feature], np.nan, NULL_ROWS)
+        infinite = apart_on([feature], np.inf)
+        new = any(apart_on([feature], value) for value in _new(seen))
         if nulls or infinite or new:
             known = tuple(float(value) for value in seen) if new else ()
             yield Guard(feature=feature, nulls=nulls, infinite=infinite, seen=known)
@@ -94,9 +112,11 @@ def _new(seen: npt.NDArray[np.float32]) -> Iterator[float]:
         yield float(seen[0] + seen[1]) / 2 if len(seen) > 1 else float(seen[0]) + 0.5
 
 
-def _part_on(pipeline: ScikitLearn, onnx: Onnx, rows: pd.DataFrame, feature: str, value: float, allowed: float) -> bool:
-    row = rows.head(1).assign(**{feature: np.float32(value)})[list(onnx.features)]
-    batch = pa.RecordBatch.from_pandas(row, preserve_index=False)
+def _part_on(
+    pipeline: ScikitLearn, onnx: Onnx, rows: pd.DataFrame, features: Sequence[str], value: float, allowed: float
+) -> bool:
+    changed = rows.assign(**dict.fromkeys(features, np.float32(value)))[list(onnx.features)]
+    batch = pa.RecordBatch.from_pandas(changed, preserve_index=False)
     one, other = _answer(pipeline, batch), _answer(onnx, batch)
     if one is None or other is None:
         # What both refuse is refused; onnxruntime's text about it would name an operator, the pipeline's names the value.

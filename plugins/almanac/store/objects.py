@@ -6,7 +6,7 @@ import functools
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -171,10 +171,11 @@ class Objects:
         )
         newest: dict[str, Any] = {}
         for page in pages:
-            # The newest come first. Of one second, which is as fine as the store tells, a deletion counts as the last.
+            # The newest come first. Of one second, which is as fine as the store tells, the one that is there now counts as the
+            # last, else a deletion.
             for item in (*page.get("DeleteMarkers", ()), *page.get("Versions", ())):
                 held = newest.get(item["Key"])
-                if item["LastModified"] <= moment and (held is None or item["LastModified"] > held["LastModified"]):
+                if item["LastModified"] <= moment and (held is None or _rank(item) > _rank(held)):
                     newest[item["Key"]] = item
         return [
             Listed(
@@ -250,6 +251,10 @@ class Objects:
                 f"{uri}: the object store does not answer ({type(error).__name__}). "
                 "Check AWS_ENDPOINT_URL and that the server runs; nothing was changed."
             ) from error
+
+
+def _rank(item: Mapping[str, Any]) -> tuple[datetime, bool]:
+    return item["LastModified"], bool(item["IsLatest"])
 
 
 def _client() -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,11 +15,12 @@ from almanac.core.canonical import digest
 from almanac.core.late import Found, Span
 from almanac.core.sources import Cut, EventSource, Pin, PinnedFile, Source, as_utc, check_columns
 from almanac.cutting import UTC_TIME, in_utc, keep
-from almanac.errors import NotFound, SourceError, SourceMissing, examples
+from almanac.errors import NotFound, SourceError, SourceMissing, Unreachable, examples
 from almanac.files import locate
 from almanac.store.objects import Listed, Objects
+from almanac.store.receipts import PART_KEPT
 
-READERS = 16
+READERS, STORE_ERROR = 16, "AWS Error"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +79,16 @@ def _copied(objects: Objects, item: Listed, then: Then | None) -> str:
     if then is None or not item.version:
         return ""
     uri = then.copies(digest([item.uri, item.version])[:32], item.uri.rsplit("/", 1)[-1])
-    if not objects.has(uri):
+    kept = next(objects.walk(uri), None)
+    if kept is None or datetime.now(UTC) - kept.modified > PART_KEPT:  # gc would soon delete it
         objects.copy(item, uri)
     return uri
+
+
+def _check_reached(uri: str, error: Exception) -> None:
+    """An error of reading is of the file, and not of the way to it. Raises: Unreachable."""
+    if STORE_ERROR in str(error):  # so pyarrow tells what the store answered, or that it did not
+        raise Unreachable(f"{uri}: the file cannot be read ({error}). Check the store and its credentials.") from error
 
 
 def _look(name: str, source: Source, item: Listed, copy: str) -> tuple[PinnedFile, dict[str, str]]:
@@ -90,6 +98,7 @@ def _look(name: str, source: Source, item: Listed, copy: str) -> tuple[PinnedFil
             parquet = pq.ParquetFile(opened)
             schema, footer = parquet.schema_arrow, parquet.metadata
     except (OSError, pa.ArrowInvalid) as error:
+        _check_reached(item.uri, error)
         raise SourceError(f"Source {name!r}: {item.uri} cannot be read as Parquet ({error}). Deliver it again.") from error
     columns = {field.name: str(field.type) for field in schema}
     low, high = _bounds(footer, schema, source, source.event_time) if isinstance(source, EventSource) else (None, None)
@@ -159,6 +168,7 @@ def _count(file: PinnedFile, source: EventSource, cut: Cut) -> tuple[int, dateti
                 rows += pc.sum(pc.greater_equal(times, pa.scalar(cut.low, UTC_TIME))).as_py() or 0
                 newest = _newest((newest, pc.max(times).as_py()))
     except (OSError, pa.ArrowInvalid) as error:
+        _check_reached(file.uri, error)
         raise SourceError(f"{file.uri} cannot be read as Parquet ({error}). Deliver it again.") from error
     return rows, newest
 
