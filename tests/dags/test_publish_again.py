@@ -330,27 +330,6 @@ def made_features(world: World, planned: RunPlan) -> dict[str, Any]:
     return {"staged": staged, "audited": shop.carry(orders.audits(shop.home, staged), audit.features)}
 
 
-def test_features_without_a_group_do_not_take_the_place_of_whole_ones_that_came_second(world: World) -> None:
-    from almanac.airflow import work
-
-    shop = world.shop
-    whole = made_features(world, plan.score(shop.home, shop.pipeline.period("2017-09")))
-    people = f"{shop.landing}/people/all.parquet"
-    body = shop.home.objects.get(people)
-    shop.home.objects.delete(people)
-    shop.score("2017-09", degrade=0.5)
-    shop.home.objects.put(people, body)
-    before = shop.state()
-
-    with pytest.raises(Conflict) as beaten:
-        work.publish_features(Task(world).desk, whole)
-
-    assert "It is without traits, and these features are not. Clear the task features.stage.combine: it puts these" in str(
-        beaten.value
-    )
-    assert shop.state() == before
-
-
 def test_features_that_another_run_published_from_the_same_files_are_not_published_again(world: World) -> None:
     shop = world.shop
     planned = plan.score(shop.home, shop.pipeline.period("2017-09"))

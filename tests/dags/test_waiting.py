@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from almanac import Audit, EventSource, FeatureGroup, Late, Scoring
+from almanac import Audit, EventSource, FeatureGroup, Late
 from almanac.core.canonical import dumps, encode
 from tests import shop as shops
 from tests.dags.task import Task
@@ -138,58 +138,6 @@ def test_where_the_run_can_do_without_what_reads_the_source_it_goes_on(
     assert "The run goes on without what reads it." in caplog.text
     with pytest.raises(AirflowFailException, match=r"without the feature groups pages: .* they hold 0\.2, .* allows 0\.1"):
         run(world, monkeypatch, **asked, importance={"pages": 0.2})
-
-
-def test_a_scoring_run_combines_what_was_built_only_where_groups_may_be_left_out() -> None:
-    from almanac.airflow import build_dags
-
-    plain = pipeline("s3://bucket/landing")
-    rules = {
-        (name, degrade): build_dags(replace(plain, scoring=Scoring(degrade=degrade)))[name]
-        .get_task("features.stage.combine")
-        .trigger_rule.value
-        for name in ("shop_retrain", "shop_score")
-        for degrade in (0.0, 0.1)
-    }
-    assert rules == {
-        ("shop_retrain", 0.0): "all_success",
-        ("shop_retrain", 0.1): "all_success",
-        ("shop_score", 0.0): "all_success",
-        ("shop_score", 0.1): "all_done",
-    }
-    combine = build_dags(plain)["shop_score"].get_task("features.stage.combine")
-    assert combine.upstream_task_ids == {"plan", "sources.pin", "features.stage.habits", "features.stage.traits"}
-
-
-@pytest.mark.parametrize(
-    ("ended", "error", "said"),
-    [
-        ({"plan": "skipped", "sources.pin": "skipped"}, "AirflowSkipException", "Nothing was planned, so nothing is combined."),
-        (
-            {"plan": "success", "sources.pin": "upstream_failed"},
-            "NotAdmitted",
-            r"The task sources.pin did not end well \(upstream_failed\), so nothing is combined. Clear it.",
-        ),
-        (
-            {"plan": "success", "sources.pin": "success", "sources.audit": "failed"},
-            "NotAdmitted",
-            r"The task sources.audit did not end well \(failed\), so nothing is combined. Clear it.",
-        ),
-    ],
-    ids=["the plan was skipped", "what is waited for never came", "the audit failed"],
-)
-def test_what_combines_although_a_task_before_it_failed_says_which(
-    world: World, ended: dict[str, str], error: str, said: str
-) -> None:
-    """Whatever these tasks returned in an earlier try, which Airflow still hands over."""
-    from almanac.airflow import work
-
-    planned, task = world.planned("2017-08"), Task(world)
-    task.desk.context["task"].trigger_rule = "all_done"
-    task.desk.context["ti"].get_task_states = lambda **asked: {asked["run_ids"][0]: ended}
-    with pytest.raises(Exception, match=said) as raised:
-        work.combine_orders(task.desk, {"plan": encode(planned), "pin": world.pin(planned), "checked": {}}, "")
-    assert type(raised.value).__name__ == error
 
 
 def test_a_source_that_waiting_does_not_mend_is_no_reason_to_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
