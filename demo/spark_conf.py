@@ -32,6 +32,8 @@ PROPERTIES = {
     "spark.sql.shuffle.partitions": "4",
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",
+    # Over TCP the system waits some 40 ms in each task before it confirms what a worker said.
+    "spark.python.unix.domain.socket.enabled": "true",
     # Notes the line of the user's code with every column expression: thousands of calls into the JVM.
     "spark.python.sql.dataFrameDebugging.enabled": "false",
 }

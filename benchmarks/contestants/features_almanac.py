@@ -24,6 +24,7 @@ from almanac.spark.partials import Asked, Block
 from benchmarks import events
 from benchmarks.contestants.answering import Task, answer
 from benchmarks.contestants.session import local
+from demo.spark_conf import PROPERTIES
 
 SOURCE = EventSource("s3://bucket/events/", event_time=events.TIME, timezone="UTC")
 SHOPPING = Aggregates(
@@ -44,6 +45,7 @@ BY = Aggregates(
     values=events.DEPARTMENTS,
 )
 GROUPS = (SHOPPING, BY)
+SOCKETS = "spark.python.unix.domain.socket.enabled"  # as the jobs of the demo have it
 Kept = dict[tuple[str, str, tuple[int, ...]], Mapping[str, str]]
 
 
@@ -112,7 +114,7 @@ def key(part: Aggregates, block: Block) -> tuple[str, str, tuple[int, ...]]:
 
 
 def main() -> None:
-    builder = Builder(local(2))
+    builder = Builder(local(2, {SOCKETS: PROPERTIES[SOCKETS]}))
 
     def prepare(task: Task) -> None:
         shutil.rmtree(Path(task.out).with_suffix(".partials"), ignore_errors=True)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 
 from pyspark.sql import SparkSession
 
 from benchmarks.contestants.answering import Task
 
 
-def local(cores: int) -> SparkSession:
-    """A session on so many cores of this machine, quiet and without a page."""
+def local(cores: int, settings: Mapping[str, str] | None = None) -> SparkSession:
+    """A session on so many cores of this machine, quiet and without a page. `settings`: Spark's properties besides."""
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     session = (
         SparkSession.builder.master(f"local[{cores}]")
@@ -22,6 +23,7 @@ def local(cores: int) -> SparkSession:
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.driver.memory", "2g")
         .config("spark.sql.session.timeZone", "UTC")
+        .config(map=dict(settings or {}))
         .getOrCreate()
     )
     session.sparkContext.setLogLevel("ERROR")
