@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from almanac.core.degrade import left_out
 from almanac.core.pipeline import Group, Pipeline, Population
 from almanac.core.promotions import Action, Entry, Log
 from almanac.core.receipts import PART, Door, Order, Receipt, Thing
@@ -124,7 +125,7 @@ def explain(evidence: Evidence, row: Mapping[str, Any] | None = None) -> Node:
         "rows": staged.rows,
         "version": evidence.version,
         "in_sample": in_sample,
-        "left_out": list(staged.facts.get("left_out", ())),
+        "left_out": list(left_out(staged)),
         "order": order.digest,
         "content": staged.content,
         "replaces": order.replaces,
@@ -268,7 +269,7 @@ def _features(evidence: Evidence, head: str, *, holdout: bool = False) -> Node:
         "content": staged.content,
         "order": order.digest,
         "holdout": holdout,
-        "left_out": list(staged.facts.get("left_out", ())),
+        "left_out": list(left_out(staged)),
     }
     children = (*_made(evidence, head, staged), *parts, *_part(evidence, staged, "population", uri))
     return Node(kind="features", name=f"features {order.period}", uri=uri, facts=facts, children=children)
