@@ -24,9 +24,13 @@ MISSING = "Source 'people' is missing"
 
 
 @pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both versions can do without traits, whatever 80 customers say of it."""
+def newer(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """The new version scored September without traits. Both versions can do without, whatever 80 customers say of it."""
     monkeypatch.setattr(Versions, "importance", lambda *_: {"habits": 0.8, "traits": 0.2})
+    world.shop.promote(world.new)
+    without_people(world.shop)
+    world.shop.score(SEPTEMBER, degrade=HALF)
+    return world
 
 
 def test_a_retrain_leaves_nothing_out(world: World) -> None:
@@ -144,12 +148,8 @@ def test_a_part_that_is_not_kept_any_more_is_no_group_that_could_not_be_built(wo
     )
 
 
-@pytest.mark.usefixtures("measured")
-def test_a_rollback_takes_features_as_they_are_where_its_version_can_do_without_the_groups(world: World) -> None:
-    shop = world.shop
-    shop.promote(world.new)
-    without_people(shop)
-    shop.score(SEPTEMBER, degrade=HALF)
+def test_a_rollback_takes_features_as_they_are_where_its_version_can_do_without_the_groups(newer: World) -> None:
+    world, shop = newer, newer.shop
     scored_by = {row[3] for row in shop.scores() if row[0] == SEPTEMBER}
     assert scored_by == {world.new}
 
@@ -160,12 +160,8 @@ def test_a_rollback_takes_features_as_they_are_where_its_version_can_do_without_
     assert of_period(shop, world.old, SEPTEMBER).facts["left_out"] == ["traits"]
 
 
-@pytest.mark.usefixtures("measured")
-def test_a_rollback_to_a_version_that_cannot_do_without_them_builds_them(world: World) -> None:
-    shop = world.shop
-    shop.promote(world.new)
-    without_people(shop)
-    shop.score(SEPTEMBER, degrade=HALF)
+def test_a_rollback_to_a_version_that_cannot_do_without_them_builds_them(newer: World) -> None:
+    shop = newer.shop
 
     kept = rollback.planned(shop.home, shop.pipeline, reason="bad")
     found = planned(shop, version=kept.to, as_is=True, degrade=0.1)

@@ -169,14 +169,13 @@ class Arrival(BaseSensorOperator):
         from almanac.airflow import desk, work
 
         with desk.failing_clearly():
-            found = desk.Desk.of(self.description, context)
             try:
                 return super().execute(context)
             except AirflowSensorTimeout:
-                work.give_up(found, self.given, self.source, self.lacking, self.timeout)
+                refused = work.never_came(self.source, self.lacking, self.timeout)
             except SourceError as error:
-                work.go_on_without(found, self.given, self.source, error)
-            return None
+                refused = error
+            return work.go_on_without(desk.Desk.of(self.description, context), self.given, self.source, refused)
 
 
 class Approve(ApprovalOperator):

@@ -95,14 +95,9 @@ def lacking(desk: Desk, given: Given, source: str) -> list[str]:
     return found
 
 
-def give_up(desk: Desk, given: Given, source: str, reasons: Sequence[str], seconds: float) -> None:
-    """A source did not become complete in time. The run goes on where it can do without what reads it.
-
-    Raises:
-        SourceError, DataError: it cannot.
-    """
-    waited = f"It was waited for {timedelta(seconds=seconds)} (h:mm:ss), nothing was built of it."
-    go_on_without(desk, given, source, refusal(source, reasons, waited))
+def never_came(source: str, reasons: Sequence[str], seconds: float) -> SourceError:
+    """What is said when a source did not become complete in time."""
+    return refusal(source, reasons, f"It was waited for {timedelta(seconds=seconds)} (h:mm:ss), nothing was built of it.")
 
 
 def go_on_without(desk: Desk, given: Given, source: str, error: SourceError) -> None:

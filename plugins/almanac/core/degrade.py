@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from almanac.core.pipeline import Pipeline
 from almanac.core.plan import RunPlan
-from almanac.core.receipts import Receipt
+from almanac.core.receipts import Order, Receipt
 from almanac.errors import DataError, SourceError, examples
 
 LEFT_OUT = "left_out"  # a parameter of orders, and a fact of receipts: the groups whose features are null
@@ -24,6 +24,11 @@ NEVER = (
 def left_out(receipt: Receipt) -> tuple[str, ...]:
     """The groups that a period of features, or of predictions, is without; none of one that is whole."""
     return tuple(receipt.facts.get(LEFT_OUT, ()))
+
+
+def leaves_out(order: Order) -> tuple[str, ...]:
+    """The groups that an order leaves out: it tells them before anything is made, and where a receipt was never written."""
+    return tuple(order.parameters.get(LEFT_OUT, ()))
 
 
 def share(plan: RunPlan, groups: Iterable[str]) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from almanac.core.canonical import encode
-from almanac.core.degrade import LEFT_OUT, check
+from almanac.core.degrade import LEFT_OUT, check, leaves_out
 from almanac.core.pipeline import Group, Pipeline, Population
 from almanac.core.plan import RunPlan
 from almanac.core.provenance import feature_cuts
@@ -48,7 +48,7 @@ def combined(home: Home, plan: RunPlan, pin: str) -> list[Placed]:
     for period in plan.build:
         standing = home.receipts.placed(visible[period].order) if period in visible else None
         parts, absent = run.parts(period)
-        if absent and standing is not None and _left_out(standing) < absent.keys():
+        if absent and standing is not None and set(leaves_out(standing.order)) < absent.keys():
             placed.append(standing)  # what is published lacks less, so it stays
             continue
         if absent:
@@ -67,11 +67,6 @@ def combined(home: Home, plan: RunPlan, pin: str) -> list[Placed]:
             links = {PART + name: home.receipts.uri(receipt) for name, receipt in parts.items()}
             placed.append(Placed(order=order, links={**links, **run.links}))
     return placed
-
-
-def _left_out(placed: Placed) -> set[str]:
-    """The groups that an order leaves out: it tells them, also where its publisher died before the receipt."""
-    return set(placed.order.parameters.get(LEFT_OUT, ()))
 
 
 def _check_absent(plan: RunPlan, absent: Mapping[str, str]) -> None:

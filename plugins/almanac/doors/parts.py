@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from almanac.core.aggregates import Aggregates
-from almanac.core.degrade import LEFT_OUT, NULLS
+from almanac.core.degrade import LEFT_OUT, NULLS, leaves_out
 from almanac.core.pipeline import Pipeline
 from almanac.core.receipts import PART, Receipt
 from almanac.doors import aggregate, calls
@@ -57,7 +57,7 @@ def combined(work: Work) -> Receipt:
     from almanac.spark import features as rooms
 
     pipeline, order = work.pipeline, work.order
-    people, absent = pipeline.population, tuple(order.parameters.get(LEFT_OUT, ()))
+    people, absent = pipeline.population, leaves_out(order)
     table = work.home.features(order.description)
     with calls.reading(work, calls.cuts(work)):
         spine, entities = rooms.population(calls.given(work, people), pipeline.entity, people, order.period)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from almanac.core.degrade import LEFT_OUT
+from almanac.core.degrade import leaves_out
 from almanac.core.pipeline import Pipeline
 from almanac.core.provenance import known_by
 from almanac.core.receipts import PART, Placed
@@ -43,18 +43,15 @@ def found(home: Home) -> Redo:
         old for one in kept.values() if (old := _version(now, home, one, stale)) and not _redone(now, home, one, stale)
     )
     redone = {one.version for one in versions}
-
-    def contents(definition: str, period: str) -> str:
-        published = home.published(home.features(definition), [period])
-        return published[period].content if period in published else ""
-
+    definitions = {manifests[one.version].definition for one in written.values()}
+    built = {name: home.published(home.features(name), written) for name in definitions}
     predictions = []
     for period, one in sorted(written.items()):
         reasons, order = [], home.receipts.placed(one.order).order
         definition = manifests[one.version].definition
         if (definition, period) in stale:
             reasons.append("its features change")
-        elif (now_there := contents(definition, period)) and now_there != order.inputs["features"]:
+        elif period in built[definition] and built[definition][period].content != order.inputs["features"]:
             reasons.append("its features were built again since")
         if one.version in redone:
             reasons.append(f"version {one.version} changes")
@@ -100,7 +97,7 @@ def _features(now: _Now, home: Home, listed: list[tuple[str, str]]) -> list[Stal
     for definition, period in listed:
         if period in visible[definition]:
             combined = home.receipts.placed(visible[definition][period].order)
-            absent, names = tuple(combined.order.parameters.get(LEFT_OUT, ())), _moved(now, home, combined)
+            absent, names = leaves_out(combined.order), _moved(now, home, combined)
             if absent or names:
                 one = StaleFeatures(definition=definition, period=period, sources=tuple(names), left_out=absent)
                 found.append(one)

@@ -106,8 +106,17 @@ def _look(name: str, source: Source, item: Listed, copy: str) -> tuple[PinnedFil
     if isinstance(source, EventSource) and source.knowledge_time:
         known, _ = _bounds(footer, schema, source, source.knowledge_time)
     groups = tuple(footer.row_group(number).num_rows for number in range(footer.num_row_groups))
-    file = PinnedFile(uri=item.uri, size=item.size, etag=item.etag, groups=groups, low=low, high=high, known=known)
-    return replace(file, version=item.version, copy=copy), columns
+    return PinnedFile(
+        uri=item.uri,
+        size=item.size,
+        etag=item.etag,
+        groups=groups,
+        low=low,
+        high=high,
+        known=known,
+        version=item.version,
+        copy=copy,
+    ), columns
 
 
 def _bounds(
