@@ -4,4 +4,4 @@ from almanac.doors import audit
 from almanac.doors.job import main
 
 if __name__ == "__main__":
-    main(audit.features)
+    main(audit.features, spark=False)

@@ -4,4 +4,4 @@ from almanac.doors import sources
 from almanac.doors.job import main
 
 if __name__ == "__main__":
-    main(sources.audit)
+    main(sources.audit, spark=False)

@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from almanac import Audit, EventSource
 from almanac.core.sources import Cut, Pin, PinnedFile
-from almanac.spark import chunks, quarantine, sources
+from almanac.spark import chunks, quarantine, rows, sources
 
 pytestmark = pytest.mark.spark
 
@@ -27,6 +27,10 @@ SUITE = [
     gxe.ExpectColumnValuesToBeBetween(column="amount", min_value=0),
     gxe.ExpectTableRowCountToBeBetween(min_value=2 * ROWS - len(WRONG), max_value=2 * ROWS),
 ]
+
+
+def nowhere() -> SparkSession:
+    raise AssertionError("Spark was asked")
 
 
 @pytest.fixture(scope="module")
@@ -52,21 +56,26 @@ def pin(tmp_path_factory: pytest.TempPathFactory) -> Pin:
     return Pin(source="events", uri=f"{folder}/", files=tuple(files), columns=columns)
 
 
-def test_the_rows_that_fail_are_found_left_out_and_kept(spark: SparkSession, pin: Pin, tmp_path: Path) -> None:
-    found = quarantine.inspect(spark, SOURCE, pin, SUITE, "events")
+@pytest.mark.parametrize("held", [rows.HELD_BYTES, 0])
+def test_the_rows_that_fail_are_found_left_out_and_kept(
+    spark: SparkSession, pin: Pin, tmp_path: Path, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "HELD_BYTES", held)
+    session = (lambda: spark) if not held else nowhere
+    found = quarantine.inspect(session, SOURCE, pin, SUITE, "events")
 
     assert found.checked.passed and (found.rows, found.aside) == (2 * ROWS, len(WRONG))
     assert [file.aside for file in found.pin.files] == [WRONG, ()]
     left = sources.read(spark, SOURCE, found.pin, Cut()).toPandas()
     assert len(left) == 2 * ROWS - len(WRONG) and left["who"].notna().all() and (left["amount"] >= 0).all()
 
-    (kept,) = quarantine.keep(spark, SOURCE, found, str(tmp_path))
-    rows = pq.read_table(kept.uri)
-    assert rows["@row"].to_pylist() == list(WRONG)
-    assert rows["price"].to_pylist() == [Decimal("1.25")] * len(WRONG)
+    (kept,) = quarantine.keep(session, SOURCE, found, str(tmp_path))
+    read = pq.read_table(kept.uri)
+    assert read["@row"].to_pylist() == list(WRONG)
+    assert read["price"].to_pylist() == [Decimal("1.25")] * len(WRONG)
     whole = pq.read_table(pin.files[0].uri).take(list(WRONG))
-    assert rows.select(["who", "amount", "day", "many"]).to_pylist() == whole.select(["who", "amount", "day", "many"]).to_pylist()
-    assert [text.split("(")[0] for text in rows["@reason"].to_pylist()] == 3 * [
+    assert read.select(["who", "amount", "day", "many"]).to_pylist() == whole.select(["who", "amount", "day", "many"]).to_pylist()
+    assert [text.split("(")[0] for text in read["@reason"].to_pylist()] == 3 * [
         "expect_column_values_to_not_be_null",
         "expect_column_values_to_be_between",
     ]

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from almanac.core import shift
 from almanac.core.bundle import GOLDEN, GOLDEN_TOLERANCE, MODEL, ONNX, ONNXRUNTIME, TRAINED, Bundle
 from almanac.core.canonical import decode, digest, dumps, encode, sealed, sha256
@@ -23,8 +26,7 @@ from almanac.store.home import Home
 from almanac.store.profiles import PROFILE
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
-
+    from almanac.spark.rows import Rows
     from almanac.spark.skew import Skew
 
 LARGEST = sys.float_info.max
@@ -37,22 +39,23 @@ def features(work: Work) -> Receipt:
     from almanac.spark.checks import expectation
 
     staged = admit(work.linked("staged"), Thing.FEATURES, Door.STAGE, pipeline=work.home.name, period=work.order.period)
-    entity = work.pipeline.entity
+    rows, entity = _rows(work, staged), work.pipeline.entity
     own = [
         expectation("ExpectTableRowCountToEqual", value=staged.rows),
         expectation("ExpectColumnValuesToNotBeNull", column=entity),
         expectation("ExpectColumnValuesToBeUnique", column=entity),
     ]
-    checked = _checked(work, staged, own + _asked(work, staged, "features"))
+    checked = _checked(work, staged, rows, own + _asked(work, staged, "features"))
     if not staged.rows or left_out(staged):
         return checked
-    return replace(checked, outputs=(*checked.outputs, _profile(work, staged)))
+    return replace(checked, outputs=(*checked.outputs, _profile(work, staged, rows)))
 
 
-def _profile(work: Work, staged: Receipt) -> Output:
+def _profile(work: Work, staged: Receipt, rows: Rows) -> Output:
     from almanac.spark import profiles
 
-    found = profiles.profile(work.bench.spark, [output.uri for output in staged.outputs], work.order.period)
+    uris = [output.uri for output in staged.outputs]
+    found = profiles.profile(work.bench.session, uris, work.order.period, rows.held)
     return _keep(work, {PROFILE: sealed(found)})[0]
 
 
@@ -60,10 +63,10 @@ def predictions(work: Work) -> Receipt:
     """As many rows as the features have, each entity once, no score that is null, not finite or out of its bounds. Scores that
     are spread otherwise than those of the period before are a warning.
     """
-    from almanac.spark import features as rooms
     from almanac.spark.checks import expectation
 
     staged = admit(work.linked("staged"), Thing.PREDICTIONS, Door.STAGE, pipeline=work.home.name, period=work.order.period)
+    rows = _rows(work, staged)
     features = work.home.receipts.read(staged.links["features"])
     entity, target = work.pipeline.entity, decode(Target, staged.facts.get("target", {}))
     low, high = target.bounds or (-LARGEST, LARGEST)
@@ -74,16 +77,13 @@ def predictions(work: Work) -> Receipt:
     ]
     for column in target.columns:
         own.append(expectation("ExpectColumnValuesToNotBeNull", column=column))
-        # NaN and the infinities are outside as well.
+        # NaN is null, and the infinities are outside.
         own.append(expectation("ExpectColumnValuesToBeBetween", column=column, min_value=low, max_value=high))
     if staged.rows:
         versions = [staged.facts["version"]]
         own.append(expectation("ExpectColumnDistinctValuesToEqualSet", column="model_version", value_set=versions))
-    checked = _checked(work, staged, own + _asked(work, staged, "predictions"))
-    if not checked.passed or not staged.rows:
-        return checked
-    frame = rooms.of_files(work.bench.spark, staged.outputs, list(target.columns))
-    return _shifted(work, checked, frame, target)
+    checked = _checked(work, staged, rows, own + _asked(work, staged, "predictions"))
+    return _shifted(work, checked, rows, target) if checked.passed and staged.rows else checked
 
 
 def _asked(work: Work, staged: Receipt, thing: str) -> list[Any]:
@@ -98,16 +98,16 @@ def _asked(work: Work, staged: Receipt, thing: str) -> list[Any]:
     return [one for one in asked if not checks.columns_of(one) & absent] if staged.rows else []
 
 
-def _shifted(work: Work, checked: Receipt, frame: DataFrame, target: Target) -> Receipt:
+def _shifted(work: Work, checked: Receipt, rows: Rows, target: Target) -> Receipt:
     """The audit with the spread of its scores, and with a warning where the period before had another one."""
     from almanac.spark import spreads
 
     before, known = _before(work.home, work.order.period)
     spread, warnings = {}, []
     for column in target.columns:
-        spread[column] = spreads.spread(frame, column)
+        spread[column] = spreads.spread(rows, column)
         if column in known:
-            counts = spreads.counted(frame, column, known[column].edges)
+            counts = spreads.counted(rows, column, known[column].edges)
             warnings.append(shift.warning(column, shift.stability_index(known[column].counts, counts), before))
     said = [f"warning: {text}" for text in warnings if text]
     return replace(checked, findings=(*checked.findings, *said), facts={**checked.facts, "spread": encode(spread)})
@@ -125,20 +125,34 @@ def _before(home: Home, period: str) -> tuple[str, dict[str, shift.Spread]]:
     return earlier[-1].period, {column: decode(shift.Spread, one) for column, one in found.items()}
 
 
-def _checked(work: Work, staged: Receipt, expectations: list[Any]) -> Receipt:
-    """Runs a suite on staged files whose bytes still are what was staged, and keeps the result for people and machines."""
-    from almanac.spark import checks
-    from almanac.spark import features as rooms
+def _rows(work: Work, staged: Receipt) -> Rows:
+    """The staged rows, whose bytes still are what was staged. Where they are many, Spark begins to start."""
+    from almanac.spark import rows
 
+    uris, size = [output.uri for output in staged.outputs], sum(output.bytes for output in staged.outputs)
+    if size > rows.HELD_BYTES:
+        work.bench.begin()
+    tables = []
     for output in staged.outputs:
-        found = sha256(work.home.objects.get(output.uri))
-        if found != output.sha256:
+        body = work.home.objects.get(output.uri)
+        if sha256(body) != output.sha256:
             raise IntegrityError(
                 f"{output.uri}: the staged file was altered; it is not published. Restore it from the bucket's versions, or "
                 f"delete its receipt {work.placed.links['staged']} and start the run again: it is then staged anew."
             )
-    frame = rooms.of_files(work.bench.spark, staged.outputs)
-    checked = checks.run(frame, expectations, f"{work.home.name}_{work.order.thing.value}_{work.order.period}")
+        if size <= rows.HELD_BYTES:
+            tables.append(pq.read_table(pa.BufferReader(body)))
+    if tables and rows.few(staged.rows, tables[0].num_columns, size):
+        return rows.of_table(work.bench.session, pa.concat_tables(tables))
+    work.bench.begin()
+    return rows.of_files(work.bench.session, uris)
+
+
+def _checked(work: Work, staged: Receipt, rows: Rows, expectations: list[Any]) -> Receipt:
+    """Runs a suite on staged rows, and keeps the result for people and machines."""
+    from almanac.spark import checks
+
+    checked = checks.run(rows, expectations, f"{work.home.name}_{work.order.thing.value}_{work.order.period}")
     outputs = _keep(work, {"checks.html": checked.html.encode(), "checks.json": dumps(_finite(checked.result))})
     return work.receipt(
         passed=checked.passed,

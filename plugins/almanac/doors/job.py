@@ -55,8 +55,10 @@ class Bench:
 
     def begin(self) -> None:
         """Lets the session start in the background, while this process imports what else it needs: most of a start is the
-        JVM's work.
+        JVM's work. Once it was begun or asked for, this does nothing.
         """
+        if self._session is not None or self._starting is not None:
+            return
         # Imported here and not in the thread: two threads that import one package at once can see half of it.
         from pyspark.sql import SparkSession
 
@@ -65,11 +67,14 @@ class Bench:
 
     @cached_property
     def spark(self) -> SparkSession:
-        if self._session is None and self._starting is None:
-            self.begin()
+        self.begin()
         session = self._session or self._starting.result()  # type: ignore[union-attr]  # begun above
         session.conf.set("spark.sql.session.timeZone", "UTC")
         return session
+
+    def session(self) -> SparkSession:
+        """The session, for what may turn out not to need one."""
+        return self.spark
 
     def ship(self, name: str, packed: bytes) -> str:
         """Brings a user's module to the tasks, because a model may hold its classes, and gives the file's name there. Once, for
@@ -146,7 +151,7 @@ Carry = Callable[[Work], Receipt]
 def main(carry: Carry, arguments: Sequence[str] | None = None, *, spark: bool = True) -> None:
     """Carries out orders and keeps their receipts. Exits with 1 when one did not pass; the others are still done.
 
-    `spark` says whether the door needs a Spark session, which is then begun at once.
+    `spark` says whether the door always needs a Spark session, which is then begun at once.
     """
     parser = argparse.ArgumentParser(description="Carries out Almanac orders: a step that spark-submit starts.")
     parser.add_argument("orders", nargs="+", metavar="ORDER_URI", help="s3://.../orders/DIGEST.json")

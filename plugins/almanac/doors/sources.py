@@ -92,7 +92,7 @@ def audit(work: Work) -> Receipt:
         read = replace(whole, files=whole.within(span))
         if not read.files:
             continue
-        found = quarantine.inspect(work.bench.spark, source, read, suites[name], f"{work.home.name}_{name}")
+        found = quarantine.inspect(work.bench.session, source, read, suites[name], f"{work.home.name}_{name}")
         blocking = [f"Source {name!r}: {text}" for text in found.checked.blocking] + [text for text in [found.refused] if text]
         findings += blocking
         warnings += [f"warning: source {name!r}: {text}" for text in found.checked.warnings]
@@ -100,7 +100,7 @@ def audit(work: Work) -> Receipt:
         page = work.put(folder, f"{name}.html", found.checked.html.encode())
         pages.insert(0 if blocking else len(pages), page)  # the first one is what the UI's button opens
         if found.aside:
-            aside += quarantine.keep(work.bench.spark, source, found, folder)
+            aside += quarantine.keep(work.bench.session, source, found, folder)
             warnings.append(_told(name, found))
             pins[name] = _with(whole, found.pin)
         check_unchanged(work.home.objects, read, read.files)

@@ -1,16 +1,18 @@
-"""Checks: Great Expectations on the very bytes that are staged. The only place that knows great_expectations."""
+"""Checks: Great Expectations on the very bytes that are staged. Beside `validation` the only place that knows it."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pyspark.sql import DataFrame
+import numpy as np
+import pandas as pd
 
 from almanac.core.pipeline import Pipeline
 from almanac.errors import SHOWN_EXAMPLES, DescriptionError, examples
+from almanac.spark.rows import Rows
+from almanac.spark.validation import Engines, naive
 
 SECTIONS = ("features", "predictions")
 SOURCES = "sources"
@@ -27,8 +29,15 @@ NOT_BY_ROW = (
     "MulticolumnValuesToBeUnique",
 )
 LONGEST = 200  # characters of what was found
-# Great Expectations phones home unless it is told not to.
-os.environ.setdefault("GX_ANALYTICS_ENABLED", "False")
+# Each engine gives these examples in an order of its own; sorted, they are the same where there are no more than it gives, 20.
+UNORDERED = (
+    "expect_column_distinct_values_to_be_in_set",
+    "expect_column_distinct_values_to_contain_set",
+    "expect_column_distinct_values_to_equal_set",
+    "expect_column_values_to_be_unique",
+)
+# The page begins with what these observed, also where they hold.
+SHOWN_WHOLE = ("expect_table_columns_to_match_ordered_list",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,12 +135,12 @@ def columns_of(expectation: Any) -> set[str]:
     return single | set(asked.get("column_list") or ())
 
 
-def failing_rows(frame: DataFrame, expectations: Sequence[Any], name: str, keys: Sequence[str]) -> list[list[tuple[Any, ...]]]:
-    """For each expectation of rows the rows of a frame that fail it, as the values of the `keys`."""
+def failing_rows(rows: Rows, expectations: Sequence[Any], name: str, keys: Sequence[str]) -> list[list[tuple[Any, ...]]]:
+    """For each expectation of rows the rows that fail it, as the values of the `keys`."""
     asked = {"result_format": "COMPLETE", "unexpected_index_column_names": list(keys), "return_unexpected_index_query": False}
-    batch = _batch(frame, name)
-    found = [batch.validate(one, result_format=asked).result.get("unexpected_index_list") or () for one in expectations]
-    return [[tuple(row[key] for key in keys) for row in rows] for rows in found]
+    engines = Engines(rows, name)
+    found = [engines.of(one).validate(naive(one), result_format=asked).result for one in expectations]
+    return [[tuple(row[key] for key in keys) for row in one.get("unexpected_index_list") or ()] for one in found]
 
 
 def expectation(name: str, **arguments: Any) -> Any:
@@ -141,21 +150,22 @@ def expectation(name: str, **arguments: Any) -> Any:
     return getattr(known, name)(**arguments)
 
 
-def run(frame: DataFrame, expectations: Sequence[Any], name: str) -> Checked:
-    """Runs expectations on a frame, in Spark, and keeps the result.
-
-    First only whether each holds, which Great Expectations answers with few passes over the rows; what was found
-    instead is asked for those that do not hold.
-    """
-    import great_expectations as gx
-
-    batch = _batch(frame, name)
-    found = batch.validate(gx.ExpectationSuite(name=name, expectations=list(expectations)), result_format="BOOLEAN_ONLY")
-    for number, result in enumerate(found.results):
-        if not result.success:
-            # By its own configuration: the results do not come in the order of the expectations.
-            told = batch.validate(_asked(result), result_format="SUMMARY")
-            found.results[number] = result if told.success else told
+def run(rows: Rows, expectations: Sequence[Any], name: str) -> Checked:
+    """Runs expectations on rows, few of them in the driver and many in Spark, and keeps the result."""
+    engines = Engines(rows, name)
+    local, others = engines.parted([naive(one) for one in expectations])
+    answers, results = [], []
+    if local:
+        answers.append(_validated(engines.pandas, local, name))
+        for result in answers[0].results:
+            if _raised(result) and columns_of(_asked(result)) <= set(engines.columns):
+                others.append(_asked(result))  # what pandas cannot run may be no more than a matter of types
+            else:
+                results.append(result)
+    if others:
+        answers.append(_validated(engines.spark, others, name))
+        results += answers[-1].results
+    found = _joined(answers, results)
     failed = [(result, sentence(result.to_json_dict())) for result in found.results if not result.success]
     whole: Mapping[str, Any] = found.to_json_dict()
     return Checked(
@@ -171,17 +181,64 @@ def run(frame: DataFrame, expectations: Sequence[Any], name: str) -> Checked:
     )
 
 
-def _asked(result: Any) -> Any:
-    return result.expectation_config.to_domain_obj()
+def _validated(batch: Any, expectations: Sequence[Any], name: str) -> Any:
+    """A suite's results from one engine.
 
-
-def _batch(frame: DataFrame, name: str) -> Any:
+    First only whether each expectation holds, which takes few passes over the rows; what was found instead is asked for those
+    that do not hold.
+    """
     import great_expectations as gx
 
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False, "metric_calculations": False}  # type: ignore[assignment]
-    asset = context.data_sources.add_spark(name).add_dataframe_asset(name)
-    return asset.add_batch_definition_whole_dataframe(name).get_batch(batch_parameters={"dataframe": frame})
+    found = batch.validate(gx.ExpectationSuite(name=name, expectations=list(expectations)), result_format="BOOLEAN_ONLY")
+    for number, result in enumerate(found.results):
+        kind = result.expectation_config.type
+        if not result.success or kind in SHOWN_WHOLE:
+            # By its own configuration: the results do not come in the order of the expectations.
+            told = batch.validate(_asked(result), result_format="SUMMARY")
+            told.result = _sorted(_plain(told.result)) if kind in UNORDERED else _plain(told.result)
+            found.results[number] = result if told.success and not result.success else told
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """What was found, in Python's own types, without pandas' NA and numpy's numbers, which the page cannot show."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return None if value is pd.NA else value
+
+
+def _sorted(found: dict[str, Any]) -> dict[str, Any]:
+    """What was found, with its examples by value."""
+    lists = {name: found[name] for name in ("partial_unexpected_list", "partial_missing_list") if found.get(name)}
+    return found | {name: sorted(values, key=lambda value: (str(type(value)), value)) for name, values in lists.items()}
+
+
+def _joined(answers: Sequence[Any], results: list[Any]) -> Any:
+    """Results of several engines as those of one suite."""
+    from great_expectations.validator.validation_statistics import calc_validation_statistics
+
+    found, statistics = answers[0], calc_validation_statistics(results)
+    found.results, found.success = results, statistics.success
+    found.statistics = {
+        "evaluated_expectations": statistics.evaluated_expectations,
+        "successful_expectations": statistics.successful_expectations,
+        "unsuccessful_expectations": statistics.unsuccessful_expectations,
+        "success_percent": statistics.success_percent,
+    }
+    return found
+
+
+def _raised(result: Any) -> bool:
+    told = result.exception_info or {}
+    return any(item.get("raised_exception") for item in (told, *told.values()) if isinstance(item, Mapping))
+
+
+def _asked(result: Any) -> Any:
+    return result.expectation_config.to_domain_obj()
 
 
 def _severity(result: Any) -> str:
@@ -208,11 +265,16 @@ def sentence(result: Mapping[str, Any]) -> str:
     if found.get("missing_count") and found.get("partial_missing_list"):
         return f"{text}: missing are {_shown(found['partial_missing_list'])}"
     observed = found.get("observed_value")
-    return text if observed is None else f"{text}: observed {repr(observed)[:LONGEST]}"
+    return text if observed is None else f"{text}: observed {_figure(observed)[:LONGEST]}"
 
 
 def _shown(values: Sequence[Any] | None) -> str:
     return examples((values or ())[:SHOWN_EXAMPLES])[:LONGEST]
+
+
+def _figure(observed: Any) -> str:
+    """What was observed. Of a sum or a mean the last digits depend on the order of rows, and are not shown."""
+    return repr(float(f"{observed:.12g}")) if isinstance(observed, float) else repr(observed)
 
 
 def _page(found: Any) -> str:

@@ -1,4 +1,6 @@
-"""The profile of staged features, counted inside the tasks: a task holds one column at a time, so quantiles are exact."""
+"""The profile of staged features: counted in the driver where it holds them, else inside the tasks, where a task holds one column
+at a time, so quantiles are exact.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +10,23 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.types
-from pyspark.sql import SparkSession
 
 from almanac.core.canonical import decode, encode
 from almanac.core.profile import FEW_VALUES, SHARES, ColumnProfile, Profile
 from almanac.spark import arrow, chunks
+from almanac.spark.rows import Session
 
 
-def profile(spark: SparkSession, uris: Sequence[str], period: str) -> Profile:
-    """The profile of a period's files: every column of floating-point numbers, which features are."""
-    dealt, schema = chunks.chunks_of(uris), chunks.open_parquet(uris[0]).schema_arrow
-    names = [field.name for field in schema if pa.types.is_floating(field.type)]
+def profile(session: Session, uris: Sequence[str], period: str, held: pa.Table | None = None) -> Profile:
+    """The profile of a period's files: every column of floating-point numbers, which features are.
+
+    `held`: their rows, where the driver holds them.
+    """
+    if held is not None:
+        columns = {name: _column(held.column(name)) for name in _floating(held.schema)}
+        return Profile(period=period, rows=len(held), columns=columns)
+    spark, dealt, schema = session(), chunks.chunks_of(uris), chunks.open_parquet(uris[0]).schema_arrow
+    names = _floating(schema)
     tasks = max(1, min(len(names), spark.sparkContext.defaultParallelism))
 
     def work(hand: Sequence[str]) -> Iterator[str]:
@@ -30,6 +38,10 @@ def profile(spark: SparkSession, uris: Sequence[str], period: str) -> Profile:
     told = dict(json.loads(text) for text in arrow.in_tasks(spark, hands, work))
     rows = sum(chunk.rows for chunk in dealt)
     return Profile(period=period, rows=rows, columns={name: decode(ColumnProfile, told[name]) for name in names})
+
+
+def _floating(schema: pa.Schema) -> list[str]:
+    return [field.name for field in schema if pa.types.is_floating(field.type)]
 
 
 def _column(column: pa.ChunkedArray) -> ColumnProfile:

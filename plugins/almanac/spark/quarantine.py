@@ -9,21 +9,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.pandas.types import from_arrow_schema
 
 from almanac.core.audits import Audit
 from almanac.core.canonical import decode, encode
 from almanac.core.receipts import Output
-from almanac.core.sources import Cut, EventSource, Pin, PinnedFile, Source
+from almanac.core.sources import EventSource, Pin, PinnedFile, Source
 from almanac.cutting import in_utc
-from almanac.spark import arrow, checks, chunks, sources
+from almanac.spark import arrow, checks, chunks, rows, sources
 from almanac.spark.checks import Checked
 from almanac.spark.chunks import Batches, Chunk
+from almanac.spark.rows import Rows, Session
 
 # Columns beside a source's own: a row's file, by its place in the pin; its place in the file; and why it was set aside.
 FILE, ROW, REASON = "@file", "@row", "@reason"
-Rows = Mapping[int, Mapping[int, str]]  # file to row to reason
+Reasons = Mapping[int, Mapping[int, str]]  # file to row to reason
 Placed = tuple[int, Chunk, int]  # a file's number, a row group of it, the place of the group's first row
 
 
@@ -42,39 +41,39 @@ class Inspected:
     checked: Checked
     pin: Pin
     rows: int
-    reasons: Rows
+    reasons: Reasons
     refused: str = ""
 
     @property
     def aside(self) -> int:
-        return sum(len(rows) for rows in self.reasons.values())
+        return sum(len(places) for places in self.reasons.values())
 
 
-def inspect(spark: SparkSession, source: Source, pin: Pin, suite: Sequence[Any], name: str) -> Inspected:
+def inspect(session: Session, source: Source, pin: Pin, suite: Sequence[Any], name: str) -> Inspected:
     """Checks the files of a pin, whole. Rows that fail a check of rows are set aside where the source's audit allows it."""
-    rows = sum(file.rows for file in pin.files)
-    checked = checks.run(sources.read(spark, source, pin, Cut()), suite, name)
+    count = sum(file.rows for file in pin.files)
+    checked = checks.run(_left(session, source, pin), suite, name)
     wanted = [failure for failure in checked.failed if checks.by_row(failure.expectation)]
-    found = Inspected(checked=checked, pin=pin, rows=rows, reasons={})
+    found = Inspected(checked=checked, pin=pin, rows=count, reasons={})
     if source.audit is None or not source.sets_aside or not wanted:
         return found
-    most = source.audit.quarantine * rows
+    most = source.audit.quarantine * count
     if (worst := max(failure.count for failure in wanted)) > most:
-        return replace(found, refused=_refusal(pin, source.audit, worst, rows))
+        return replace(found, refused=_refusal(pin, source.audit, worst, count))
     reasons: dict[int, dict[int, str]] = {}
-    failing = checks.failing_rows(_numbered(spark, source, pin), [failure.expectation for failure in wanted], name, (FILE, ROW))
+    failing = checks.failing_rows(_numbered(session, source, pin), [failure.expectation for failure in wanted], name, (FILE, ROW))
     for failure, places in zip(wanted, failing, strict=True):
         for file, row in places:
             reasons.setdefault(file, {}).setdefault(row, failure.text.split(" failed", 1)[0])
     found = replace(found, reasons=reasons)
     if found.aside > most:
-        return replace(found, reasons={}, refused=_refusal(pin, source.audit, found.aside, rows))
+        return replace(found, reasons={}, refused=_refusal(pin, source.audit, found.aside, count))
     files = [
         replace(file, aside=tuple(sorted(reasons[number]))) if number in reasons else file
         for number, file in enumerate(pin.files)
     ]
     left = replace(pin, files=tuple(files))
-    return replace(found, pin=left, checked=checks.run(sources.read(spark, source, left, Cut()), suite, name))
+    return replace(found, pin=left, checked=checks.run(_left(session, source, left), suite, name))
 
 
 def _refusal(pin: Pin, audit: Audit, count: int, rows: int) -> str:
@@ -84,7 +83,7 @@ def _refusal(pin: Pin, audit: Audit, count: int, rows: int) -> str:
     )
 
 
-def keep(spark: SparkSession, source: Source, found: Inspected, folder: str) -> list[Output]:
+def keep(session: Session, source: Source, found: Inspected, folder: str) -> list[Output]:
     """Writes the rows set aside, with their file, their place in it and the reason, to a Parquet file for each source file."""
     schema, timezone, reasons = _schema(source, found.pin), _timezone(source), found.reasons
     hands = [list(_placed(number, found.pin.files[number])) for number in sorted(reasons)]
@@ -104,14 +103,34 @@ def keep(spark: SparkSession, source: Source, found: Inspected, folder: str) -> 
                 sink.add(part.append_column(kept.field(REASON), pa.array([told[row] for row in out], pa.string())))
         yield json.dumps(encode(sink.finish(f"{found.pin.source}.aside-{number}.parquet", {})))
 
-    return [decode(Output, json.loads(text)) for text in arrow.in_tasks(spark, hands, work)]
+    here = _few(found.pin, schema)
+    written = (text for hand in hands for text in work(hand)) if here else arrow.in_tasks(session(), hands, work)
+    return [decode(Output, json.loads(text)) for text in written]
 
 
-def _numbered(spark: SparkSession, source: Source, pin: Pin) -> DataFrame:
+def _left(session: Session, source: Source, pin: Pin) -> Rows:
+    """The rows of a pin that are not set aside."""
+    schema, timezone = _own(source, pin), _timezone(source)
+
+    def work(hand: Sequence[Chunk]) -> Batches:
+        return (in_utc(batch, schema, timezone) for batch in chunks.read_chunks(hand, schema.names))
+
+    return rows.read(session, chunks.of_pinned(pin.files), work, schema, hold=_few(pin, schema), deal=chunks.share)
+
+
+def _numbered(session: Session, source: Source, pin: Pin) -> Rows:
     """The rows of a pin with their file and place. Columns: the source's, FILE (int32), ROW (int64)."""
     schema, timezone = _schema(source, pin), _timezone(source)
-    hands = [[placed] for number, file in enumerate(pin.files) for placed in _placed(number, file)]
-    return arrow.frame(spark, hands, lambda hand: _rows(hand, schema, timezone), from_arrow_schema(schema))
+    placed = [one for number, file in enumerate(pin.files) for one in _placed(number, file)]
+
+    def work(hand: Sequence[Placed]) -> Batches:
+        return _rows(hand, schema, timezone)
+
+    return rows.read(session, placed, work, schema, hold=_few(pin, schema), deal=lambda each, _: [[one] for one in each])
+
+
+def _few(pin: Pin, schema: pa.Schema) -> bool:
+    return rows.few(sum(file.rows for file in pin.files), len(schema), sum(file.size for file in pin.files))
 
 
 def _placed(number: int, file: PinnedFile) -> Iterator[Placed]:
@@ -127,16 +146,19 @@ def _rows(hand: Sequence[Placed], schema: pa.Schema, timezone: str | None) -> Ba
     for number, chunk, begin in hand:
         at = begin
         for batch in chunks.read_chunks([chunk], own.names):
-            rows = in_utc(batch, own, timezone)
-            file = pa.repeat(pa.scalar(number, pa.int32()), rows.num_rows)
-            row = pa.array(range(at, at + rows.num_rows), pa.int64())
-            yield pa.RecordBatch.from_arrays([*rows.columns, file, row], schema=schema)
-            at += rows.num_rows
+            part = in_utc(batch, own, timezone)
+            file = pa.repeat(pa.scalar(number, pa.int32()), part.num_rows)
+            row = pa.array(range(at, at + part.num_rows), pa.int64())
+            yield pa.RecordBatch.from_arrays([*part.columns, file, row], schema=schema)
+            at += part.num_rows
+
+
+def _own(source: Source, pin: Pin) -> pa.Schema:
+    return sources.schema_of(pin.files[0].place, list(source.needed or pin.columns))
 
 
 def _schema(source: Source, pin: Pin) -> pa.Schema:
-    own = sources.schema_of(pin.files[0].place, list(source.needed or pin.columns))
-    return own.append(pa.field(FILE, pa.int32())).append(pa.field(ROW, pa.int64()))
+    return _own(source, pin).append(pa.field(FILE, pa.int32())).append(pa.field(ROW, pa.int64()))
 
 
 def _timezone(source: Source) -> str | None:

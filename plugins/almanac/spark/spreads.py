@@ -1,36 +1,48 @@
-"""How the scores of staged predictions are spread, counted inside the tasks."""
+"""How the scores of staged predictions are spread: counted in the driver where it holds them, else inside the tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame
 
 from almanac.core.shift import BINS, Spread
 from almanac.spark.chunks import Batches
+from almanac.spark.rows import Rows
 
 # By how much a decile's rank may be wrong, as a share of the rows.
 RANK_ERROR = 0.001
 
 
-def spread(frame: DataFrame, column: str) -> Spread:
+def spread(rows: Rows, column: str) -> Spread:
     """The deciles of a column, and how many rows lie between them. The column has rows and no nulls."""
-    edges = tuple(frame.approxQuantile(column, [bin / BINS for bin in range(1, BINS)], RANK_ERROR))
-    return Spread(edges=edges, counts=counted(frame, column, edges))
+    shares = [bin / BINS for bin in range(1, BINS)]
+    if rows.held is not None:
+        edges = np.quantile(_numbers(rows.held.column(column)), shares, method="inverted_cdf").tolist()
+    else:
+        edges = rows.frame().approxQuantile(column, shares, RANK_ERROR)
+    return Spread(edges=tuple(edges), counts=counted(rows, column, edges))
 
 
-def counted(frame: DataFrame, column: str, edges: Sequence[float]) -> tuple[int, ...]:
+def counted(rows: Rows, column: str, edges: Sequence[float]) -> tuple[int, ...]:
     """How many rows lie in each of the bins between some edges."""
     inner = np.array(edges)
 
-    def count(batches: Batches) -> Batches:
+    def count(batches: Iterable[pa.RecordBatch]) -> list[int]:
         total = np.zeros(len(inner) + 1, dtype=np.int64)
         for batch in batches:
-            values = batch.column(0).to_numpy(zero_copy_only=False)
-            total += np.bincount(np.searchsorted(inner, values, side="left"), minlength=len(total))
-        yield pa.RecordBatch.from_pydict({"counts": pa.array([total.tolist()], pa.list_(pa.int64()))})
+            total += np.bincount(np.searchsorted(inner, _numbers(batch.column(0)), side="left"), minlength=len(total))
+        return [int(number) for number in total]
 
-    rows = frame.select(column).mapInArrow(count, "counts array<bigint>").collect()
-    return tuple(sum(parts) for parts in zip(*(row.counts for row in rows), strict=True))
+    def in_task(batches: Batches) -> Batches:
+        yield pa.RecordBatch.from_pydict({"counts": pa.array([count(batches)], pa.list_(pa.int64()))})
+
+    if rows.held is not None:
+        return tuple(count(rows.held.select([column]).to_batches()))
+    found = rows.frame().select(column).mapInArrow(in_task, "counts array<bigint>").collect()
+    return tuple(sum(parts) for parts in zip(*(row.counts for row in found), strict=True))
+
+
+def _numbers(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    return np.asarray(column)

@@ -1,0 +1,112 @@
+"""Rows to be checked: held in the driver where they are few, a Spark frame where they are many, and plain in both.
+
+Plain means: NaN is null, a time is naive and in UTC, a dictionary is the type of its values. So Great Expectations' engines,
+which differ in all of these, see the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from almanac.spark import arrow, chunks
+from almanac.spark.chunks import Batches, Chunk
+
+HELD_BYTES = 16 * 2**20  # of values, at 8 bytes each; and of files
+TIME = pa.timestamp("us")
+
+Session = Callable[[], SparkSession]
+Item = TypeVar("Item")
+Data = TypeVar("Data", pa.Table, pa.RecordBatch)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows to be checked.
+
+    Args:
+        held: all of them, where they are few; None where they are many.
+        frame: gives them as a Spark frame; a session is asked for no sooner.
+    """
+
+    held: pa.Table | None
+    frame: Callable[[], DataFrame]
+
+
+def few(rows: int, columns: int, size: int) -> bool:
+    """Whether so many rows and columns, in files of `size` bytes, are held in the driver."""
+    return rows * columns * 8 <= HELD_BYTES and size <= HELD_BYTES
+
+
+def of_table(session: Session, table: pa.Table) -> Rows:
+    """Rows that the driver holds already."""
+    batches = table.to_batches()
+    return read(session, [0], lambda _: iter(batches), table.schema, hold=True)
+
+
+def of_files(session: Session, uris: Sequence[str]) -> Rows:
+    """The rows of files that Almanac wrote; they stay in Spark."""
+    schema = chunks.open_parquet(uris[0]).schema_arrow
+
+    def work(hand: Sequence[Chunk]) -> Batches:
+        return chunks.read_chunks(hand, schema.names)
+
+    return read(session, chunks.chunks_of(uris), work, schema, hold=False, deal=chunks.share)
+
+
+def read(
+    session: Session,
+    items: Sequence[Item],
+    work: Callable[[Sequence[Item]], Batches],
+    schema: pa.Schema,
+    *,
+    hold: bool,
+    deal: Callable[[Sequence[Item], int], Sequence[Sequence[Item]]] = lambda items, _: [items],
+) -> Rows:
+    """The rows that `work` reads of chunks, or of whatever else it works on, in batches of `schema`; here as well with `hold`.
+
+    `deal` deals the items to tasks, for so many cores.
+    """
+    seen = plain_schema(schema)
+
+    def plainly(hand: Sequence[Item]) -> Batches:
+        return (plain(batch) for batch in work(hand))
+
+    def frame() -> DataFrame:
+        spark = session()
+        hands = deal(items, spark.sparkContext.defaultParallelism)
+        return arrow.frame(spark, hands, plainly, from_arrow_schema(seen, prefer_timestamp_ntz=True))
+
+    return Rows(held=pa.Table.from_batches(plainly(items), seen) if hold else None, frame=frame)
+
+
+def plain_schema(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([pa.field(field.name, _plain_type(field.type)) for field in schema])
+
+
+def plain(rows: Data) -> Data:
+    """The same rows, plain."""
+    schema = plain_schema(rows.schema)
+    columns = [_without_nan(column.cast(field.type, safe=False)) for column, field in zip(rows.columns, schema, strict=True)]
+    return type(rows).from_arrays(columns, schema=schema)
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    return TIME if pa.types.is_timestamp(kind) else kind
+
+
+def _without_nan(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    if not pa.types.is_floating(column.type):
+        return column
+    nan = pc.is_nan(column)
+    return pc.if_else(nan, pa.scalar(None, column.type), column) if pc.any(nan).as_py() else column

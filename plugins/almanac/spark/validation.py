@@ -1,0 +1,158 @@
+"""Great Expectations' two engines for the same rows: pandas where the rows are few, Spark where they are many.
+
+Both must give the same verdicts. So pandas is asked only what it answers as Spark does, on rows that `rows.plain` made alike;
+everything else, and what pandas cannot run, is asked in Spark. docs/checks.md has the list.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from almanac.spark.rows import Rows
+
+# Great Expectations phones home unless it is told not to.
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "False")
+
+# What pandas is asked, by what it is about. Of a table:
+TABLE = frozenset({
+    "ExpectColumnToExist",
+    "ExpectTableColumnCountToBeBetween",
+    "ExpectTableColumnCountToEqual",
+    "ExpectTableColumnsToMatchOrderedList",
+    "ExpectTableColumnsToMatchSet",
+    "ExpectTableRowCountToBeBetween",
+    "ExpectTableRowCountToEqual",
+})  # fmt: skip
+# Of a column of any type that holds one value a row:
+COLUMN = frozenset({
+    "ExpectColumnProportionOfNonNullValuesToBeBetween",
+    "ExpectColumnProportionOfUniqueValuesToBeBetween",
+    "ExpectColumnUniqueValueCountToBeBetween",
+    "ExpectColumnValuesToBeNull",
+    "ExpectColumnValuesToBeUnique",
+    "ExpectColumnValuesToNotBeNull",
+})  # fmt: skip
+# Of numbers, text or booleans, where the values asked for are of the column's own kind:
+SET = frozenset({
+    "ExpectColumnDistinctValuesToBeInSet",
+    "ExpectColumnDistinctValuesToContainSet",
+    "ExpectColumnDistinctValuesToEqualSet",
+    "ExpectColumnMostCommonValueToBeInSet",
+    "ExpectColumnValuesToBeInSet",
+    "ExpectColumnValuesToNotBeInSet",
+})  # fmt: skip
+# Of numbers and times, with bounds of the column's own kind:
+RANGE = frozenset({"ExpectColumnMaxToBeBetween", "ExpectColumnMinToBeBetween", "ExpectColumnValuesToBeBetween"})
+NUMBER = frozenset({"ExpectColumnMeanToBeBetween", "ExpectColumnMedianToBeBetween", "ExpectColumnStdevToBeBetween"})
+# Whole numbers are summed in Spark, which tells when a sum is too large.
+FLOAT = frozenset({"ExpectColumnSumToBeBetween"})
+TEXT = frozenset({"ExpectColumnValueLengthsToBeBetween", "ExpectColumnValueLengthsToEqual"})
+
+NUMBERS, TIMES = ("whole", "float"), ("time",)
+
+
+def in_pandas(expectation: Any, held: pa.Table) -> bool:
+    """Whether the pandas engine gives an expectation the verdict that Spark's gives it."""
+    import great_expectations.expectations as known
+
+    name, asked = type(expectation).__name__, expectation.configuration.kwargs
+    if getattr(known, name, None) is not type(expectation) or asked.get("row_condition"):
+        return False
+    if name in TABLE:
+        return True
+    if asked.get("column") not in held.column_names:
+        return bool(asked.get("column"))  # neither engine can, and both say so
+    column = held.column(asked["column"])
+    kind = _kind(column.type)
+    if name in COLUMN:
+        return bool(kind)
+    if column.null_count == len(column):
+        return False  # pandas sums nothing up to 0
+    if name in SET:
+        return kind in (*NUMBERS, "text", "bool") and _alike(kind, asked.get("value_set") or ())
+    if name in RANGE:
+        bounds = [asked[bound] for bound in ("min_value", "max_value") if asked.get(bound) is not None]
+        return kind in (*NUMBERS, *TIMES) and _alike(kind, bounds)
+    return (name in NUMBER and kind in NUMBERS) or (name in FLOAT and kind == "float") or (name in TEXT and kind == "text")
+
+
+def _kind(kind: pa.DataType) -> str:
+    """What pandas can do with a column; nothing, where it holds more than a value a row."""
+    kinds = {
+        "whole": lambda kind: pa.types.is_int32(kind) or pa.types.is_int64(kind),
+        "short": pa.types.is_integer,  # Spark's engine takes no mean of these
+        "float": pa.types.is_floating,
+        "bool": pa.types.is_boolean,
+        "text": pa.types.is_string,
+        "time": pa.types.is_timestamp,
+        "date": pa.types.is_date,
+        "decimal": pa.types.is_decimal,
+    }
+    return next((name for name, holds in kinds.items() if holds(kind)), "")
+
+
+def _alike(kind: str, values: Iterable[Any]) -> bool:
+    wanted = {"text": str, "bool": bool, "time": datetime}.get(kind, int | float)
+    return all(isinstance(value, wanted) and (kind == "bool" or not isinstance(value, bool)) for value in values)
+
+
+def naive(expectation: Any) -> Any:
+    """An expectation whose bounds are in UTC and without a zone, as the rows' times are."""
+    times = {
+        name: value.astimezone(UTC).replace(tzinfo=None)
+        for name in ("min_value", "max_value")
+        if isinstance(value := getattr(expectation, name, None), datetime) and value.tzinfo
+    }
+    return expectation.copy(update=times) if times else expectation
+
+
+class Engines:
+    """Rows, as each of the two engines sees them; made when first asked for."""
+
+    def __init__(self, rows: Rows, name: str) -> None:
+        self._rows, self._name = rows, name
+        self.columns = rows.held.column_names if rows.held is not None else ()
+
+    def parted(self, expectations: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        """What pandas is asked, and what Spark is."""
+        parts: tuple[list[Any], list[Any]] = [], []
+        for one in expectations:
+            parts[not self._here(one)].append(one)
+        return parts
+
+    def of(self, expectation: Any) -> Any:
+        """The rows for the engine that answers an expectation."""
+        return self.pandas if self._here(expectation) else self.spark
+
+    def _here(self, expectation: Any) -> bool:
+        return self._rows.held is not None and in_pandas(expectation, self._rows.held)
+
+    @functools.cached_property
+    def pandas(self) -> Any:
+        assert self._rows.held is not None
+        kept = pa.schema([pa.field(one.name, _wide(one.type)) for one in self._rows.held.schema])
+        return self._batch("add_pandas", self._rows.held.cast(kept).to_pandas(types_mapper=pd.ArrowDtype))
+
+    @functools.cached_property
+    def spark(self) -> Any:
+        return self._batch("add_spark", self._rows.frame())
+
+    def _batch(self, add: str, frame: Any) -> Any:
+        import great_expectations as gx
+
+        context = gx.get_context(mode="ephemeral")
+        context.variables.progress_bars = {"globally": False, "metric_calculations": False}  # type: ignore[assignment]
+        asset = getattr(context.data_sources, add)(self._name).add_dataframe_asset(self._name)
+        return asset.add_batch_definition_whole_dataframe(self._name).get_batch(batch_parameters={"dataframe": frame})
+
+
+def _wide(kind: pa.DataType) -> pa.DataType:
+    """Bounds are doubles, and are compared as such; pandas would round them to a column's float32."""
+    return pa.float64() if pa.types.is_floating(kind) else kind
