@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import great_expectations.expectations as gxe
@@ -15,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from almanac.spark import checks, profiles, spreads
+from almanac.spark import checks, profiles, spreads, validation
 from almanac.spark.rows import few, of_table
 from almanac.spark.validation import in_pandas
 
@@ -134,7 +136,7 @@ def in_both(spark: SparkSession, rows: pa.Table, asked: list[Any]) -> tuple[list
     return sorted(small.blocking), sorted(large.blocking)
 
 
-@pytest.mark.parametrize("rows", [6, 1, 0])
+@pytest.mark.parametrize("rows", [6, 0])
 def test_what_pandas_is_asked_has_sparks_answer_in_sparks_words(spark: SparkSession, rows: int) -> None:
     small, large = in_both(spark, table(rows), everything())
 
@@ -167,6 +169,27 @@ def test_random_numbers_have_the_same_answers(spark: SparkSession) -> None:
     small, large = ([text.split(", such as")[0] if text.startswith(many) else text for text in found] for found in (small, large))
     assert small == large
     assert len(small) > 30
+
+
+def test_a_suite_of_many_rows_is_answered_by_one_scan(spark: SparkSession) -> None:
+    numbers = {"id": range(900), "text": [f"customer {row}" for row in range(900)], "twice": [row // 2 for row in range(900)]}
+    held = of_table(lambda: spark, pa.table(numbers))
+    scanned: list[list[str]] = []
+    many = replace(held, held=None, scan=lambda columns, fold: scanned.append(list(columns)) or held.scan(columns, fold))
+    asked = [
+        gxe.ExpectTableRowCountToEqual(value=900),
+        *(gxe.ExpectColumnValuesToNotBeNull(column=name) for name in numbers),
+        *(gxe.ExpectColumnValuesToBeUnique(column=name) for name in ("id", "text")),
+        gxe.ExpectColumnValuesToBeBetween(column="id", min_value=0, max_value=900, strict_max=True),
+        gxe.ExpectColumnMeanToBeBetween(column="id", min_value=449.5, max_value=449.5),
+    ]
+
+    good = checks.run(many, asked, "rows")
+    bad = checks.run(many, [gxe.ExpectColumnValuesToBeUnique(column="twice")], "rows")
+
+    assert good.passed and good.checks == len(asked)
+    assert scanned == [["id", "text", "twice"], ["twice"]]
+    assert bad.blocking[0].startswith("expect_column_values_to_be_unique(column='twice') failed: 900 of 900 rows (100 %)")
 
 
 def test_what_pandas_is_not_asked_is_asked_in_spark_whatever_the_size(spark: SparkSession) -> None:
@@ -220,3 +243,12 @@ def test_few_rows_are_few_by_their_values_and_by_their_bytes() -> None:
     assert few(100_000, 20, 10**6)
     assert not few(414_760, 38, 10**6)
     assert not few(10, 2, 10**9)
+
+
+def test_the_page_about_checks_lists_what_pandas_is_asked(repository: Path) -> None:
+    text = (repository / "docs" / "checks.md").read_text()
+    (listed,) = re.findall(r"^Few rows are asked in pandas:\n\n(.*?)\n\n", text, re.DOTALL | re.MULTILINE)
+    rows = [set(re.findall(r"`(Expect\w+)`", row)) for row in listed.splitlines()[2:]]
+
+    tables = ("TABLE", "COLUMN", "SET", "RANGE", "NUMBER", "FLOAT", "TEXT")
+    assert rows == [getattr(validation, name) for name in tables]

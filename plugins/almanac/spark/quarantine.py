@@ -112,10 +112,12 @@ def _left(session: Session, source: Source, pin: Pin) -> Rows:
     """The rows of a pin that are not set aside."""
     schema, timezone = _own(source, pin), _timezone(source)
 
-    def work(hand: Sequence[Chunk]) -> Batches:
-        return (in_utc(batch, schema, timezone) for batch in chunks.read_chunks(hand, schema.names))
+    def work(hand: Sequence[Chunk], columns: Sequence[str]) -> Batches:
+        asked = pa.schema([schema.field(name) for name in columns])
+        return (in_utc(batch, asked, timezone) for batch in chunks.read_chunks(hand, columns))
 
-    return rows.read(session, chunks.of_pinned(pin.files), work, schema, hold=_few(pin, schema), deal=chunks.share)
+    count = sum(file.rows - len(file.aside) for file in pin.files)
+    return rows.read(session, chunks.of_pinned(pin.files), work, schema, count, hold=_few(pin, schema), deal=chunks.share)
 
 
 def _numbered(session: Session, source: Source, pin: Pin) -> Rows:
@@ -123,10 +125,11 @@ def _numbered(session: Session, source: Source, pin: Pin) -> Rows:
     schema, timezone = _schema(source, pin), _timezone(source)
     placed = [one for number, file in enumerate(pin.files) for one in _placed(number, file)]
 
-    def work(hand: Sequence[Placed]) -> Batches:
-        return _rows(hand, schema, timezone)
+    def work(hand: Sequence[Placed], columns: Sequence[str]) -> Batches:
+        return (batch.select(list(columns)) for batch in _rows(hand, schema, timezone))
 
-    return rows.read(session, placed, work, schema, hold=_few(pin, schema), deal=lambda each, _: [[one] for one in each])
+    count, held = sum(file.rows for file in pin.files), _few(pin, schema)
+    return rows.read(session, placed, work, schema, count, hold=held, deal=lambda each, _: [[one] for one in each])
 
 
 def _few(pin: Pin, schema: pa.Schema) -> bool:

@@ -6,7 +6,7 @@ which differ in all of these, see the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from almanac.spark import arrow, chunks
-from almanac.spark.chunks import Batches, Chunk
+from almanac.spark.chunks import Batches
 
 HELD_BYTES = 16 * 2**20  # of values, at 8 bytes each; and of files
 TIME = pa.timestamp("us")
@@ -26,17 +26,22 @@ Item = TypeVar("Item")
 Data = TypeVar("Data", pa.Table, pa.RecordBatch)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
     """Rows to be checked.
 
     Args:
+        schema, count: of all of them.
         held: all of them, where they are few; None where they are many.
         frame: gives them as a Spark frame; a session is asked for no sooner.
+        scan: gives what a function makes of some columns' batches, a task at a time, inside the tasks.
     """
 
+    schema: pa.Schema
+    count: int
     held: pa.Table | None
     frame: Callable[[], DataFrame]
+    scan: Callable[[Sequence[str], Callable[[Batches], Iterator[str]]], list[str]]
 
 
 def few(rows: int, columns: int, size: int) -> bool:
@@ -47,43 +52,52 @@ def few(rows: int, columns: int, size: int) -> bool:
 def of_table(session: Session, table: pa.Table) -> Rows:
     """Rows that the driver holds already."""
     batches = table.to_batches()
-    return read(session, [0], lambda _: iter(batches), table.schema, hold=True)
+
+    def work(_: Sequence[int], columns: Sequence[str]) -> Batches:
+        return (batch.select(list(columns)) for batch in batches)
+
+    return read(session, [0], work, table.schema, len(table), hold=True)
 
 
 def of_files(session: Session, uris: Sequence[str]) -> Rows:
     """The rows of files that Almanac wrote; they stay in Spark."""
-    schema = chunks.open_parquet(uris[0]).schema_arrow
-
-    def work(hand: Sequence[Chunk]) -> Batches:
-        return chunks.read_chunks(hand, schema.names)
-
-    return read(session, chunks.chunks_of(uris), work, schema, hold=False, deal=chunks.share)
+    found = chunks.chunks_of(uris)
+    schema, count = chunks.open_parquet(uris[0]).schema_arrow, sum(chunk.rows for chunk in found)
+    return read(session, found, chunks.read_chunks, schema, count, hold=False, deal=chunks.share)
 
 
 def read(
     session: Session,
     items: Sequence[Item],
-    work: Callable[[Sequence[Item]], Batches],
+    work: Callable[[Sequence[Item], Sequence[str]], Batches],
     schema: pa.Schema,
+    count: int,
     *,
     hold: bool,
     deal: Callable[[Sequence[Item], int], Sequence[Sequence[Item]]] = lambda items, _: [items],
 ) -> Rows:
-    """The rows that `work` reads of chunks, or of whatever else it works on, in batches of `schema`; here as well with `hold`.
+    """The rows that `work` reads of chunks, or of whatever else it works on: so many, in batches of some columns of `schema`.
 
-    `deal` deals the items to tasks, for so many cores.
+    With `hold` they are read at once. `deal` deals the items to tasks, for so many cores.
     """
     seen = plain_schema(schema)
 
-    def plainly(hand: Sequence[Item]) -> Batches:
-        return (plain(batch) for batch in work(hand))
+    def plainly(hand: Sequence[Item], columns: Sequence[str]) -> Batches:
+        return (plain(batch) for batch in work(hand, columns))
+
+    def hands(spark: SparkSession) -> Sequence[Sequence[Item]]:
+        return deal(items, spark.sparkContext.defaultParallelism)
 
     def frame() -> DataFrame:
-        spark = session()
-        hands = deal(items, spark.sparkContext.defaultParallelism)
-        return arrow.frame(spark, hands, plainly, from_arrow_schema(seen, prefer_timestamp_ntz=True))
+        spark, kind = session(), from_arrow_schema(seen, prefer_timestamp_ntz=True)
+        return arrow.frame(spark, hands(spark), lambda hand: plainly(hand, seen.names), kind)
 
-    return Rows(held=pa.Table.from_batches(plainly(items), seen) if hold else None, frame=frame)
+    def scan(columns: Sequence[str], fold: Callable[[Batches], Iterator[str]]) -> list[str]:
+        spark = session()
+        return arrow.in_tasks(spark, hands(spark), lambda hand: fold(plainly(hand, columns)))
+
+    held = pa.Table.from_batches(plainly(items, seen.names), seen) if hold else None
+    return Rows(schema=seen, count=count, held=held, frame=frame, scan=scan)
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from almanac.spark.answers import Answers
 from almanac.spark.rows import Rows
 
 # Great Expectations phones home unless it is told not to.
@@ -142,7 +143,10 @@ class Engines:
 
     @functools.cached_property
     def spark(self) -> Any:
-        return self._batch("add_spark", self._rows.frame())
+        batch = self._batch("add_spark", self._rows.frame())
+        engine = batch.datasource.get_execution_engine()
+        engine.resolve_metrics = Answers(rows=self._rows, engine=engine.resolve_metrics).resolve
+        return batch
 
     def _batch(self, add: str, frame: Any) -> Any:
         import great_expectations as gx
