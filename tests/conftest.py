@@ -1,4 +1,7 @@
-"""What tests share: one S3 server and one Spark session for the whole run, a root of its own for each test."""
+"""What tests share: one S3 server and one Spark session for the whole run, a root of its own for each test.
+
+Examples that hypothesis makes up are the same in every run, so that a failure is the change's; `make fuzz` looks for new ones.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from almanac.store.objects import Objects
 from demo import java, seaweed
 from tests.shop import Shop
 from tests.world import World
+
+settings.register_profile("repeated", derandomize=True, database=None, deadline=None)
+settings.register_profile(
+    "fuzz",
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "200")),
+    database=None,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("repeated")
 
 
 @pytest.fixture(scope="session")

@@ -233,7 +233,7 @@ def test_a_promotion_that_does_not_reach_the_champion_leaves_no_doubt_which_roll
 def test_a_rollback_to_the_older_one_by_name_may_mean_the_champion_so_a_person_says_which() -> None:
     here = begun_of_an_older_one()
 
-    with pytest.raises(PromotionError, match="C is in force now. Say which one is meant: from B, which finishes it, or from C"):
+    with pytest.raises(PromotionError, match=r"C is in force now\. Say which one is meant: from B, which finishes it, or from C"):
         planned(here=here, to="A")
     assert (planned(here=here, to="A", bad="B").finishes, planned(here=here, to="A", bad="C").finishes) == (4, 0)
 
