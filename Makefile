@@ -17,8 +17,8 @@ help:  ## what can be made
 demo: $(VENV)/demo.stamp  ## the main job on real data, and the Airflow UI; KEEP=no ends when it is done
 	@$(BIN)/python -m demo --folder $(STATE) --keep $(KEEP)
 
-test: $(VENV)/dev.stamp  ## all tests, dealt to two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(VENV)/dev.stamp  ## all tests, dealt to two processes a file at a time, those with long tests first
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/dev.stamp  ## the tests that need no Spark and no scheduler
 	$(BIN)/python -m pytest -m "not spark and not airflow and not slow and not figure"
