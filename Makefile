@@ -20,8 +20,8 @@ demo: $(VENV)/demo.stamp  ## the main job on real data, and the Airflow UI; KEEP
 test: $(VENV)/dev.stamp  ## all tests, dealt to two processes a file at a time, those with long tests first
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test-fast: $(VENV)/dev.stamp  ## the tests that need no Spark and no scheduler
-	$(BIN)/python -m pytest -m "not spark and not airflow and not slow and not figure"
+test-fast: $(VENV)/dev.stamp  ## the tests that need no Spark and no scheduler, a minute or so
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not spark and not airflow and not slow and not figure"
 
 fuzz: $(VENV)/dev.stamp  ## many made-up examples, other ones each time, some minutes; SEED=... for the same again, EXAMPLES=1000
 	@echo "make fuzz SEED=$(SEED) EXAMPLES=$(EXAMPLES)"
