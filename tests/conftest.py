@@ -6,6 +6,10 @@ Examples that hypothesis makes up are the same in every run, so that a failure i
 from __future__ import annotations
 
 import os
+
+# Before numpy is loaded: two processes whose models each train on all cores spend more on waiting for one another than on work.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import sys
 import uuid
 from collections.abc import Iterator
