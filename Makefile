@@ -5,9 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-bench
 BENCH ?=
+SEED ?= $(shell date +%s)
+EXAMPLES ?= 200
 STATE := .almanac
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast figures bench-scoring bench-features check lock clean
+.PHONY: help demo test test-fast fuzz figures bench-scoring bench-features check lock clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,11 +17,15 @@ help:  ## what can be made
 demo: $(VENV)/demo.stamp  ## the main job on real data, and the Airflow UI; KEEP=no ends when it is done
 	@$(BIN)/python -m demo --folder $(STATE) --keep $(KEEP)
 
-test: $(VENV)/dev.stamp  ## all tests, dealt to two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(VENV)/dev.stamp  ## all tests, dealt to two processes a file at a time, those with long tests first
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test-fast: $(VENV)/dev.stamp  ## the tests that need no Spark and no scheduler
-	$(BIN)/python -m pytest -m "not spark and not airflow and not slow and not figure"
+test-fast: $(VENV)/dev.stamp  ## the tests that need no Spark and no scheduler, a minute or so
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not spark and not airflow and not slow and not figure"
+
+fuzz: $(VENV)/dev.stamp  ## many made-up examples, other ones each time, some minutes; SEED=... for the same again, EXAMPLES=1000
+	@echo "make fuzz SEED=$(SEED) EXAMPLES=$(EXAMPLES)"
+	FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -m hypothesis --hypothesis-profile=fuzz --hypothesis-seed=$(SEED)
 
 figures: $(VENV)/dev.stamp  ## the figures that are promised, measured: ROC AUC of the first example, provenance among 10,000 receipts
 	$(BIN)/python -m pytest -m figure -s

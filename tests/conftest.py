@@ -1,19 +1,50 @@
-"""What tests share: one S3 server and one Spark session for the whole run, a root of its own for each test."""
+"""What tests share: one S3 server and one Spark session for the whole run, a root of its own for each test.
+
+Examples that hypothesis makes up are the same in every run, so that a failure is the change's; `make fuzz` looks for new ones.
+"""
 
 from __future__ import annotations
 
 import os
+
+# Before numpy is loaded: two processes whose models each train on all cores spend more on waiting for one another than on work.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from almanac.store.objects import Objects
 from demo import java, seaweed
+from tests.sharing import made_once
 from tests.shop import Shop
 from tests.world import World
+
+settings.register_profile("repeated", derandomize=True, database=None, deadline=None)
+settings.register_profile(
+    "fuzz",
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "200")),
+    database=None,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("repeated")
+
+LONGEST_FIRST = ("slow", "airflow", "spark", "store")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests come first: the short ones are left to even out what two processes have to do."""
+    ranks: dict[Path, int] = {}
+    for item in items:
+        rank = next((place for place, name in enumerate(LONGEST_FIRST) if item.get_closest_marker(name)), len(LONGEST_FIRST))
+        ranks[item.path] = min(rank, ranks.get(item.path, rank))
+    items.sort(key=lambda item: ranks[item.path])
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +80,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
         .config("spark.ui.enabled", "false")
         .config("spark.sql.shuffle.partitions", "2")
         .config("spark.python.unix.domain.socket.enabled", "true")
+        .config("spark.python.sql.dataFrameDebugging.enabled", "false")
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.driver.host", "127.0.0.1")
@@ -66,9 +98,10 @@ def shop(store: seaweed.Store, root: str, spark: object) -> Shop:
 
 
 @pytest.fixture(scope="session")
-def made(store: seaweed.Store, spark: object) -> World:
+def made(store: seaweed.Store, spark: object, tmp_path_factory: pytest.TempPathFactory) -> World:
     """One world for all tests of doors and of what reads them."""
-    return World.make(f"s3://almanac/{uuid.uuid4().hex}", spark)
+    packed = made_once(tmp_path_factory, "world", lambda: World.make(f"s3://almanac/{uuid.uuid4().hex}", spark).packed())
+    return World.unpacked(packed, spark)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`almanac plan`: what late or corrected data ask for. Runs that do it are in tests/dags/test_backfill.py."""
+"""`almanac plan`: what late or corrected data ask for. Runs that do it are in tests/dags/test_running_airflow.py."""
 
 from __future__ import annotations
 

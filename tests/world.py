@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass, replace
 
 from almanac.core.plan import RunPlan
@@ -37,6 +38,19 @@ class World:
         new = shop.train("2017-07")
         planned = plan.score(shop.home, shop.pipeline.period("2017-08"))
         shop.build(planned, pin.pin(shop.home, planned, Witness()))
+        return cls(shop, old, new, scored, shop.remember())
+
+    def packed(self) -> bytes:
+        """The world for another process, whose store is another one."""
+        bodies = {uri: body for uri, (_, body) in self.memory.items()}
+        return pickle.dumps((self.shop.home.layout.root, self.old, self.new, self.scored, bodies))
+
+    @classmethod
+    def unpacked(cls, packed: bytes, spark: object) -> World:
+        root, old, new, scored, bodies = pickle.loads(packed)
+        shop = Shop.open(root, spark)
+        for uri, body in bodies.items():
+            shop.home.objects.put(uri, body)
         return cls(shop, old, new, scored, shop.remember())
 
     def restored(self) -> World:

@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from benchmarks.race import Contestant, Failed, Run, Stage, Turn, alternate, with_batch
 
 # A contestant that copies its first file, prints what nobody asked for, and falls over a model that it does not know.
@@ -92,6 +94,7 @@ def test_a_contestant_answers_each_task_with_a_line_and_goes_on_after_one_that_f
     assert "a library's greeting" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_command_says_what_is_allowed_and_gives_examples(repository: Path) -> None:
     def asked(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "benchmarks.scoring", *arguments]

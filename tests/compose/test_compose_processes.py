@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from demo import java
+from demo.seaweed import GRPC, PORTS
 from tests.compose.checks import PROJECT, Deployment
 from tests.compose.test_compose_commands import BIN, script
 
@@ -43,14 +44,14 @@ print("FOUND", spark.conf.get("spark.driver.host"), spark.conf.get("spark.driver
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that are free, with the gRPC port that SeaweedFS puts 10,000 above each."""
+    """Free ports, with the gRPC port that SeaweedFS puts 10,000 above each. Systems give none of these to clients."""
     found: list[int] = []
     while len(found) < count:
-        port = random.randint(20_000, 50_000)
+        port = random.choice([port for port in PORTS if not {port, port - GRPC, port + GRPC} & set(found)])
         with socket.socket() as low, socket.socket() as high:
             try:
                 low.bind(("127.0.0.1", port))
-                high.bind(("127.0.0.1", port + 10_000))
+                high.bind(("127.0.0.1", port + GRPC))
             except OSError:
                 continue
         found.append(port)

@@ -205,10 +205,55 @@ def test_where_another_version_took_over_meanwhile_a_person_says_which_rollback_
     with pytest.raises(PromotionError) as refused:
         planned(here=here)
     assert str(refused.value) == (
-        "Entry 4 of the promotion log rolled back from C to B and was not finished, and D is in force by now. "
+        "Entry 4 of the promotion log rolled back from C to B and was not finished, and D is in force now. "
         "Say which one is meant: from C, which finishes it, or from D."
     )
     assert (planned(here=here, bad="C").finishes, planned(here=here, bad="D").finishes) == (4, 0)
+
+
+def begun_of_an_older_one(**changes: Any) -> Kept:
+    """B was withdrawn for A while C was in force already; 2017-05 still shows B."""
+    return kept(roll_back(promoted(THREE), "A", "2017-05", replaces="B", previous="B"), **changes)
+
+
+def test_a_rollback_is_finished_by_the_next_one_also_where_another_version_was_champion_when_it_began() -> None:
+    found = planned(here=begun_of_an_older_one())
+
+    assert (found.finishes, found.bad, found.to, found.scores) == (4, "B", "A", {"2017-05": "A"})
+
+
+def test_a_promotion_that_does_not_reach_the_champion_leaves_no_doubt_which_rollback_is_meant() -> None:
+    log = promote(begun_of_an_older_one().log, "D", "2017-05")
+    here = kept(log, earliest={**EARLIEST, "D": "2017-05"})
+
+    assert (log.champion, planned(here=here).finishes) == ("C", 4)
+    assert planned(here=here).scores == {"2017-05": "D"}
+
+
+def test_a_rollback_to_the_older_one_by_name_may_mean_the_champion_so_a_person_says_which() -> None:
+    here = begun_of_an_older_one()
+
+    with pytest.raises(PromotionError, match=r"C is in force now\. Say which one is meant: from B, which finishes it, or from C"):
+        planned(here=here, to="A")
+    assert (planned(here=here, to="A", bad="B").finishes, planned(here=here, to="A", bad="C").finishes) == (4, 0)
+
+
+def test_a_rollback_that_is_finished_is_nobody_s_doubt() -> None:
+    log = promote(begun_of_an_older_one().log, "D", "2017-07")
+    here = kept(log, written=WRITTEN[1:], earliest={**EARLIEST, "D": "2017-07"})
+
+    assert (planned(here=here).finishes, planned(here=here).bad, planned(here=here).to) == (0, "D", "C")
+
+
+def test_what_was_reinstated_and_withdrawn_again_by_hand_does_not_bring_its_old_rollback_back() -> None:
+    log = begun().log
+    for action in (Action.REINSTATE, Action.WITHDRAW):
+        log = Log((*log.entries, log.next(action, "C", manifest="", reason="again", at=NOON, nonce=action.value)))
+
+    found = planned(here=kept(log, written=begun().written))
+
+    assert "C" in log.withdrawn
+    assert (found.finishes, found.bad, found.to) == (0, "B", "A")
 
 
 def test_a_rollback_without_withdrawal_finishes_nothing() -> None:

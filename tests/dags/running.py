@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from demo import scheduler
-from tests.shop import Shop
+from tests.shop import Memory, Shop
 
 MONTHS = ("2017-08", "2017-09")
 
@@ -23,7 +23,12 @@ class Running:
     versions: dict[str, str]
     airflow: scheduler.Airflow
     environment: dict[str, str]
-    jobs: Path
+    memory: Memory
+
+    def restored(self) -> Running:
+        """The bucket as it was before anything ran; Airflow remembers its runs."""
+        self.shop.restore(self.memory)
+        return self
 
     def by_command(self, verb: str, *more: str) -> None:
         """`airflow backfill create`, as a person types it, and its runs waited for."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from demo import java, landing, progress, scheduler, seaweed, spark_conf
+from demo import landing, progress, scheduler, seaweed
 from demo.processes import members
 from demo.story import DAGS, PIPELINE, Story, retrain, score
 
@@ -17,15 +17,13 @@ pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.store, pytest.
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory):
+def story(spark_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory):
     """Everything that `make demo` starts, in a folder of its own."""
     folder = tmp_path_factory.mktemp("demo")
     store = seaweed.start(folder / "store")
     try:
         landing.deliver(store)
-        airflow, environment = scheduler.start(
-            folder / "airflow", store, lambda: spark_conf.environment(folder / "spark", java.java_home(folder / "java"))
-        )
+        airflow, environment = scheduler.start(folder / "airflow", store, lambda: spark_environment)
         try:
             airflow.wait_for_dags(DAGS)
             yield Story(airflow, store, environment, Console(file=io.StringIO(), width=180), folder / "story.json")

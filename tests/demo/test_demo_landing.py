@@ -28,6 +28,7 @@ def everything() -> pa.Table:
     return pa.concat_tables(landing.days().values())
 
 
+@pytest.mark.slow
 def test_the_days_hold_every_row_and_every_column() -> None:
     origin = pq.read_schema(DATA / "transactions.parquet")
     assert everything().num_rows == pq.read_metadata(DATA / "transactions.parquet").num_rows == 1_469_307
@@ -74,6 +75,7 @@ def test_the_fault_is_the_same_on_every_day() -> None:
     assert all(first[household] == last[household] for household in both)
 
 
+@pytest.mark.slow
 @pytest.mark.store
 def test_a_second_delivery_puts_nothing_and_a_repair_restores_the_very_bytes(store: seaweed.Store) -> None:
     landing.deliver(store)

@@ -75,6 +75,7 @@ def test_the_key_does_not_stand_in_the_arguments(server: seaweed.Store) -> None:
     assert server.access_key not in arguments
 
 
+@pytest.mark.slow
 def test_a_stopped_server_starts_again_with_its_keys_and_data_and_leaves_no_process(tmp_path: Path) -> None:
     first = seaweed.start(tmp_path)
     seaweed.client(first).put_object(Bucket=BUCKET, Key="kept", Body=b"1")
@@ -89,6 +90,7 @@ def test_a_stopped_server_starts_again_with_its_keys_and_data_and_leaves_no_proc
     assert members(second.process.popen.pid) == []
 
 
+@pytest.mark.slow
 def test_what_a_killed_demo_left_running_gives_way_to_the_next_start(tmp_path: Path) -> None:
     code = (
         "import os, sys\nfrom pathlib import Path\nfrom demo import seaweed\n"

@@ -61,6 +61,7 @@ def resampled(target: Target) -> pd.DataFrame:
     return found * [Gate(metric=metric).sign for metric in found.columns]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("metric", "target"), MEASURED)
 def test_the_bound_is_a_percentile_of_what_scikit_learn_finds_on_resamples(metric: str, target: Target) -> None:
     columns, theirs = compared(300, target), resampled(target)[metric]

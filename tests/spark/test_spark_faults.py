@@ -40,6 +40,7 @@ def busy(store: seaweed.Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Busy
     files.filesystem.cache_clear()
 
 
+@pytest.mark.slow
 def test_a_file_is_written_and_read_although_the_store_is_busy_for_a_moment(busy: Busy, root: str) -> None:
     busy.refused = 2
     (record,) = arrow.sink_batches(ROWS.to_batches(), root, "stem", ROWS.schema)
@@ -51,6 +52,7 @@ def test_a_file_is_written_and_read_although_the_store_is_busy_for_a_moment(busy
     assert busy.asked > 2
 
 
+@pytest.mark.slow
 def test_a_store_that_stays_busy_ends_the_task_after_few_tries(busy: Busy, root: str) -> None:
     busy.refused = 10_000
     with pytest.raises(Unreachable) as refused:

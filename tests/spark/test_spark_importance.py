@@ -43,6 +43,7 @@ def shares(model: Any, rows: pd.DataFrame, target: Target = Target()) -> dict[st
     ],
     ids=["linear", "forest", "boosted"],
 )
+@pytest.mark.slow
 def test_what_a_group_says_jointly_is_counted_jointly(rows: pd.DataFrame, model: Any) -> None:
     """Two columns that say the same would each seem worthless to a forest, were they exchanged one by one."""
     found = shares(model, rows)

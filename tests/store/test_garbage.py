@@ -170,6 +170,7 @@ def test_parts_and_model_folders_without_a_manifest_go_and_pins_stay(home: Home)
     assert [home.objects.has(uri) for uri in (part, model, pin)] == [False, False, True]
 
 
+@pytest.mark.slow
 def test_beside_a_loop_of_publishes_nothing_visible_or_young_is_lost(home: Home) -> None:
     """Old are the files from before the loop: garbage goes; what the loop stages, makes visible and replaces stays."""
     periods = [f"2017-{month:02d}" for month in range(1, 4)]

@@ -103,12 +103,14 @@ def plan(
 ) -> Plan:
     """The plan to take a version out of force: `bad`, or the one in force now.
 
-    A rollback that was begun and not finished is gone on with. `next_period` is the first one not yet scored: without
-    withdrawal `to` is in force from there.
+    A rollback that was begun and not finished is gone on with. Without `bad` that is refused where the champion may be meant
+    as well: another version became champion since, or `to` is named and is not the champion. `next_period` is the first one
+    not yet scored: without withdrawal `to` is in force from there.
 
     Raises:
         PromotionError: nothing is in force, nothing is older, a version is unknown, the reason is missing, `to` is too new
-            for a period, or a period was asked for that the version did not write, or that is not scored again.
+            for a period, a period was asked for that the version did not write, or that is not scored again, or it is not
+            clear which version is meant.
         IllegalTransition: `bad` is not in force, or `to` is withdrawn.
     """
     if not reason.strip():
@@ -118,12 +120,8 @@ def plan(
         raise PromotionError("Periods were asked for, found none. Name some, or leave periods out for all that are affected.")
     log, begun = kept.log, unfinished(kept, bad)
     if begun is not None and withdraw and to in (None, begun.version):
-        if bad is None and log.champion != begun.version:
-            raise PromotionError(
-                f"Entry {begun.sequence} of the promotion log rolled back from {begun.replaces} to {begun.version} and was not "
-                f"finished, and {log.champion} is in force by now. Say which one is meant: from {begun.replaces}, which finishes "
-                f"it, or from {log.champion}."
-            )
+        if bad is None:
+            _check_meant(log, begun, to)
         return _finishing(pipeline, kept, begun, asked)
     goes = bad or log.champion
     if goes is None:
@@ -167,9 +165,21 @@ def unfinished(kept: Kept, bad: str | None = None) -> Entry | None:
     return next((entry for entry in begun if _left(kept, entry)), None)
 
 
+def _check_meant(log: Log, begun: Entry, to: str | None) -> None:
+    """A rollback that names no version finishes the one begun, unless the champion may be meant. Raises: PromotionError."""
+    then = Log(log.entries[: begun.sequence]).champion
+    if log.champion != then or (to is not None and log.champion != to):
+        raise PromotionError(
+            f"Entry {begun.sequence} of the promotion log rolled back from {begun.replaces} to {begun.version} and was not "
+            f"finished, and {log.champion} is in force now. Say which one is meant: from {begun.replaces}, which finishes "
+            f"it, or from {log.champion}."
+        )
+
+
 def _left(kept: Kept, entry: Entry) -> dict[str, Written]:
-    if entry.replaces not in kept.log.withdrawn:
-        return {}
+    later = kept.log.entries[entry.sequence :]
+    if any(item.action is Action.REINSTATE and item.version == entry.replaces for item in later):
+        return {}  # whatever withdrew it again is another matter
     planned = (kept.plans or {}).get(entry.sequence)
     radius = _radius(kept, entry.replaces)
     if planned and planned.asked:
