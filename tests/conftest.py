@@ -68,8 +68,8 @@ def objects(store: seaweed.Store) -> Objects:
 
 
 @pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
-    """A local Spark session of two cores."""
+def spark(store: seaweed.Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """A local Spark session of two cores. Its Python workers keep the environment that it begins with, so the store is there."""
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["JAVA_HOME"] = str(java.java_home(tmp_path_factory.mktemp("java")))
     from pyspark.sql import SparkSession
