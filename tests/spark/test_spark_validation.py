@@ -116,7 +116,8 @@ def of_the_table() -> Iterator[Any]:
 
 
 def everything() -> list[Any]:
-    asked = [one for name in COLUMNS for one in of_any_column(name)]
+    alike = ("short", "large", "large_text", "naive", "no_text")
+    asked = [one for name in COLUMNS if name not in alike for one in of_any_column(name)]
     asked += [one for name in NUMBERS for one in of_numbers(name)]
     asked += [one for name in ("text", "large_text", "no_text") for one in of_text(name)]
     asked += [one for name in TIMES for one in of_times(name)]
