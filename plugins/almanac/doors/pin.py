@@ -12,7 +12,8 @@ from almanac.core.late import LATEST
 from almanac.core.pipeline import Group, Pipeline, Population
 from almanac.core.plan import RunPlan
 from almanac.core.receipts import Door, Order, Output, Placed, Receipt, Thing, Witness, admit
-from almanac.core.sources import UNTIL, Pin, schema_changes
+from almanac.core.schema import schema_changes
+from almanac.core.sources import UNTIL, Pin
 from almanac.doors import late
 from almanac.errors import IntegrityError, NotAdmitted, NotFound, SourceError
 from almanac.settings import VERSION
@@ -61,6 +62,7 @@ def pin(home: Home, plan: RunPlan, witness: Witness) -> str:
         outputs=tuple(keep(home, order, pins)),
         findings=(
             *_changed(home, pins),
+            *(note for found in pins.values() for note in found.notes),
             *_older(pins, plan.known_at),
             *(f"What reads source {name!r} is left out: {error}" for name, error in lacking.items()),
             *(f"Consistent sources of {period} are cut at {moment.isoformat()}." for period, moment in until.items()),

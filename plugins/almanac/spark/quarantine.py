@@ -123,7 +123,7 @@ def _placed(number: int, file: PinnedFile) -> Iterator[Placed]:
 
 
 def _rows(hand: Sequence[Placed], schema: pa.Schema, timezone: str | None) -> Batches:
-    own = pa.schema([field for field in schema if field.name not in (FILE, ROW)])
+    own = pa.schema([field for field in schema if field.name not in (FILE, ROW)], schema.metadata)
     for number, chunk, begin in hand:
         at = begin
         for batch in chunks.read_chunks([chunk], own.names):
@@ -135,7 +135,7 @@ def _rows(hand: Sequence[Placed], schema: pa.Schema, timezone: str | None) -> Ba
 
 
 def _schema(source: Source, pin: Pin) -> pa.Schema:
-    own = sources.schema_of(pin.files[0].place, list(source.needed or pin.columns))
+    own = sources.schema_of(source, pin)
     return own.append(pa.field(FILE, pa.int32())).append(pa.field(ROW, pa.int64()))
 
 
