@@ -137,8 +137,9 @@ def unreadable(kind: pa.DataType) -> str:
         return unreadable(kind.value_type)
     if kinds.is_map(kind):
         return unreadable(kind.key_type) or unreadable(kind.item_type)
-    known = kinds.is_primitive(kind) or kinds.is_decimal(kind) or kind in (pa.null(), pa.string(), pa.binary())
-    return "" if known else "Spark does not know this type"
+    known = (kinds.is_boolean, kinds.is_integer, kinds.is_floating, kinds.is_decimal, kinds.is_temporal)
+    is_known = any(fits(kind) for fits in known) or kind in (pa.null(), pa.string(), pa.binary())
+    return "" if is_known and not kinds.is_interval(kind) else "Spark does not know this type"
 
 
 def refusal(source: str, column: str, kind: pa.DataType, why: str) -> str:
@@ -175,8 +176,7 @@ def unpacked(text: str) -> pa.Schema:
 
 def filled(field: pa.Field, value: Any) -> pa.Field:
     """A field that has a value where a file lacks its column. Raises: ValueError, where the value is not of its type."""
-    held = pa.scalar(value).cast(field.type) if value is not None else pa.scalar(None, field.type)
-    if value is not None and (held.as_py() != value or isinstance(value, str) != pa.types.is_string(field.type)):
+    if pa.scalar(value, field.type).as_py() != value:
         raise ValueError(f"{value!r} is no {field.type}")
     return field.with_metadata({FILL: json.dumps(value).encode()})
 
@@ -214,7 +214,7 @@ def _filling(field: pa.Field, rows: int, source: str) -> pa.Array:
             f"{source}: a file has no column {field.name!r}. Deliver it again, or say fill={{{field.name!r}: None}}."
         )
     value = json.loads(field.metadata[FILL])
-    return pa.nulls(rows, field.type) if value is None else pa.repeat(pa.scalar(value).cast(field.type), rows)
+    return pa.nulls(rows, field.type) if value is None else pa.repeat(pa.scalar(value, field.type), rows)
 
 
 def _brought(column: pa.Array, kind: pa.DataType, timezone: str | None) -> pa.Array:
