@@ -119,14 +119,14 @@ def _data(
     notes = []
     if odd := [item.uri for item in found if not item.uri.endswith(folder.ENDINGS[0])]:
         notes.append(
-            f"Source {name!r}: {len(odd)} Parquet files do not end in '.parquet' and are read: {examples(odd)}. Rename them, or "
-            "move them out of the folder if they are no data."
+            f"Source {name!r}: Parquet files that do not end in '.parquet' are read ({len(odd)}): {examples(odd)}. Rename them, "
+            "or move them out of the folder if they are no data."
         )
     other = [item for item, kind in kinds.items() if kind is Kind.OTHER]
     if passed := [item.uri for item in other if item in parquet or folder.is_named_like(item.uri)]:
         notes.append(
-            f"Source {name!r}: {len(passed)} files look like Parquet, but their ending is another, so they are not read: "
-            f"{examples(passed)}. Rename them to end in '.parquet', or move them out of the folder if they are no data."
+            f"Source {name!r}: Parquet files of another ending are not read ({len(passed)}): {examples(passed)}. Rename them to "
+            "end in '.parquet', or move them out of the folder if they are no data."
         )
     return found, notes
 
@@ -147,8 +147,8 @@ def _infinities(name: str, looked: Iterable[tuple[PinnedFile, frozenset[str]]], 
     for column, uris in sorted(found.items()):
         if not asked or column in asked:
             yield (
-                f"Source {name!r}: column {column!r} holds infinite values ({len(uris)} files: {examples(uris, 1)}). They are "
-                "read as they are; deliver them as null if they stand for a missing value."
+                f"Source {name!r}: column {column!r} holds infinite values in {examples(uris, 1)}. They are read as they are; "
+                "deliver them as null if they stand for a missing value."
             )
 
 
