@@ -6,7 +6,7 @@ Partial sums are kept below `out`: for `nine` from nothing, for `next` those tha
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from almanac import Aggregates, EventSource
+from almanac import Aggregates, EventSource, columns
 from almanac.core.aggregates import edges
 from almanac.core.period import Every
 from almanac.core.sources import PinnedFile, as_utc
@@ -85,7 +85,17 @@ class Builder:
 
 def asked(part: Aggregates, task: Task) -> Asked:
     reference = (task.options["products"],) if part is BY else ()
-    return Asked(part=part, entity=events.ENTITY, source=SOURCE, reference=reference)
+    looked = schema(reference[0], {events.PRODUCT, events.DEPARTMENT}) if reference else None
+    used = {events.ENTITY, events.TIME, *part.columns, *((events.PRODUCT,) if looked else ())}
+    return Asked(
+        part=part, entity=events.ENTITY, source=SOURCE, schema=schema(task.files[0], used), reference=reference, looked=looked
+    )
+
+
+def schema(file: str, names: Collection[str]) -> pa.Schema:
+    """A file's columns of these names, as a pin would tell them."""
+    found = pq.read_schema(file)
+    return pa.schema([(name, columns.seen(columns.plain(found.field(name).type))) for name in found.names if name in names])
 
 
 def pinned(file: str) -> PinnedFile:

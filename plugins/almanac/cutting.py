@@ -7,25 +7,19 @@ import functools
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from almanac.columns import UTC_TIME, of_batch
 from almanac.core.sources import Cut, EventSource, Source
-
-UTC_TIME = pa.timestamp("us", tz="UTC")
 
 
 def in_utc(batch: pa.RecordBatch, schema: pa.Schema, timezone: str | None) -> pa.RecordBatch:
-    """A batch with the schema's types; naive timestamps are read in `timezone`, UTC when none is declared.
+    """A batch with the schema's types; naive timestamps are read in `timezone`, UTC when none is declared; NaN is null.
 
     An hour that a clock shows twice is the first of the two; one that it skips is the moment of the jump.
+
+    Raises:
+        SourceError: a value does not fit its column's type.
     """
-    columns = []
-    for field in schema:
-        column = batch.column(field.name)
-        if pa.types.is_timestamp(column.type) and column.type.tz is None:
-            column = column.cast(pa.timestamp("us"), safe=False)
-            if timezone not in (None, "UTC"):  # a cast reads it in UTC, and costs nothing
-                column = pc.assume_timezone(column, timezone, ambiguous="earliest", nonexistent="latest")
-        columns.append(column.cast(field.type, safe=not pa.types.is_timestamp(field.type)))
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+    return of_batch(batch, schema, timezone)
 
 
 def keep(batch: pa.RecordBatch, source: Source, cut: Cut) -> pa.RecordBatch:

@@ -6,11 +6,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from almanac import columns
 from almanac.core.canonical import decode, encode
+from almanac.core.schema import check_columns, schema_changes
 from almanac.core.sources import (
     Cut,
     EventSource,
@@ -18,11 +21,9 @@ from almanac.core.sources import (
     PinnedFile,
     ReferenceSource,
     as_utc,
-    check_columns,
     content_of,
     cut_for_features,
     cut_for_label,
-    schema_changes,
 )
 from almanac.errors import DescriptionError, SourceError
 
@@ -263,12 +264,13 @@ def test_a_naive_knowledge_time_is_refused_as_well() -> None:
         check_columns("visits", source, {"at": "timestamp[us, tz=UTC]", "loaded": "timestamp[us]"})
 
 
-@pytest.mark.parametrize("found", ["date32[day]", "string", "int64"])
+@pytest.mark.parametrize("found", ["date32[day]", "string", "int64", "double", "decimal128(20, 0)", "null", "bool"])
 def test_a_time_column_that_is_no_timestamp_is_refused(found: str) -> None:
     with pytest.raises(SourceError, match="a time column must be a timestamp") as refused:
         check_columns("visits", replace(VISITS, timezone="UTC"), {"at": found})
 
-    assert str(refused.value) == f"Source 'visits': column 'at' is {found}, a time column must be a timestamp."
+    assert str(refused.value).startswith(f"Source 'visits': column 'at' is {found}, a time column must be a timestamp. ")
+    assert "eliver it as a timestamp: " in str(refused.value) or "deliver the times" in str(refused.value)
 
 
 @pytest.mark.parametrize("source", [VISITS, replace(VISITS, timezone="UTC")])
@@ -283,6 +285,66 @@ def test_naive_timestamps_are_read_in_the_declared_time_zone() -> None:
     assert as_utc(datetime(2017, 1, 1), "America/New_York") == datetime(2017, 1, 1, 5, tzinfo=UTC)
     assert as_utc(datetime(2017, 7, 1), None) == AS_OF
     assert as_utc(AS_OF, "America/New_York") == AS_OF
+
+
+@pytest.mark.parametrize(
+    "timezone", ["America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "Africa/Casablanca", "Asia/Kolkata"]
+)
+@settings(derandomize=True, max_examples=300)
+@given(moment=st.datetimes(datetime(1975, 1, 1), datetime(2037, 12, 31)))
+@example(moment=datetime(2017, 3, 12, 2, 30))  # skipped in New York
+@example(moment=datetime(2017, 3, 12, 2, 0))
+@example(moment=datetime(2017, 3, 12, 2, 59, 59, 999_999))
+@example(moment=datetime(2017, 11, 5, 1, 30))  # shown twice there
+@example(moment=datetime(2017, 3, 26, 2, 30))  # skipped in Berlin
+@example(moment=datetime(2017, 10, 29, 2, 30))
+@example(moment=datetime(2017, 10, 1, 2, 15))  # half an hour is skipped on Lord Howe
+@example(moment=datetime(2017, 4, 2, 1, 45))
+def test_statistics_read_every_wall_clock_time_as_rows_do(timezone: str, moment: datetime) -> None:
+    rows = columns.moments(pa.array([moment], pa.timestamp("us")), timezone)
+
+    assert as_utc(moment, timezone) == rows[0].as_py()
+
+
+@settings(derandomize=True, max_examples=300)
+@given(moments=st.lists(st.datetimes(datetime(2017, 3, 11), datetime(2017, 3, 13)), min_size=2, max_size=2).map(sorted))
+def test_an_earlier_wall_clock_time_is_never_a_later_moment_across_a_jump(moments: list[datetime]) -> None:
+    """So the smallest and largest time of a file's statistics bound its rows."""
+    assert as_utc(moments[0], "America/New_York") <= as_utc(moments[1], "America/New_York")
+
+
+# --- fill ---
+
+
+def test_a_fill_is_part_of_what_shapes_rows_and_a_source_without_one_is_what_it_was() -> None:
+    filled = replace(VISITS, fill={"channel": None, "rank": 0})
+
+    assert decode(EventSource, encode(filled)) == filled
+    assert "fill" not in encode(VISITS) and encode(filled.shape)["fill"] == {"channel": None, "rank": 0}
+    assert replace(VISITS, fill={}) == VISITS
+
+
+@pytest.mark.parametrize("noun", ["EventSource", "ReferenceSource"])
+@pytest.mark.parametrize("fill", ["channel", {"channel": [1]}, {"channel": DAY}, ("channel",)])
+def test_a_fill_that_is_no_mapping_to_plain_values_is_refused(noun: str, fill: Any) -> None:
+    source = VISITS if noun == "EventSource" else PEOPLE
+    with pytest.raises(DescriptionError, match=rf"{noun}\.fill: expected column to text, number, truth value or None"):
+        replace(source, fill=fill)
+
+
+def test_a_fill_of_a_time_or_of_a_column_that_is_not_read_is_refused() -> None:
+    with pytest.raises(DescriptionError) as refused:
+        replace(VISITS, fill={"at": None})
+    assert str(refused.value) == "EventSource.fill: 'at' is a time column, which every row needs. Leave it out of fill."
+
+    with pytest.raises(DescriptionError, match=r"EventSource\.fill: 'channel' is not among columns=\. Leave it out of fill\."):
+        replace(VISITS, columns=("customer",), fill={"channel": None})
+
+
+@pytest.mark.parametrize("columns", [("amount", "AMOUNT"), ("At",)])
+def test_columns_whose_names_differ_in_case_alone_are_refused(columns: tuple[str, ...]) -> None:
+    with pytest.raises(DescriptionError, match=r"EventSource\.columns: expected names that differ without regard to case, got "):
+        replace(VISITS, columns=columns)
 
 
 def test_a_reference_source_needs_only_its_named_columns() -> None:

@@ -11,11 +11,13 @@ from almanac.core.canonical import encode
 from almanac.core.functions import check_module
 from almanac.core.gate import METRICS
 from almanac.core.notes import in_words
+from almanac.core.pipeline import Pipeline
 from almanac.core.promotions import Entry
 from almanac.doors import plan
+from almanac.errors import SourceError
 from almanac.settings import Settings
-from almanac.store import overview
-from almanac.store.home import pipelines
+from almanac.store import overview, sources
+from almanac.store.home import Home, pipelines
 from almanac.store.notes import notes
 from almanac.store.objects import Objects
 
@@ -105,7 +107,7 @@ def show(name: Name, version: Version, as_json: AsJson = False) -> None:
 
 @app.command(epilog="Example: almanac check purchase_propensity")
 def check(name: Name, as_json: AsJson = False) -> None:
-    """Holds the functions of spark_jobs/PIPELINE.py against the newest description that a run has used."""
+    """Holds the functions of spark_jobs/PIPELINE.py and the sources against the newest description that a run has used."""
     settings = Settings.from_environment()
     home = home_of(name)
     described = overview.newest_description(home)
@@ -115,7 +117,18 @@ def check(name: Name, as_json: AsJson = False) -> None:
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     check_module(module, described)
+    notes = [note for source in described.sources for note in _notes(home, described, source)]
     if as_json:
-        print(json.dumps({"pipeline": name, "functions": sorted(part.name for part in described.parts)}))
+        print(json.dumps({"pipeline": name, "functions": sorted(part.name for part in described.parts), "sources": notes}))
     else:
         out().print(f"{name}: every function is there and takes what the description reads.")
+        for note in notes:
+            out().print(note, markup=False)
+
+
+def _notes(home: Home, pipeline: Pipeline, name: str) -> list[str]:
+    """What a pin of a source would tell now, or why there would be none."""
+    try:
+        return list(sources.observe(home.objects, name, pipeline.sources[name], asked=pipeline.columns_read(name)).notes)
+    except SourceError as error:
+        return [str(error)]

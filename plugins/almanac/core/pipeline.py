@@ -264,6 +264,17 @@ class Pipeline:
         """The sources that the population and the feature groups read, sorted."""
         return sorted({*self.population.reads, *(name for group in self.features for name in group.reads)})
 
+    def columns_read(self, name: str) -> tuple[str, ...]:
+        """The columns of a source that somebody is given; empty for all, which are given to each function and to an audit where
+        the source names none.
+        """
+        source = self.sources[name]
+        described = [group for group in self.features if isinstance(group, Aggregates) and name in group.reads]
+        if not source.columns and (source.audit is not None or any(name in part.reads for part in self.parts)):
+            return ()
+        summed = (column for group in described for column in (self.entity, group.on, group.split, *group.columns))
+        return tuple(dict.fromkeys(column for column in (*source.needed, *source.times, *summed) if column))
+
     @property
     def versioned(self) -> list[str]:
         """The sources whose bucket keeps the versions of its objects."""

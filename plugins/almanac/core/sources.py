@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from almanac.core.audits import Audit
 from almanac.core.canonical import digest, later
 from almanac.core.late import CONSISTENT, SHIFT, Late
-from almanac.errors import DescriptionError, SourceError, examples
+from almanac.errors import DescriptionError
 
 SCHEMES = ("s3://",)
+Fill = Mapping[str, str | int | float | bool | None] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class EventSource:
         late: what a run does where the newest events may be missing.
         audit: that it is checked, and what becomes of rows that fail.
         versioned: the bucket keeps the versions of its objects, so a retrain with `known_at` reads them as they were then.
+        fill: column to the value of every row of a file without the column, such as `{"channel": None}`.
 
     Raises:
         DescriptionError: a field is not as it must be.
@@ -46,10 +49,12 @@ class EventSource:
     audit: Audit | None = later(None)
     versioned: bool = later(False)
     kind: Literal["events"] = "events"
+    fill: Fill = later(None)
 
     def __post_init__(self) -> None:
         _check_uri("EventSource", self.uri)
-        _check_listed("EventSource", self.columns)
+        _check_listed("EventSource", self.columns, self.times)
+        object.__setattr__(self, "fill", _checked_fill("EventSource", self.fill, self.columns, self.times))
         if not self.event_time:
             raise DescriptionError("EventSource.event_time: found nothing, name the column that says when an event happened.")
         if self.lag < timedelta(0):
@@ -105,6 +110,7 @@ class ReferenceSource:
         columns: the columns to read; all when empty.
         audit: that it is checked. Its rows are not set aside: it has no events that could be missed.
         versioned: the bucket keeps the versions of its objects, so a retrain with `known_at` reads them as they were then.
+        fill: column to the value of every row of a file without the column, such as `{"channel": None}`.
     """
 
     uri: str
@@ -113,10 +119,12 @@ class ReferenceSource:
     audit: Audit | None = later(None)
     versioned: bool = later(False)
     kind: Literal["reference"] = "reference"
+    fill: Fill = later(None)
 
     def __post_init__(self) -> None:
         _check_uri("ReferenceSource", self.uri)
         _check_listed("ReferenceSource", self.columns)
+        object.__setattr__(self, "fill", _checked_fill("ReferenceSource", self.fill, self.columns))
         _check_audit("ReferenceSource", self.audit)
         if self.audit is not None and self.audit.sets_aside:
             raise DescriptionError(
@@ -162,9 +170,34 @@ def _check_audit(noun: str, audit: Audit | None) -> None:
         raise DescriptionError(f"{noun}.audit: found {audit!r}, allowed is Audit(), or Audit(quarantine=0.01).")
 
 
-def _check_listed(noun: str, columns: tuple[str, ...]) -> None:
+def _check_listed(noun: str, columns: tuple[str, ...], times: tuple[str, ...] = ()) -> None:
     if isinstance(columns, str):
         raise DescriptionError(f"{noun}.columns: found the text {columns!r}, allowed is a tuple: ({columns!r},) with its comma.")
+    if doubled := alike(dict.fromkeys((*columns, *times))):
+        raise DescriptionError(
+            f"{noun}.columns: expected names that differ without regard to case, got {' and '.join(doubled[0])}. Leave one out."
+        )
+
+
+def _checked_fill(noun: str, fill: Fill, columns: tuple[str, ...], times: tuple[str, ...] = ()) -> Fill:
+    if fill is None:
+        return None
+    if not isinstance(fill, Mapping) or any(not isinstance(value, str | int | float | None) for value in fill.values()):
+        raise DescriptionError(
+            f"{noun}.fill: expected column to text, number, truth value or None, such as {{'channel': None}}, got {fill!r}."
+        )
+    if unread := [name for name in fill if name in times or (columns and name not in columns)]:
+        what = "a time column, which every row needs" if unread[0] in times else "not among columns="
+        raise DescriptionError(f"{noun}.fill: {unread[0]!r} is {what}. Leave it out of fill.")
+    return MappingProxyType(dict(fill)) or None
+
+
+def alike(names: Iterable[str]) -> list[list[str]]:
+    """Names that are one without regard to case, as Spark reads them: each group of several."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(name.casefold(), []).append(name)
+    return [group for group in found.values() if len(group) > 1]
 
 
 # An order's parameters: where consistent sources are cut, if one of them is behind; and until when corrections of labels count,
@@ -240,12 +273,19 @@ class PinnedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pin:
-    """The exact files of one source that a run may read, and the columns that they have (name to Arrow type)."""
+    """The exact files of one source that a run may read, and the columns that they have (name to Arrow type).
+
+    Args:
+        schema: these columns' types, exact, as `columns.packed` writes them.
+        notes: what a person should know of the folder, in plain words.
+    """
 
     source: str
     uri: str
     files: tuple[PinnedFile, ...]
     columns: Mapping[str, str]
+    schema: str = later("")
+    notes: tuple[str, ...] = later(())
 
     @property
     def content(self) -> str:
@@ -273,42 +313,22 @@ def content_of(files: tuple[PinnedFile, ...]) -> str:
     return digest(sorted([file.etag, file.size] for file in files))
 
 
-def schema_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """What became of a source's columns between two pins, in plain words; nothing when they are the same."""
-    both = sorted(before.keys() & now.keys())
-    return [
-        *(f"column {name} ({now[name]}) is new" for name in sorted(now.keys() - before.keys())),
-        *(f"column {name} ({before[name]}) is gone" for name in sorted(before.keys() - now.keys())),
-        *(f"column {name} was {before[name]} and is {now[name]}" for name in both if before[name] != now[name]),
-    ]
-
-
-def check_columns(name: str, source: Source, columns: Mapping[str, str]) -> None:
-    """A source has the columns that it needs, and event times that can be read.
-
-    Raises:
-        SourceError: a column is missing, a time column is no timestamp, or it is naive and no timezone is declared.
-    """
-    missing = [column for column in dict.fromkeys((*source.columns, *source.times)) if column not in columns]
-    if missing:
-        raise SourceError(
-            f"Source {name!r} ({source.uri}) has no column {examples(missing)} (it has: {examples(sorted(columns), 30)}). "
-            "Deliver the column, or change the source's description."
-        )
-    if isinstance(source, EventSource):
-        for column in source.times:
-            found = columns[column]
-            if not found.startswith("timestamp"):
-                raise SourceError(f"Source {name!r}: column {column!r} is {found}, a time column must be a timestamp.")
-            if "tz=" not in found and source.timezone is None:
-                raise SourceError(
-                    f"Source {name!r}: column {column!r} is {found}, a timestamp without a time zone. "
-                    "Declare how it is to be read with EventSource(..., timezone='UTC')."
-                )
-
-
 def as_utc(moment: datetime, timezone: str | None) -> datetime:
-    """A moment in UTC; a naive one is read in `timezone`."""
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=ZoneInfo(timezone or "UTC"))
-    return moment.astimezone(UTC)
+    """A moment in UTC; a naive one is read in `timezone`, as where rows are read: an hour that a clock shows twice is the first
+    of the two, one that it skips is the moment of the jump.
+    """
+    if moment.tzinfo is not None:
+        return moment.astimezone(UTC)
+    zone = ZoneInfo(timezone or "UTC")
+    first, second = (moment.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    if first <= second:
+        return first
+    start = second.replace(microsecond=0)  # of a skipped time the offset after the jump gives the earlier moment
+    before, after = 0, int((first - start).total_seconds()) + 1
+    while after - before > 1:
+        middle = (before + after) // 2
+        if (start + timedelta(seconds=middle)).astimezone(zone).replace(tzinfo=None) < moment:
+            before = middle
+        else:
+            after = middle
+    return start + timedelta(seconds=after)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -50,8 +50,8 @@ def features(work: Work, part: Aggregates) -> Receipt:
     with calls.reading(work, cuts):
         pins = calls.pins_of(work, part.reads)
         asked = _asked(work, part, pins)
-        cut, pin = cuts[part.reads[0]], pins[part.reads[0]]
-        schema = aggregates.schema_of(part, asked.entity, aggregates.entity_type(asked, pin.files[0].place))
+        cut = cuts[part.reads[0]]
+        schema = aggregates.schema_of(part, asked.entity, asked.schema.field(asked.entity).type)
         kept = [one.files for one in _partials(work, asked, pins)]
         assert cut.high is not None
         written = aggregates.merged(
@@ -66,12 +66,23 @@ def features(work: Work, part: Aggregates) -> Receipt:
 
 
 def _asked(work: Work, part: Aggregates, pins: Mapping[str, Pin]) -> Asked:
+    from almanac.spark import sources
     from almanac.spark.partials import Asked
 
-    source = work.pipeline.sources[part.reads[0]]
+    events, reference = pins[part.reads[0]], pins[part.reads[1]] if part.on else None
+    source, entity = work.pipeline.sources[events.source], work.pipeline.entity
     assert isinstance(source, EventSource)
-    columns = {name: kind for pin in reversed([pins[name] for name in part.reads]) for name, kind in pin.columns.items()}
-    wanted = [work.pipeline.entity, *part.columns, *filter(None, (part.split,))]
+    for pin in (events, *filter(None, (reference,))):
+        keys = {entity: pin is events, str(part.on): bool(part.on)}
+        if missing := [name for name, needed in keys.items() if needed and name not in pin.columns]:
+            raise DescriptionError(
+                f"Aggregates({part.name!r}): source {pin.source!r} has no column {examples(missing)} (it has: "
+                f"{examples(sorted(pin.columns), 30)}). Correct the description, or deliver the column."
+            )
+    aggregated = [*part.columns, *filter(None, (part.split,))]
+    looked = [name for name in (reference.columns if reference else ()) if name in aggregated and name not in (entity, part.on)]
+    columns = {**events.columns, **{name: reference.columns[name] for name in looked if reference}}
+    wanted = [entity, *aggregated]
     if missing := [name for name in wanted if name not in columns]:
         raise DescriptionError(
             f"Aggregates({part.name!r}): {', '.join(part.reads)} have no column {examples(missing)} (they have: "
@@ -82,8 +93,12 @@ def _asked(work: Work, part: Aggregates, pins: Mapping[str, Pin]) -> Asked:
         raise DescriptionError(
             f"Aggregates({part.name!r}): {examples(strange)} is no number; only its different values can be counted, by distinct."
         )
-    reference = tuple(file.place for name in part.reads[1:] for file in pins[name].files)
-    return Asked(part=part, entity=work.pipeline.entity, source=source, reference=reference)
+    read = dict.fromkeys(name for name in (entity, *source.times, part.on, *aggregated) if name and name not in looked)
+    found = Asked(part=part, entity=entity, source=source, schema=sources.schema_of(source, events, list(read)))
+    if reference is None:
+        return found
+    types = sources.schema_of(work.pipeline.sources[reference.source], reference, [str(part.on), *looked])
+    return replace(found, reference=tuple(file.place for file in reference.files), looked=types)
 
 
 def _partials(work: Work, asked: Asked, pins: Mapping[str, Pin]) -> list[Kept]:
@@ -94,7 +109,8 @@ def _partials(work: Work, asked: Asked, pins: Mapping[str, Pin]) -> list[Kept]:
     from almanac.spark.partials import blocks
 
     pin, references = pins[asked.part.reads[0]], [content_of(pins[name].files) for name in asked.part.reads[1:]]
-    shape = digest([VERSION, encode(asked.part), asked.entity, encode(asked.source.shape), references])[:16]
+    types = [f"{field.name} {field.type}" for schema in (asked.schema, asked.looked or ()) for field in schema]
+    shape = digest([VERSION, encode(asked.part), asked.entity, encode(asked.source.shape), references, types])[:16]
     folder = work.home.layout.partials(shape)
 
     def read(order: Order) -> list[tuple[str, Block]]:

@@ -54,7 +54,7 @@ def observed(home: Home, pipeline: Pipeline, plan: RunPlan, name: str) -> Pin:
     source, then = pipeline.sources[name], None
     if plan.known_at and source.versioned:
         then = sources.Then(moment=datetime.fromisoformat(plan.known_at), copies=home.layout.version)
-    return sources.observe(home.objects, name, source, then)
+    return sources.observe(home.objects, name, source, then, pipeline.columns_read(name))
 
 
 def lacking(home: Home, pipeline: Pipeline, plan: RunPlan, name: str, pin: Pin | None = None) -> list[str]:

@@ -6,13 +6,14 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
-from almanac.core.canonical import dumps, encode, sha256
+from almanac.core.canonical import digest, dumps, encode, sha256
 from almanac.core.degrade import LACKING, check_sources
 from almanac.core.late import LATEST
 from almanac.core.pipeline import Group, Pipeline, Population
 from almanac.core.plan import RunPlan
 from almanac.core.receipts import Door, Order, Output, Placed, Receipt, Thing, Witness, admit
-from almanac.core.sources import UNTIL, Pin, schema_changes
+from almanac.core.schema import schema_changes
+from almanac.core.sources import UNTIL, Pin
 from almanac.doors import late
 from almanac.errors import IntegrityError, NotAdmitted, NotFound, SourceError
 from almanac.settings import VERSION
@@ -37,6 +38,7 @@ def pin(home: Home, plan: RunPlan, witness: Witness) -> str:
     pipeline = home.receipts.description(plan.description)
     pins, lacking = _observed(home, pipeline, plan)
     check_sources(pipeline, plan, lacking)
+    notes = [note for found in pins.values() for note in found.notes]
     policies, until = late.policies(pipeline, pins), late.consistent(home, pipeline, plan.build, pins)
     order = Order(
         pipeline=home.name,
@@ -51,6 +53,7 @@ def pin(home: Home, plan: RunPlan, witness: Witness) -> str:
             **({"late": policies} if policies else {}),
             **({UNTIL: encode(until)} if until else {}),
             **({LACKING: sorted(lacking)} if lacking else {}),
+            **({"notes": digest(notes)} if notes else {}),  # else the receipt of before would stand, which tells nothing of them
         },
     )
     receipt = Receipt(
@@ -61,6 +64,7 @@ def pin(home: Home, plan: RunPlan, witness: Witness) -> str:
         outputs=tuple(keep(home, order, pins)),
         findings=(
             *_changed(home, pins),
+            *notes,
             *_older(pins, plan.known_at),
             *(f"What reads source {name!r} is left out: {error}" for name, error in lacking.items()),
             *(f"Consistent sources of {period} are cut at {moment.isoformat()}." for period, moment in until.items()),

@@ -87,7 +87,8 @@ class _Now:
         for name in names:
             key = (name, pipeline.sources[name].uri)
             if key not in self.seen:
-                self.seen[key] = sources.observe(self.home.objects, name, pipeline.sources[name])
+                source, asked = pipeline.sources[name], pipeline.columns_read(name)
+                self.seen[key] = sources.observe(self.home.objects, name, source, asked=asked)
         return {name: self.seen[name, pipeline.sources[name].uri] for name in names}
 
 

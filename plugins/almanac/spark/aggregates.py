@@ -47,13 +47,6 @@ def schema_of(part: Aggregates, entity: str, kind: pa.DataType) -> pa.Schema:
     return pa.schema([pa.field(entity, kind), *(pa.field(feature.name, pa.float32()) for feature in part.features)])
 
 
-def entity_type(asked: Asked, uri: str) -> pa.DataType:
-    """The type of the entity's column in a file of events, plain: neither a dictionary nor a large string."""
-    kind = chunks.open_parquet(uri).schema_arrow.field(asked.entity).type
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return pa.string() if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) else kind
-
-
 def _features(
     asked: Asked, kept: Sequence[Mapping[str, str]], bucket: int, high: datetime, schema: pa.Schema, opened: Opened
 ) -> pa.RecordBatch:

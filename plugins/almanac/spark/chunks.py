@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
+from almanac.columns import AS_WRITTEN
 from almanac.core.sources import PinnedFile
 from almanac.errors import IntegrityError, SourceError, Unreachable
 from almanac.files import locate
@@ -61,11 +62,12 @@ def open_parquet(uri: str, *, whole: bool = False) -> pq.ParquetFile:
     try:
         if whole:
             with system.open_input_stream(path) as stream:
-                return pq.ParquetFile(pa.BufferReader(stream.read()))
-        file = pq.ParquetFile(system.open_input_file(path), pre_buffer=not isinstance(system, pyarrow.fs.LocalFileSystem))
+                return pq.ParquetFile(pa.BufferReader(stream.read()), **AS_WRITTEN)
+        buffered = not isinstance(system, pyarrow.fs.LocalFileSystem)
+        file = pq.ParquetFile(system.open_input_file(path), pre_buffer=buffered, **AS_WRITTEN)
         footer = file.metadata
         if max((footer.row_group(group).total_byte_size for group in range(footer.num_row_groups)), default=0) > LARGE_GROUP:
-            return pq.ParquetFile(system.open_input_file(path), metadata=footer, buffer_size=BUFFER)
+            return pq.ParquetFile(system.open_input_file(path), metadata=footer, buffer_size=BUFFER, **AS_WRITTEN)
         return file
     except pa.ArrowInvalid as error:
         raise IntegrityError(f"{uri}: this is no whole Parquet file ({error}). Deliver or make it again.") from error

@@ -20,10 +20,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
+from almanac.columns import UTC_TIME
 from almanac.core.aggregates import DISTINCT, Aggregates
 from almanac.core.canonical import encode
 from almanac.core.sources import EventSource, PinnedFile
-from almanac.cutting import UTC_TIME, in_utc
+from almanac.cutting import in_utc
 from almanac.errors import DataError, examples
 from almanac.files import locate
 from almanac.spark import arrow, chunks, digests
@@ -61,13 +62,17 @@ class Asked:
     """What a task needs to know of the description.
 
     Args:
+        schema: what is read of the events, as `sources.schema_of` gives it.
         reference: URIs of the files of the reference; none where none is looked up.
+        looked: the same of the reference, the column that both have among them.
     """
 
     part: Aggregates
     entity: str
     source: EventSource
+    schema: pa.Schema
     reference: tuple[str, ...] = ()
+    looked: pa.Schema | None = None
 
 
 def blocks(file: PinnedFile, edges: Sequence[datetime]) -> list[Block]:
@@ -102,13 +107,12 @@ def summed(spark: SparkSession, asked: Asked, wanted: Sequence[Block], folders: 
 
 def _reference(asked: Asked) -> pa.Table | None:
     """What is looked up in the reference, one row a value: columns, and the place of the split's value. Raises: DataError."""
-    if not asked.reference:
+    if asked.looked is None:
         return None
-    on = str(asked.part.on)
-    names = chunks.open_parquet(asked.reference[0]).schema_arrow.names
-    columns = [name for name in names if name in {on, asked.part.split, *asked.part.columns}]
-    batches = list(chunks.read_chunks(chunks.chunks_of(asked.reference), columns))
-    found = pa.Table.from_batches([pa.RecordBatch.from_arrays([_plain(c) for c in b.columns], columns) for b in batches])
+    on, columns = str(asked.part.on), asked.looked.names
+    read = chunks.read_chunks(chunks.chunks_of(asked.reference), columns)
+    batches = [in_utc(batch, asked.looked, None) for batch in read]
+    found = pa.Table.from_batches(batches, None if batches else asked.looked.remove_metadata())
     counted = found.group_by(on, use_threads=False).aggregate([([], "count_all")])
     doubled = counted.filter(pc.greater(counted["count_all"], 1))[on].to_pylist()
     if doubled:
@@ -127,20 +131,13 @@ def _code(part: Aggregates, column: pa.Array) -> pa.Array:
     return pc.index_in(column.cast(pa.string()), value_set=pa.array(part.values)).cast(pa.int16())
 
 
-def _plain(column: pa.Array) -> pa.Array:
-    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-
-
 def _partial(asked: Asked, block: Block, reference: pa.Table | None) -> dict[str, pa.Table]:
     """The partial sums of a block: `sums`, and a table of different values for each column that is counted so."""
     part = asked.part
     looked = [] if reference is None else [name for name in reference.column_names if name != part.on]
-    split = None if CODE in looked else part.split
-    columns = [asked.entity, asked.source.event_time, part.on, split, *part.columns]
-    read = list(dict.fromkeys(name for name in columns if name and name not in looked))
     tables = [
         rows
-        for batch in chunks.read_chunks(_chunks(block), read, BLOCK_ROWS)
+        for batch in chunks.read_chunks(_chunks(block), asked.schema.names, BLOCK_ROWS)
         if (rows := _rows(asked, block, batch, reference, looked)).num_rows
     ]
     return _grouped(asked, tables)
@@ -153,10 +150,11 @@ def _chunks(block: Block) -> list[Chunk]:
 def _rows(asked: Asked, block: Block, batch: pa.RecordBatch, reference: pa.Table | None, looked: Sequence[str]) -> pa.Table:
     """A batch's events, with the segment of each and what was looked up."""
     part, source = asked.part, asked.source
-    time = in_utc(batch.select([source.event_time]), pa.schema([(source.event_time, UTC_TIME)]), source.timezone).column(0)
+    batch = in_utc(batch, asked.schema, source.timezone)
+    time = batch.column(source.event_time)
     edges = np.array([micros(edge) for edge in block.edges], dtype=np.int64)
     segment = np.searchsorted(edges, pc.fill_null(time.cast(pa.int64()), -(2**63)).to_numpy(zero_copy_only=False), "right") - 1
-    columns: dict[str, Any] = {name: _plain(batch.column(name)) for name in batch.schema.names if name != source.event_time}
+    columns: dict[str, Any] = {name: batch.column(name) for name in batch.schema.names}
     if reference is not None:
         place = pc.index_in(columns[str(part.on)], value_set=reference[str(part.on)].combine_chunks())
         columns |= {name: reference[name].combine_chunks().take(place) for name in looked}

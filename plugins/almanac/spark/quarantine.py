@@ -113,7 +113,7 @@ def _left(session: Session, source: Source, pin: Pin) -> Rows:
     schema, timezone = _own(source, pin), _timezone(source)
 
     def work(hand: Sequence[Chunk], columns: Sequence[str]) -> Batches:
-        asked = pa.schema([schema.field(name) for name in columns])
+        asked = pa.schema([schema.field(name) for name in columns], schema.metadata)
         return (in_utc(batch, asked, timezone) for batch in chunks.read_chunks(hand, columns))
 
     count = sum(file.rows - len(file.aside) for file in pin.files)
@@ -145,7 +145,7 @@ def _placed(number: int, file: PinnedFile) -> Iterator[Placed]:
 
 
 def _rows(hand: Sequence[Placed], schema: pa.Schema, timezone: str | None) -> Batches:
-    own = pa.schema([field for field in schema if field.name not in (FILE, ROW)])
+    own = pa.schema([field for field in schema if field.name not in (FILE, ROW)], schema.metadata)
     for number, chunk, begin in hand:
         at = begin
         for batch in chunks.read_chunks([chunk], own.names):
@@ -157,7 +157,7 @@ def _rows(hand: Sequence[Placed], schema: pa.Schema, timezone: str | None) -> Ba
 
 
 def _own(source: Source, pin: Pin) -> pa.Schema:
-    return sources.schema_of(pin.files[0].place, list(source.needed or pin.columns))
+    return sources.schema_of(source, pin)
 
 
 def _schema(source: Source, pin: Pin) -> pa.Schema:

@@ -8,24 +8,24 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
+from almanac import columns
 from almanac.core.sources import Cut, EventSource, Pin, Source
-from almanac.cutting import UTC_TIME, in_utc, keep
+from almanac.cutting import in_utc, keep
 from almanac.spark import arrow, chunks
 from almanac.spark.chunks import Batches, Chunk
 
 
 def read(spark: SparkSession, source: Source, pin: Pin, cut: Cut) -> DataFrame:
-    """The rows of a pinned source inside a cut. Columns as in the files, every timestamp in UTC.
+    """The rows of a pinned source inside a cut. Columns as in the files, every timestamp in UTC, NaN as null.
 
     An event exactly at the cut's low belongs to it, one exactly at its high does not.
     """
     files = pin.within(cut)
-    columns = list(source.needed or pin.columns)
-    schema = schema_of((files or pin.files)[0].place, columns)
+    schema = schema_of(source, pin)
     timezone = source.timezone if isinstance(source, EventSource) else None
 
     def work(hand: Sequence[Chunk]) -> Batches:
-        for batch in chunks.read_chunks(hand, columns):
+        for batch in chunks.read_chunks(hand, schema.names):
             kept = keep(in_utc(batch, schema, timezone), source, cut)
             if kept.num_rows:
                 yield kept
@@ -40,15 +40,15 @@ def read_all(
     return {name: read(spark, sources[name], pins[name], cut) for name, cut in cuts.items()}
 
 
-def schema_of(uri: str, columns: Sequence[str]) -> pa.Schema:
-    """What Spark is to see of a file's columns: plain strings for dictionaries, timestamps in UTC."""
-    found = chunks.open_parquet(uri).schema_arrow
-    return pa.schema([pa.field(name, _plain(found.field(name).type)) for name in columns])
+def schema_of(source: Source, pin: Pin, names: Sequence[str] = ()) -> pa.Schema:
+    """What Spark is to see of a pinned source's columns: of some by name, else of those that it names, or all.
 
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return pa.string()
-    return UTC_TIME if pa.types.is_timestamp(kind) else kind
+    Raises:
+        SourceError: Spark cannot read one of them.
+    """
+    if pin.schema:
+        plain = columns.unpacked(pin.schema)
+    else:  # a pin from before the types were kept
+        found = chunks.open_parquet(pin.files[0].place).schema_arrow
+        plain = pa.schema([(field.name, columns.plain(field.type)) for field in found])
+    return columns.schema_of(source, plain, pin.source, names or source.needed or plain.names)

@@ -63,6 +63,13 @@ class Objects:
         body: bytes = self._ask(uri, lambda: self._client.get_object(Bucket=bucket, Key=key)["Body"].read())
         return body
 
+    def begin(self, found: Listed, count: int) -> bytes:
+        """The first bytes of an object that has so many. Raises: NotFound."""
+        bucket, key = split(found.uri)
+        asked = {"Range": f"bytes=0-{count - 1}", **({"VersionId": found.version} if found.version else {})}
+        body: bytes = self._ask(found.uri, lambda: self._client.get_object(Bucket=bucket, Key=key, **asked)["Body"].read(count))
+        return body
+
     def tagged(self, uri: str) -> tuple[bytes, str] | None:
         """The bytes and their etag, for `put_if_match`; None when nothing is kept there."""
         bucket, key = split(uri)

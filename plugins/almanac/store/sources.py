@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import contextlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from almanac.columns import AS_WRITTEN, UTC_TIME, leaves, packed, plain
+from almanac.core import folder
 from almanac.core.canonical import digest
+from almanac.core.folder import Kind
 from almanac.core.late import Found, Span
-from almanac.core.sources import Cut, EventSource, Pin, PinnedFile, Source, as_utc, check_columns
-from almanac.cutting import UTC_TIME, in_utc, keep
-from almanac.errors import NotFound, SourceError, SourceMissing, Unreachable, examples
+from almanac.core.sources import Cut, EventSource, Pin, PinnedFile, Source, as_utc
+from almanac.cutting import in_utc, keep
+from almanac.errors import NotFound, SourceError, SourceMissing, StoreError, Unreachable, examples
 from almanac.files import locate
+from almanac.store import schemas
 from almanac.store.objects import Listed, Objects
 from almanac.store.receipts import PART_KEPT
 
 READERS, STORE_ERROR = 16, "AWS Error"
+LOG_FILES = 100  # of a folder that may be a table's log, looked at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,42 +45,111 @@ class Then:
     copies: Callable[[str, str], str]
 
 
-def observe(objects: Objects, name: str, source: Source, then: Then | None = None) -> Pin:
+def observe(objects: Objects, name: str, source: Source, then: Then | None = None, asked: Sequence[str] = ()) -> Pin:
     """The files of a source as they are now, from a listing and their footers; or as they were at a time, where the bucket
     keeps their versions. A version that is not the newest is copied, so that whatever reads files can read it.
 
+    Args:
+        asked: the columns that somebody reads; when empty those that the source names, or all.
+
     Raises:
         SourceMissing: there are no files.
-        SourceError: they disagree about their columns, or a column is missing or unfit.
+        SourceError: they are a table's, which its log alone tells; they disagree about their columns; one is missing or unfit.
         Unfit: the bucket does not keep versions.
         Unreachable, AccessRefused: the store does not let us look.
     """
     try:
-        listed = objects.walk(source.uri) if then is None else objects.as_of(source.uri, then.moment)
-        found = [item for item in listed if item.uri.endswith(".parquet") and item.size]
+        listed = list(objects.walk(source.uri) if then is None else objects.as_of(source.uri, then.moment))
     except NotFound as error:
         raise SourceMissing(f"Source {name!r} is missing: {error}") from error
-    if not found:
-        raise SourceMissing(
-            f"Source {name!r} is missing: no Parquet file {'lies' if then is None else 'lay'} below {source.uri}"
-            f"{'' if then is None else f' at {then.moment.isoformat()}'}. Deliver it, or correct the source's uri."
-        )
     with ThreadPoolExecutor(READERS) as pool:
-        looked = list(pool.map(lambda item: _look(name, source, item, _copied(objects, item, then)), found))
-    columns = looked[0][1]
-    for file, others in looked:
-        check_columns(name, source, others)
-        if differing := [key for key in (source.needed or sorted({*columns, *others})) if others.get(key) != columns.get(key)]:
-            raise SourceError(
-                f"Source {name!r}: {file.uri} has {_as_found(others, differing)}, "
-                f"{looked[0][0].uri} has {_as_found(columns, differing)}. "
-                "Files of one source must agree; deliver one of them again."
+        _check_plain(objects, name, source, listed, pool)
+        found, notes = _data(objects, name, source, listed, pool)
+        if not found:
+            raise SourceMissing(
+                f"Source {name!r} is missing: no Parquet file {'lies' if then is None else 'lay'} below {source.uri}"
+                f"{'' if then is None else f' at {then.moment.isoformat()}'}. Deliver it, or correct the source's uri."
+                f"{''.join(f' {note}' for note in notes)}"
             )
-    return Pin(source=name, uri=source.uri, files=tuple(file for file, _ in looked), columns=columns)
+        looked = list(pool.map(lambda item: _look(name, source, item, _copied(objects, item, then)), found))
+    schema = schemas.agreed(name, source, [(file.uri, own) for file, own, _ in looked], asked or source.needed)
+    return Pin(
+        source=name,
+        uri=source.uri,
+        files=tuple(file for file, _, _ in looked),
+        columns={field.name: str(field.type) for field in schema},
+        schema=packed(schema),
+        notes=(*notes, *_infinities(name, [(file, names) for file, _, names in looked], asked or source.needed)),
+    )
 
 
-def _as_found(columns: Mapping[str, str], keys: Iterable[str]) -> str:
-    return examples(f"{key} as {columns[key]}" if key in columns else f"no {key}" for key in keys)
+def _check_plain(objects: Objects, name: str, source: Source, listed: Iterable[Listed], pool: Executor) -> None:
+    """A source's folder is no table with a log, and no part of one. Raises: SourceError."""
+
+    def above(place: tuple[str, str]) -> tuple[str, str, str] | None:
+        whole, log = place
+        with contextlib.suppress(StoreError):  # who may read the source alone sees no more
+            held = folder.table(item.uri.removeprefix(whole) for item in islice(objects.walk(log), LOG_FILES))
+            return (whole, *held) if held else None
+        return None
+
+    inside = folder.table(item.uri.removeprefix(source.uri) for item in listed)
+    tables = [(source.uri, *inside)] if inside else [one for one in pool.map(above, folder.logs_above(source.uri)) if one]
+    for whole, kind, path in tables:
+        raise SourceError(
+            f"Source {name!r}: {whole} is {kind} (found {path}). Its log tells which files are data, so it is not read file by "
+            "file: rows that were overwritten would come back. Deliver a copy as plain Parquet files in a folder of its own."
+        )
+
+
+def _data(
+    objects: Objects, name: str, source: Source, listed: Sequence[Listed], pool: Executor
+) -> tuple[list[Listed], list[str]]:
+    """The files that are data, and what is to be told of files with other names. Raises: SourceError for an empty one."""
+    folders = {part for item in listed for part in _folders(item.uri)}
+    kinds = {item: folder.kind(item.uri.removeprefix(source.uri), item.size) for item in listed if item.uri not in folders}
+    asked = [item for item, kind in kinds.items() if kind in (Kind.UNNAMED, Kind.OTHER)]
+    begins = pool.map(lambda item: objects.begin(item, len(folder.MAGIC[0])), asked)
+    parquet = {item for item, begin in zip(asked, begins, strict=True) if begin in folder.MAGIC}
+    found = [item for item, kind in kinds.items() if kind is Kind.DATA or (kind is Kind.UNNAMED and item in parquet)]
+    if empty := [item.uri for item in found if not item.size]:
+        raise SourceError(
+            f"Source {name!r}: {examples(empty)} is empty (0 bytes), expected a Parquet file. Deliver it again, or delete it."
+        )
+    notes = []
+    if odd := [item.uri for item in found if not item.uri.endswith(folder.ENDINGS[0])]:
+        notes.append(
+            f"Source {name!r}: Parquet files that do not end in '.parquet' are read ({len(odd)}): {examples(odd)}. Rename them, "
+            "or move them out of the folder if they are no data."
+        )
+    other = [item for item, kind in kinds.items() if kind is Kind.OTHER]
+    if passed := [item.uri for item in other if item in parquet or folder.is_named_like(item.uri)]:
+        notes.append(
+            f"Source {name!r}: Parquet files of another ending are not read ({len(passed)}): {examples(passed)}. Rename them to "
+            "end in '.parquet', or move them out of the folder if they are no data."
+        )
+    return found, notes
+
+
+def _folders(uri: str) -> Iterator[str]:
+    """The folders that a file lies in, as some tools leave an empty object of their name."""
+    while "/" in uri.removeprefix("s3://"):
+        uri = uri.rsplit("/", 1)[0]
+        yield uri
+
+
+def _infinities(name: str, looked: Iterable[tuple[PinnedFile, frozenset[str]]], asked: Sequence[str]) -> Iterator[str]:
+    """Which columns hold infinite values, as far as statistics tell."""
+    found: dict[str, list[str]] = {}
+    for file, names in looked:
+        for column in names:
+            found.setdefault(column, []).append(file.uri)
+    for column, uris in sorted(found.items()):
+        if not asked or column in asked:
+            yield (
+                f"Source {name!r}: column {column!r} holds infinite values in {examples(uris, 1)}. They are read as they are; "
+                "deliver them as null if they stand for a missing value."
+            )
 
 
 def _copied(objects: Objects, item: Listed, then: Then | None) -> str:
@@ -91,22 +169,23 @@ def _check_reached(uri: str, error: Exception) -> None:
         raise Unreachable(f"{uri}: the file cannot be read ({error}). Check the store and its credentials.") from error
 
 
-def _look(name: str, source: Source, item: Listed, copy: str) -> tuple[PinnedFile, dict[str, str]]:
+def _look(name: str, source: Source, item: Listed, copy: str) -> tuple[PinnedFile, pa.Schema, frozenset[str]]:
+    """A file, its columns as they are compared, and those that hold infinite values."""
     try:
         system, path = locate(copy or item.uri)
         with system.open_input_file(path) as opened:
-            parquet = pq.ParquetFile(opened)
+            parquet = pq.ParquetFile(opened, **AS_WRITTEN)
             schema, footer = parquet.schema_arrow, parquet.metadata
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowException) as error:
         _check_reached(item.uri, error)
         raise SourceError(f"Source {name!r}: {item.uri} cannot be read as Parquet ({error}). Deliver it again.") from error
-    columns = {field.name: str(field.type) for field in schema}
-    low, high = _bounds(footer, schema, source, source.event_time) if isinstance(source, EventSource) else (None, None)
+    places = dict(leaves(schema))
+    low, high = _bounds(footer, places, source, source.event_time) if isinstance(source, EventSource) else (None, None)
     known = None
     if isinstance(source, EventSource) and source.knowledge_time:
-        known, _ = _bounds(footer, schema, source, source.knowledge_time)
+        known, _ = _bounds(footer, places, source, source.knowledge_time)
     groups = tuple(footer.row_group(number).num_rows for number in range(footer.num_row_groups))
-    return PinnedFile(
+    file = PinnedFile(
         uri=item.uri,
         size=item.size,
         etag=item.etag,
@@ -116,24 +195,38 @@ def _look(name: str, source: Source, item: Listed, copy: str) -> tuple[PinnedFil
         known=known,
         version=item.version,
         copy=copy,
-    ), columns
+    )
+    floats = [field.name for field in schema if pa.types.is_floating(field.type)]
+    return file, pa.schema([(field.name, plain(field.type)) for field in schema]), _infinite(footer, places, floats)
+
+
+def _infinite(footer: pq.FileMetaData, places: Mapping[str, int], names: Iterable[str]) -> frozenset[str]:
+    return frozenset(
+        name for name in names if any(bound in (math.inf, -math.inf) for pair in _stats(footer, places[name]) for bound in pair)
+    )
+
+
+def _stats(footer: pq.FileMetaData, place: int) -> Iterator[tuple[Any, Any]]:
+    """The smallest and largest value of a column in each row group; None twice where a group does not tell."""
+    for number in range(footer.num_row_groups):
+        stats = footer.row_group(number).column(place).statistics
+        try:
+            yield (stats.min, stats.max) if stats is not None and stats.has_min_max else (None, None)
+        except (OverflowError, ValueError):  # a time that Python does not know
+            yield None, None
 
 
 def _bounds(
-    footer: pq.FileMetaData, schema: pa.Schema, source: EventSource, name: str
+    footer: pq.FileMetaData, places: Mapping[str, int], source: EventSource, name: str
 ) -> tuple[datetime | None, datetime | None]:
     """The oldest and newest time in a file's column, or None where its statistics do not tell."""
-    if name not in schema.names:
+    told = list(_stats(footer, places[name])) if name in places else []
+    if not all(isinstance(one, datetime) for pair in told for one in pair):
         return None, None
-    lows, highs = [], []
-    for number in range(footer.num_row_groups):
-        group = footer.row_group(number)
-        column = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == name)
-        stats = column.statistics
-        if stats is None or not stats.has_min_max or not isinstance(stats.min, datetime):
-            return None, None
-        lows.append(as_utc(stats.min, source.timezone))
-        highs.append(as_utc(stats.max, source.timezone))
+    try:
+        lows, highs = ([as_utc(one, source.timezone) for one in side] for side in zip(*told, strict=True)) if told else ([], [])
+    except OverflowError:
+        return None, None
     return min(lows, default=None), max(highs, default=None)
 
 
@@ -172,7 +265,7 @@ def _count(file: PinnedFile, source: EventSource, cut: Cut) -> tuple[int, dateti
     system, path = locate(file.place)
     try:
         with system.open_input_file(path) as opened:
-            for batch in pq.ParquetFile(opened).iter_batches(columns=list(source.times), use_threads=False):
+            for batch in pq.ParquetFile(opened, **AS_WRITTEN).iter_batches(columns=list(source.times), use_threads=False):
                 times = keep(in_utc(batch, schema, source.timezone), source, replace(cut, low=None)).column(source.event_time)
                 rows += pc.sum(pc.greater_equal(times, pa.scalar(cut.low, UTC_TIME))).as_py() or 0
                 newest = _newest((newest, pc.max(times).as_py()))

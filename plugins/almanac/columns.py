@@ -1,0 +1,300 @@
+"""Columns of source files: one map from a file's type to the type that user code sees, and values brought to it.
+
+Files are compared after the map, so what differs in spelling alone agrees. A naive timestamp stays naive in it, because a file
+that has a zone and one that has none do not agree; where rows are read, both become UTC.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from almanac.core.sources import Source, alike
+from almanac.errors import SourceError
+
+UTC_TIME = pa.timestamp("us", tz="UTC")
+# How Parquet files are opened: INT96 times beyond the years 1677 to 2262 do not fit into nanoseconds.
+AS_WRITTEN: Mapping[str, Any] = {"coerce_int96_timestamp_unit": "us"}
+FILL = b"almanac.fill"  # metadata of a field: what stands where a file lacks the column, as JSON
+SOURCE = b"almanac.source"  # metadata of a schema: the source's name
+WIDENED = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.uint64(): pa.decimal128(20, 0)}
+DIGITS = {8: 3, 16: 5, 32: 10, 64: 19}  # of whole numbers of so many bits
+MOST_DIGITS = 38  # of a decimal in Spark
+# Arrow's other names of a type.
+SPELLINGS = {
+    pa.large_string(): pa.string(),
+    pa.string_view(): pa.string(),
+    pa.large_binary(): pa.binary(),
+    pa.binary_view(): pa.binary(),
+    pa.float16(): pa.float32(),
+    pa.date64(): pa.date32(),
+    **WIDENED,
+}
+
+
+def plain(kind: pa.DataType) -> pa.DataType:
+    """A type as files of one source are compared. One that Spark cannot read stays what it is: see `unreadable`."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return pa.string() if isinstance(kind, pa.UuidType) else plain(kind.storage_type)
+    if pa.types.is_dictionary(kind):
+        return plain(kind.value_type)
+    if pa.types.is_timestamp(kind):
+        return pa.timestamp("us", "UTC" if kind.tz else None)
+    if pa.types.is_duration(kind):
+        return pa.duration("us")
+    if pa.types.is_fixed_size_binary(kind):
+        return pa.binary()
+    if pa.types.is_decimal(kind) and kind.precision <= MOST_DIGITS:
+        return pa.decimal128(kind.precision, kind.scale)
+    return _nested(kind, plain) or SPELLINGS.get(kind, kind)
+
+
+def seen(kind: pa.DataType) -> pa.DataType:
+    """The type that user code sees of a plain one: every timestamp in UTC."""
+    return UTC_TIME if pa.types.is_timestamp(kind) else _nested(kind, seen) or kind
+
+
+def _nested(kind: pa.DataType, change: Any) -> pa.DataType | None:
+    """A nested type with its parts changed; None of one that is not nested."""
+    if is_list(kind):
+        return pa.list_(change(kind.value_type))
+    if pa.types.is_map(kind):
+        return pa.map_(change(kind.key_type), change(kind.item_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(field.name, change(field.type)) for field in kind.fields])
+    return None
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether a type is a list in one of its layouts."""
+    named = pa.types
+    return bool(
+        named.is_list(kind)
+        or named.is_large_list(kind)
+        or named.is_fixed_size_list(kind)
+        or named.is_list_view(kind)
+        or named.is_large_list_view(kind)
+    )
+
+
+def common(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """The plain type that holds every value of two, or None. Numbers widen as long as none of them is rounded."""
+    if one == other or pa.types.is_null(other):
+        return one
+    if pa.types.is_null(one):
+        return other
+    if pa.types.is_struct(one) and pa.types.is_struct(other):
+        return _common_struct(one, other)
+    if is_list(one) and is_list(other):
+        item = common(one.value_type, other.value_type)
+        return None if item is None else pa.list_(item)
+    if pa.types.is_map(one) and pa.types.is_map(other):
+        key, item = common(one.key_type, other.key_type), common(one.item_type, other.item_type)
+        return None if key is None or item is None else pa.map_(key, item)
+    return _common_number(one, other)
+
+
+def _common_struct(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    theirs = {field.name: field.type for field in other.fields}
+    if theirs.keys() != {field.name for field in one.fields} or len(theirs) != one.num_fields or len(theirs) != other.num_fields:
+        return None
+    found = [(field.name, common(field.type, theirs[field.name])) for field in one.fields]
+    return None if any(kind is None for _, kind in found) else pa.struct(found)
+
+
+def _common_number(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    both, kinds = (one, other), pa.types
+    if all(map(kinds.is_integer, both)) or all(map(kinds.is_floating, both)):
+        return max(both, key=lambda kind: int(kind.bit_width))
+    if all(kinds.is_floating(kind) or (kinds.is_integer(kind) and kind.bit_width < 64) for kind in both):
+        return pa.float64()
+    if all(kinds.is_decimal(kind) or kinds.is_integer(kind) for kind in both):
+        scales = [kind.scale if kinds.is_decimal(kind) else 0 for kind in both]
+        wholes = [kind.precision - kind.scale if kinds.is_decimal(kind) else DIGITS[kind.bit_width] for kind in both]
+        digits = max(wholes) + max(scales)
+        return pa.decimal128(digits, max(scales)) if digits <= MOST_DIGITS else None
+    return None
+
+
+def unreadable(kind: pa.DataType) -> str:
+    """Why Spark cannot read a plain type; nothing where it can."""
+    kinds = pa.types
+    if kinds.is_decimal(kind) and kind.precision > MOST_DIGITS:
+        return f"Spark's decimals have at most {MOST_DIGITS} digits"
+    if kinds.is_time(kind):
+        return "Spark has no time of day"
+    if kinds.is_struct(kind):
+        if doubled := alike(field.name for field in kind.fields):
+            return f"its fields {' and '.join(doubled[0])} have one name without regard to case"
+        return next(filter(None, (unreadable(field.type) for field in kind.fields)), "")
+    if is_list(kind):
+        return unreadable(kind.value_type)
+    if kinds.is_map(kind):
+        return unreadable(kind.key_type) or unreadable(kind.item_type)
+    known = (kinds.is_boolean, kinds.is_integer, kinds.is_floating, kinds.is_decimal, kinds.is_temporal)
+    is_known = any(fits(kind) for fits in known) or kind in (pa.null(), pa.string(), pa.binary())
+    return "" if is_known and not kinds.is_interval(kind) else "Spark does not know this type"
+
+
+def refusal(source: str, column: str, kind: pa.DataType, why: str) -> str:
+    """Why a source's column is not read."""
+    return (
+        f"Source {source!r}: column {column!r} is {kind}, which cannot be read: {why}. Deliver it as another type, or leave the "
+        "column out with columns=(...)."
+    )
+
+
+def schema_of(source: Source, schema: pa.Schema, name: str, columns: Iterable[str]) -> pa.Schema:
+    """What user code is to see of a source's columns, and what stands where a file lacks one. `schema`: their plain types.
+
+    Raises:
+        SourceError: Spark cannot read one of them.
+    """
+    fields, fill = [], source.fill or {}
+    for field in map(schema.field, columns):
+        if why := unreadable(field.type):
+            raise SourceError(refusal(name, field.name, field.type, why))
+        field = pa.field(field.name, seen(field.type))
+        fields.append(filled(field, fill[field.name]) if field.name in fill else field)
+    return pa.schema(fields, {SOURCE: name.encode()})
+
+
+def packed(schema: pa.Schema) -> str:
+    """A schema as text, exact."""
+    return base64.b64encode(schema.serialize().to_pybytes()).decode()
+
+
+def unpacked(text: str) -> pa.Schema:
+    return pa.ipc.read_schema(pa.BufferReader(base64.b64decode(text)))
+
+
+def filled(field: pa.Field, value: Any) -> pa.Field:
+    """A field that has a value where a file lacks its column. Raises: ValueError, where the value is not of its type."""
+    if pa.scalar(value, field.type).as_py() != value:
+        raise ValueError(f"{value!r} is no {field.type}")
+    return field.with_metadata({FILL: json.dumps(value).encode()})
+
+
+def of_batch(batch: pa.RecordBatch, schema: pa.Schema, timezone: str | None) -> pa.RecordBatch:
+    """A batch of a file as user code sees it: the schema's columns and types, NaN as null.
+
+    Raises:
+        SourceError: a value does not fit the column's type.
+    """
+    found = []
+    there = set(batch.schema.names)
+    for field in schema:
+        if field.name not in there:
+            found.append(_filling(field, batch.num_rows, _source(schema)))
+            continue
+        try:
+            found.append(_brought(batch.column(field.name), field.type, timezone))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OverflowError) as error:
+            why = " ".join(str(error).split()).rstrip(".")
+            raise SourceError(
+                f"{_source(schema)}: column {field.name!r} has a value that is no {field.type}: {why}. Deliver it again, or "
+                "leave the column out with columns=(...)."
+            ) from error
+    return pa.RecordBatch.from_arrays(found, names=schema.names)
+
+
+def _source(schema: pa.Schema) -> str:
+    return f"Source {(schema.metadata or {}).get(SOURCE, b'').decode()!r}"
+
+
+def _filling(field: pa.Field, rows: int, source: str) -> pa.Array:
+    if FILL not in (field.metadata or {}):
+        raise SourceError(
+            f"{source}: a file has no column {field.name!r}. Deliver it again, or say fill={{{field.name!r}: None}}."
+        )
+    value = json.loads(field.metadata[FILL])
+    return pa.nulls(rows, field.type) if value is None else pa.repeat(pa.scalar(value, field.type), rows)
+
+
+def _brought(column: pa.Array, kind: pa.DataType, timezone: str | None) -> pa.Array:
+    """A column with another type, or its own; NaN as null."""
+    found, kinds = column.type, pa.types
+    if isinstance(found, pa.UuidType):
+        texts = (None if one is None else str(uuid.UUID(bytes=one)) for one in column.storage.to_pylist())
+        return pa.array(texts, pa.string())
+    if isinstance(found, pa.BaseExtensionType):
+        return _brought(column.storage, kind, timezone)
+    if kinds.is_dictionary(found):
+        return _brought(column.dictionary_decode(), kind, timezone)
+    if kinds.is_null(found):
+        return pa.nulls(len(column), kind)
+    if kinds.is_timestamp(found) and kinds.is_timestamp(kind):
+        return moments(column, timezone)
+    if kinds.is_floating(kind):
+        return _without_nan(column.cast(kind))
+    if kinds.is_nested(kind):
+        return _rebuilt(column, kind, timezone)
+    return column if found == kind else _cast(column, kind)
+
+
+def moments(column: pa.Array, timezone: str | None) -> pa.Array:
+    """Timestamps in UTC, to the microsecond; naive ones are read in `timezone`, UTC when none is declared.
+
+    An hour that a clock shows twice is the first of the two; one that it skips is the moment of the jump.
+    """
+    naive = column.type.tz is None
+    if column.type.unit == "ns" and (first := pc.min(column)).is_valid and first.value < 0:
+        column = pc.floor_temporal(column, unit="microsecond")  # a cast would cut towards 1970
+    column = _cast(column, pa.timestamp("us", column.type.tz))
+    if naive and timezone not in (None, "UTC"):  # a cast reads it in UTC, and costs nothing
+        column = pc.assume_timezone(column, timezone, ambiguous="earliest", nonexistent="latest")
+    return column.cast(UTC_TIME)
+
+
+def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """A safe cast, but for times: what is finer than their unit is cut off."""
+    return pc.cast(column, options=pc.CastOptions(target_type=kind, allow_time_truncate=True))
+
+
+def _without_nan(column: pa.Array) -> pa.Array:
+    nan = pc.is_nan(column)
+    return pc.if_else(nan, pa.scalar(None, column.type), column) if pc.any(nan).as_py() else column
+
+
+def _rebuilt(column: pa.Array, kind: pa.DataType, timezone: str | None) -> pa.Array:
+    """A nested column whose parts were brought to the types of `kind`."""
+    missing = column.is_null()
+    if pa.types.is_struct(kind):
+        parts = [_brought(column.field(field.name), field.type, timezone) for field in kind.fields]
+        return pa.StructArray.from_arrays(parts, fields=list(kind.fields), mask=missing)
+    if pa.types.is_map(kind):
+        keys, items = _brought(column.keys, kind.key_type, timezone), _brought(column.items, kind.item_type, timezone)
+        return pa.MapArray.from_arrays(_ends(column), keys, items, type=kind, mask=missing)
+    column = column.cast(pa.list_(column.type.value_type))  # of whatever layout
+    return pa.ListArray.from_arrays(_ends(column), _brought(column.values, kind.value_type, timezone), type=kind, mask=missing)
+
+
+def _ends(column: pa.Array) -> pa.Array:
+    """Where lists end, as an array of its own: beside a mask Arrow takes no slice."""
+    return pa.array(column.offsets.to_numpy(), pa.int32())
+
+
+def leaves(schema: pa.Schema) -> Iterator[tuple[str, int]]:
+    """Each column of a Parquet file and the place of its first leaf, by which its statistics are found."""
+    place = 0
+    for field in schema:
+        yield field.name, place
+        place += _count(field.type)
+
+
+def _count(kind: pa.DataType) -> int:
+    if isinstance(kind, pa.BaseExtensionType):
+        return _count(kind.storage_type)
+    if pa.types.is_dictionary(kind):
+        return _count(kind.value_type)
+    if is_list(kind):
+        return _count(kind.value_type)
+    if pa.types.is_map(kind):
+        return _count(kind.key_type) + _count(kind.item_type)
+    return sum(_count(field.type) for field in kind.fields) if pa.types.is_struct(kind) else 1

@@ -1,0 +1,83 @@
+"""A source's folder: which of its files are data, and whether it is a table whose own log says so instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from enum import Enum
+
+ENDINGS = (".parquet", ".parq", ".pq")
+MAGIC = (b"PAR1", b"PARE")  # a Parquet file begins with one of these; the other one is encrypted
+LEAST_BYTES = 12  # of a Parquet file
+# A folder of this name is the log of such a table.
+LOGS = {"_delta_log": "a Delta table", ".hoodie": "a Hudi table", "_spark_metadata": "the sink of a Spark stream"}
+ICEBERG, HUDI_PARTITION = "an Iceberg table", ".hoodie_partition_metadata"
+
+
+class Kind(Enum):
+    """What a file is by its name and size."""
+
+    DATA = "data"  # named as Parquet
+    UNNAMED = "unnamed"  # without an ending: it is data when its bytes are Parquet, as of Athena, Hive or Spark
+    OTHER = "other"  # another ending: no data
+    NOTHING = "nothing"  # of an unfinished write, hidden, a folder's own entry
+
+
+def kind(path: str, size: int) -> Kind:
+    """What a file is. `path`: within the source's folder."""
+    name = path.rsplit("/", 1)[-1]
+    if not name or is_hidden(path):
+        return Kind.NOTHING
+    if name.lower().endswith(ENDINGS):
+        return Kind.DATA
+    if size < LEAST_BYTES:
+        return Kind.NOTHING
+    return Kind.OTHER if "." in name else Kind.UNNAMED
+
+
+def is_named_like(path: str) -> bool:
+    """Whether another ending was put behind that of Parquet, as of a file that was compressed once more, or put aside."""
+    return any(f"{ending}." in path.rsplit("/", 1)[-1].lower() for ending in ENDINGS)
+
+
+def is_hidden(path: str) -> bool:
+    """Whether Spark's readers skip it: a part begins with a dot, or with _ unless it is a partition's value such as `_x=1`."""
+    return any(_is_hidden_part(part) for part in path.split("/"))
+
+
+def _is_hidden_part(part: str) -> bool:
+    return part.startswith(".") or (part.startswith("_") and "=" not in part) or part.endswith("._COPYING_")
+
+
+def table(paths: Iterable[str]) -> tuple[str, str] | None:
+    """The format of a table that lies in a folder, and the path that gives it away; None of plain files."""
+    for path in paths:
+        if found := _format(path.split("/")):
+            return found, path
+    return None
+
+
+def _format(parts: list[str]) -> str:
+    for place, part in enumerate(parts):
+        if place < len(parts) - 1 and part in LOGS:
+            return LOGS[part]
+        if part == "metadata" and place == len(parts) - 2 and _is_iceberg(parts[-1]):
+            return ICEBERG
+        if place == len(parts) - 1 and part.startswith(HUDI_PARTITION):
+            return LOGS[".hoodie"]
+        if _is_hidden_part(part):
+            return ""
+    return ""
+
+
+def _is_iceberg(name: str) -> bool:
+    return name == "version-hint.text" or ".metadata.json" in name
+
+
+def logs_above(uri: str) -> Iterator[tuple[str, str]]:
+    """Where the log of a table would lie that a folder is only a part of: the table's folder, and that of its log."""
+    parts = uri.removeprefix("s3://").rstrip("/").split("/")
+    for end in range(1, len(parts)):
+        above = f"s3://{'/'.join(parts[:end])}/"
+        yield from ((above, f"{above}{name}/") for name in LOGS)
+        if parts[end] == "data":  # where Iceberg keeps a table's files
+            yield above, f"{above}metadata/"

@@ -1,0 +1,55 @@
+"""The columns of a source: what it needs of them, and what became of them since they were pinned last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from almanac.core.sources import EventSource, Source
+from almanac.errors import SourceError, examples
+
+
+def schema_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What became of a source's columns between two pins, in plain words; nothing when they are the same."""
+    both = sorted(before.keys() & now.keys())
+    return [
+        *(f"column {name} ({now[name]}) is new" for name in sorted(now.keys() - before.keys())),
+        *(f"column {name} ({before[name]}) is gone" for name in sorted(before.keys() - now.keys())),
+        *(f"column {name} was {before[name]} and is {now[name]}" for name in both if before[name] != now[name]),
+    ]
+
+
+def check_columns(name: str, source: Source, columns: Mapping[str, str]) -> None:
+    """A source has the columns that it needs, and event times that can be read.
+
+    Raises:
+        SourceError: a column is missing, a time column is no timestamp, or it is naive and no timezone is declared.
+    """
+    needed = dict.fromkeys((*source.columns, *source.times, *(source.fill or ())))
+    if missing := [column for column in needed if column not in columns]:
+        raise SourceError(
+            f"Source {name!r} ({source.uri}) has no column {examples(missing)} (it has: {examples(sorted(columns), 30)}). "
+            "Deliver the column, or change the source's description."
+        )
+    if isinstance(source, EventSource):
+        for column in source.times:
+            found = columns[column]
+            if not found.startswith("timestamp"):
+                raise SourceError(
+                    f"Source {name!r}: column {column!r} is {found}, a time column must be a timestamp. {_as_a_time(found)}"
+                )
+            if "tz=" not in found and source.timezone is None:
+                raise SourceError(
+                    f"Source {name!r}: column {column!r} is {found}, a timestamp without a time zone. "
+                    "Declare how it is to be read with EventSource(..., timezone='UTC')."
+                )
+
+
+def _as_a_time(found: str) -> str:
+    """What to do about a time column of another type."""
+    if found == "null":
+        return "It is null in every row: deliver the times, or describe another column as the source's time."
+    if found.startswith("date"):
+        return "Deliver it as a timestamp: cast the date where the files are written, to the hour when its events have ended."
+    if found.startswith(("int", "uint", "float", "double", "decimal")):
+        return "If it is an epoch, deliver it as a timestamp: cast it where the files are written, by the unit that it counts."
+    return "Deliver it as a timestamp: parse it where the files are written, or describe another column as the source's time."
