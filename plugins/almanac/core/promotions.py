@@ -18,6 +18,7 @@ from almanac.core.canonical import digest
 from almanac.errors import IllegalTransition, IntegrityError, PromotionError, examples
 
 GENESIS = "0" * 64
+LOG = "log"  # a fact of published predictions: the mark of the log by which they became visible
 
 
 class Action(Enum):
@@ -148,6 +149,11 @@ class Log:
     @property
     def head(self) -> str:
         return self.entries[-1].digest if self.entries else GENESIS
+
+    @property
+    def mark(self) -> str:
+        """What a publish keeps of the log that it has seen: its position and head, which prove that no entry is gone since."""
+        return f"{self.position} {self.head}"
 
     @property
     def withdrawn(self) -> frozenset[str]:

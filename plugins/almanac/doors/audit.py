@@ -52,7 +52,7 @@ def features(work: Work) -> Receipt:
 def _profile(work: Work, staged: Receipt) -> Output:
     from almanac.spark import profiles
 
-    found = profiles.profile(work.bench.spark, [output.uri for output in staged.outputs], work.order.period)
+    found = profiles.profile(work.bench.spark, staged.outputs, work.order.period)
     return _keep(work, {PROFILE: sealed(found)})[0]
 
 
@@ -219,7 +219,7 @@ def _skew(work: Work, bundle: Bundle, trained: Output, snapshots: list[str]) -> 
     period = work.pipeline.period(work.order.period)
     bundle = replace(bundle, shipped=work.bench.ship(work.pipeline.name, work.home.receipts.module(work.order.module)))
     scorer = scoring.Scorer(bundle=bundle, entity=work.pipeline.entity, as_of=period.as_of, order=work.order.digest)
-    published = {one: [output.uri for output in work.linked(f"features.{one}").outputs] for one in snapshots}
+    published = {one: work.linked(f"features.{one}").outputs for one in snapshots}
     allowed = work.pipeline.scoring.worst if bundle.engine.name == ONNXRUNTIME else GOLDEN_TOLERANCE
     return skew.check(work.bench.spark, arrow.table([trained]), published, scorer, allowed)
 

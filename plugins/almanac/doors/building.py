@@ -59,7 +59,7 @@ def combined(home: Home, plan: RunPlan, pin: str) -> list[Placed]:
             inputs={**inputs, **{PART + name: receipt.content for name, receipt in parts.items()}},
             parameters={**parameters, **({LEFT_OUT: sorted(absent)} if absent else {})},
             replaces=standing.order.digest if standing else "",
-            fence=fences[period],
+            fence=plan.fences.get(period, fences[period]),
         )
         if standing is not None and standing.order.same_work(order):
             placed.append(standing)  # somebody else published just that meanwhile: its receipts are found

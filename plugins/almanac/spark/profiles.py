@@ -12,12 +12,13 @@ from pyspark.sql import SparkSession
 
 from almanac.core.canonical import decode, encode
 from almanac.core.profile import FEW_VALUES, SHARES, ColumnProfile, Profile
+from almanac.core.receipts import Output
 from almanac.spark import arrow, chunks
 
 
-def profile(spark: SparkSession, uris: Sequence[str], period: str) -> Profile:
+def profile(spark: SparkSession, files: Sequence[str | Output], period: str) -> Profile:
     """The profile of a period's files: every column of floating-point numbers, which features are."""
-    dealt, schema = chunks.chunks_of(uris), chunks.open_parquet(uris[0]).schema_arrow
+    dealt, schema = chunks.chunks_of(files), chunks.schema_of(files[0])
     names = [field.name for field in schema if pa.types.is_floating(field.type)]
     tasks = max(1, min(len(names), spark.sparkContext.defaultParallelism))
 

@@ -70,7 +70,10 @@ class Receipts:
             return receipt.answered
         if receipt.order.part:
             return not receipt.stale(now - (PART_KEPT - FRESH)) and all(self.objects.has(item.uri) for item in receipt.outputs)
-        return self.is_published(receipt)
+        # Files of a commit that was lost may be deleted: then they are staged again.
+        return self.is_published(receipt) and (
+            receipt.order.thing is Thing.MODEL or all(self.objects.has(item.uri) for item in receipt.outputs)
+        )
 
     def is_published(self, staged: Receipt) -> bool:
         """Whether what an order staged is published: a version has its manifest, anything else its publish receipt."""
@@ -78,13 +81,13 @@ class Receipts:
             return self.objects.has(self.layout.manifest(str(staged.facts["version"])))
         return self.find(publish_order(staged.order)) is not None
 
-    def keep(self, receipt: Receipt, now: datetime | None = None) -> Receipt:
-        """Keeps a receipt after those of failed attempts, and of stages too old to be published. Gives the one that is kept:
-        ours, or the one that came first.
+    def keep(self, receipt: Receipt, now: datetime | None = None, instead: Receipt | None = None) -> Receipt:
+        """Keeps a receipt after those of failed attempts, of stages too old to be published, and of what was lost: `instead`.
+        Gives the one that is kept: ours, or the one that came first.
         """
         while True:
             before = self.find(receipt.order)
-            if before is not None and self._stands(before, now or datetime.now(UTC)):
+            if before is not None and before != instead and self._stands(before, now or datetime.now(UTC)):
                 return before
             ours = replace(receipt, attempt=0 if before is None else before.attempt + 1)
             if self.objects.put_if_absent(self.uri(ours), sealed(ours)):
