@@ -92,7 +92,11 @@ class Layout:
 
     def rollback(self, run: str) -> str:
         """The plan of a run's rollback, kept before anything changes. `run`: a digest of the run's name."""
-        return f"{self.home}/rollbacks/{run}.json"
+        return f"{self.rollbacks}{run}.json"
+
+    @property
+    def rollbacks(self) -> str:
+        return f"{self.home}/rollbacks/"
 
     @property
     def deliveries(self) -> str:

@@ -188,6 +188,13 @@ class Log:
         """The version that scores a period: the one with the newest effective period at or before it."""
         return _holding(self.assignments(), period)
 
+    def overtaken(self, period: str, version: str, *, asked: bool) -> str:
+        """Why a period should not show a version, in words; empty where it should. `asked`: a person named the version."""
+        held = self.in_force(period)
+        if version in self.withdrawn:
+            return f"version {version} is withdrawn"
+        return "" if asked or held == version else f"{f'version {held}' if held else 'nothing'} is in force for it"
+
     @property
     def champion(self) -> str | None:
         """The version in force from now on."""

@@ -15,7 +15,7 @@ from almanac.core.period import Period
 from almanac.core.pipeline import Pipeline
 from almanac.core.plan import RunPlan
 from almanac.core.sources import as_utc
-from almanac.doors import publish, redo
+from almanac.doors import fitting, publish, redo
 from almanac.errors import DataError, DescriptionError, PeriodError, PromotionError, examples
 from almanac.store.home import Home
 
@@ -56,14 +56,16 @@ def retrain(
     Raises:
         PeriodError: the period has not ended.
         DataError: fewer labelled periods than the window's minimum.
-        DescriptionError: `known_at` is no time, lies before the period's end or ahead, or a source cannot say what was known.
+        DescriptionError: the key or the label do not fit what is visible; or `known_at` is no time, lies before the period's end
+            or ahead, or a source cannot say what was known.
     """
     check_ended(home, period)
-    found = window.examples(period, pipeline.window, pipeline.label, pipeline.first)
+    found = window.examples(period, pipeline.window, pipeline.label, pipeline.first, pipeline.label_lag)
     description, digest = home.receipts.describe(pipeline, module)
     told = _known_at(home, pipeline, period, known_at) if known_at else ""
     then = told if set(pipeline.versioned) & set(pipeline.read_by_features) else ""
     definition = pipeline.definition(digest, then)
+    fitting.check(home, definition, pipeline.entity, pipeline.label.target)
     build, fences = _to_build(home, definition, found.periods, refresh=refresh and not then)
     return RunPlan(
         pipeline=pipeline.name,
@@ -128,6 +130,7 @@ def score(
     Raises:
         PeriodError: the period has not ended.
         PromotionError: nothing is in force for the period, or the version is unknown or withdrawn.
+        DescriptionError: its key or label do not fit what is visible.
         DataError: the version knows the period: it lies in its training window, is its holdout, or is older; and that was not
             asked for.
     """
@@ -142,6 +145,7 @@ def score(
     if name in log.withdrawn:
         raise PromotionError(f"Version {name} was withdrawn; nothing is scored with it. Name another one.")
     manifest = home.vouched(name, log=log)
+    fitting.check(home, manifest.definition, manifest.entity, manifest.target)
     in_sample = period.key <= manifest.holdout
     if in_sample and not allow_in_sample:
         raise DataError(

@@ -242,9 +242,10 @@ def predictions(work: Work) -> Receipt:
         home.versions.file(file)
     table = home.predictions
     entity = chunks.schema_of(published.outputs[0]).field(manifest.entity)
-    table.create(scorer.schema(entity))
+    schema = table.fitting(scorer.schema(entity))
+    table.create(schema)
     folder, stem = table.staging(order)
-    written = scoring.score(work.bench.spark, published.outputs, scorer, folder, stem).within(order.period)
+    written = scoring.score(work.bench.spark, published.outputs, scorer, folder, stem, schema).within(order.period)
     absent = left_out(published)
     facts = {
         "rows": written.rows,

@@ -65,8 +65,17 @@ class Scorer:
         return pa.schema([pa.field(entity.name, entity.type), pa.field("as_of", AS_OF), *scores, *kept, *texts])
 
 
-def score(spark: SparkSession, features: Iterable[str | Output], scorer: Scorer, folder: str, stem: str) -> Written:
+def score(
+    spark: SparkSession,
+    features: Iterable[str | Output],
+    scorer: Scorer,
+    folder: str,
+    stem: str,
+    schema: pa.Schema | None = None,
+) -> Written:
     """Scores feature files and writes predictions below a folder; no rows give one empty file. Nothing is committed.
+
+    `schema`: of what is written, where the key is to be wider than that of the features.
 
     Raises:
         IntegrityError: a file of features was altered.
@@ -75,7 +84,7 @@ def score(spark: SparkSession, features: Iterable[str | Output], scorer: Scorer,
     files = list(features)
     found = chunks.schema_of(files[0])
     check_signature(found, scorer)
-    target = scorer.schema(found.field(scorer.entity))
+    target = schema or scorer.schema(found.field(scorer.entity))
 
     def work(hand: Sequence[Chunk]) -> Iterator[str]:
         scored = batches(chunks.read_chunks(hand, scorer.reads), scorer)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from almanac.core.canonical import decode, dumps, sealed, sha256
 from almanac.core.layout import Layout
 from almanac.core.pipeline import Pipeline
-from almanac.core.receipts import FRESH, Order, Placed, Receipt, Thing, publish_order
-from almanac.errors import IntegrityError
+from almanac.core.receipts import FRESH, Door, Order, Placed, Receipt, Thing, publish_order
+from almanac.errors import IntegrityError, NotFound
 from almanac.store.objects import Objects, record
 
+log = logging.getLogger(__name__)
+READERS = 16
 # gc leaves a part alone for a week; who finds it a day earlier has a day to combine it.
 PART_KEPT = timedelta(days=6)
 
@@ -108,6 +112,21 @@ class Receipts:
         if self.uri(receipt) != uri:
             raise IntegrityError(f"{uri}: found a receipt that belongs to {self.uri(receipt)} ({receipt.order}). Restore it.")
         return receipt
+
+    def listed(self, thing: Thing, door: Door) -> list[Receipt]:
+        """Every receipt of a door, in the order of their names. One that was altered is left out, and named in a warning: it
+        stops nobody who asks for the others.
+        """
+        uris = [item.uri for item in self.objects.walk(self.layout.receipts(thing.value, door.value))]
+        with ThreadPoolExecutor(READERS) as pool:
+            return [receipt for receipt in pool.map(self._readable, uris) if receipt is not None]
+
+    def _readable(self, uri: str) -> Receipt | None:
+        try:
+            return self.read(uri)
+        except (IntegrityError, NotFound) as error:
+            log.warning("Left out: %s", error)
+            return None
 
     def uri(self, receipt: Receipt) -> str:
         order = receipt.order
