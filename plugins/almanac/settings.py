@@ -50,7 +50,7 @@ class Settings:
         if wrong := [part for part in root.removeprefix("s3://").split("/") if not PART.fullmatch(part)]:
             raise StoreError(
                 f"ALMANAC_ROOT: expected folders of letters, digits and the signs _ . - = that begin with none of . - =, got "
-                f"{wrong[0]!r} in {root!r}. Tables are opened by their URL, where other signs mean other places. Choose another root."
+                f"{wrong[0]!r} in {root!r}. Tables are opened by URL, where other signs mean other places. Choose another root."
             )
         return cls(
             root=root,

@@ -23,6 +23,7 @@ SMALL_FILE = 4 * 2**20  # bytes; such a file is read in one request
 LARGE_GROUP = 64 * 2**20  # bytes; a row group of more is read through buffers of a bounded size
 BUFFER = 2**20  # bytes
 END = 64 * 2**10  # bytes; that many of a file's end are asked for, most footers are shorter
+MAGIC = b"PAR1"  # every Parquet file ends so
 AGAIN = "Restore it from the bucket's versions, or make it again"
 # A task has at most so many rows and bytes, and at least so many rows where there are that many.
 HAND_ROWS, HAND_BYTES, LEAST_ROWS = 500_000, 128 * 2**20, 20_000
@@ -136,14 +137,16 @@ def open_made(made: Output, *, whole: bool = False) -> pq.ParquetFile:
         if whole:
             with system.open_input_stream(path) as stream:
                 body = stream.read()
+            _check_end(body)
             _check(hashlib.sha256(body).hexdigest() == made.sha256, made.uri)
             return pq.ParquetFile(pa.BufferReader(body))
         file = system.open_input_file(path)
         if not made.footer:  # written before footers were kept: it is read twice
             _check(_hashed(file) == made.sha256, made.uri)
             return open_parquet(made.uri)
+        end = file.read_at(END, max(0, file.size() - END))
+        _check_end(end)
         _check(file.size() == made.bytes, made.uri)
-        end = file.read_at(min(END, made.bytes), max(0, made.bytes - END))
         if not (told := footer(end)):
             told = footer(file.read_at(made.bytes, 0))
         _check(hashlib.sha256(told).hexdigest() == made.footer, made.uri)
@@ -155,6 +158,11 @@ def _hashed(file: pa.NativeFile) -> str:
     while piece := file.read(BUFFER):
         found.update(piece)
     return found.hexdigest()
+
+
+def _check_end(body: bytes) -> None:
+    if body[-len(MAGIC) :] != MAGIC:
+        raise pa.ArrowInvalid(f"it ends without {MAGIC.decode()}")
 
 
 def _check(holds: bool, uri: str) -> None:

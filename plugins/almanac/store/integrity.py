@@ -22,9 +22,9 @@ from almanac.core.sources import Pin
 from almanac.errors import NotFound, StoreError, Unsigned
 from almanac.settings import verifying_key
 from almanac.store import proofs
-from almanac.store.rereading import Progress, Reading
 from almanac.store.home import Home
 from almanac.store.provenance import READERS, standing_tables
+from almanac.store.rereading import Progress, Reading
 from almanac.store.tables import Table, Visible
 from almanac.store.versions import Manifest
 
