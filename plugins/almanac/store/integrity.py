@@ -171,7 +171,7 @@ class _Inspection(Reading):
                 else:
                     told, expected = f"the receipt of {receipt.order}", "the receipt that its name promises"
                     self.findings.append(Finding(uri=uri, found=told, expected=expected))
-        self._orders(receipt.order for receipt in read.values())
+        self._orders(receipt.order for receipt in read.values() if _is_placed(receipt.order))
 
     def _promise(self, receipt: Receipt) -> None:
         """What a receipt says was written. Parts and staged files may be gone once nothing visible needs them."""
@@ -319,6 +319,11 @@ class _Inspection(Reading):
             return {item.uri: item.etag for item in self.home.objects.walk(folder)}
         except NotFound:
             return {}
+
+
+def _is_placed(order: Order) -> bool:
+    """Whether an order is kept beside its receipt; that of a model's publish never was: it follows from its stage's."""
+    return (order.thing, order.door) != (Thing.MODEL, Door.PUBLISH)
 
 
 def _changed(uri: str, pinned: str, now: str) -> str:
