@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,6 +28,8 @@ from almanac.files import locate
 PARTITION = "period"
 # Staged files must survive a checkpoint's clean-up of the log for as long as a rollback may look back.
 RETENTION = {"delta.logRetentionDuration": "interval 3650 days"}
+
+Answer = TypeVar("Answer")
 
 ATTEMPTS_BESIDE_OTHERS = 30
 # Whole numbers that a column may hold besides those of its own width.
@@ -83,13 +85,12 @@ class Table:
 
     def columns(self) -> list[str]:
         """The columns of the table, without its partition's; none while there is no table."""
-        table = self._open()
-        return [] if table is None else [field.name for field in table.schema().fields if field.name != PARTITION]
+        return self._ask(lambda table: [field.name for field in table.schema().fields if field.name != PARTITION], [])
 
     def shown(self) -> pa.Schema:
         """The columns of what readers see, without the partition's; none while no period is visible."""
-        table = self._open()
-        return pa.schema([]) if table is None or not _seen(table) else _columns(table)
+        nothing = pa.schema([])
+        return self._ask(lambda table: _columns(table) if _seen(table) else nothing, nothing)
 
     def fitting(self, columns: pa.Schema) -> pa.Schema:
         """Columns as they are to be staged: whole numbers as wide as those that readers see.
@@ -106,21 +107,22 @@ class Table:
 
     def fence(self, period: str) -> int:
         """How often a period has been published."""
-        table = self._open()
-        return 0 if table is None else _fence(table, period)
+        return self._ask(lambda table: _fence(table, period), 0)
 
     def visible(self) -> dict[str, Visible]:
         """What readers see: period to files, in the order of periods."""
-        table = self._open()
-        return {} if table is None else _seen(table)
+        return self._ask(_seen, {})
 
     def standing(self, periods: Iterable[str] = ()) -> tuple[dict[str, Visible], dict[str, int]]:
         """What readers see, and the fences of these periods and of those that are asked for: of one moment."""
-        table = self._open()
-        if table is None:
-            return {}, dict.fromkeys(periods, 0)
-        seen = _seen(table)
-        return seen, {period: _fence(table, period) for period in sorted({*seen, *periods})}
+        listed = list(periods)
+
+        def look(table: DeltaTable) -> tuple[dict[str, Visible], dict[str, int]]:
+            seen = _seen(table)
+            return seen, {period: _fence(table, period) for period in sorted({*seen, *listed})}
+
+        nothing: tuple[dict[str, Visible], dict[str, int]] = ({}, dict.fromkeys(listed, 0))
+        return self._ask(look, nothing)
 
     def publish(self, period: str, files: Sequence[Output], *, fence: int, metadata: Mapping[str, str]) -> None:
         """Replaces a period with staged files, in one commit. `metadata` holds the `order` of the publish. Columns that the files
@@ -157,15 +159,22 @@ class Table:
 
     def commit_of(self, order: str) -> Commit | None:
         """The commit that carried a publish order, if there is one."""
-        table = self._open()
-        if table is None:
-            return None
-        return next((commit for commit in _commits(table) if commit.metadata.get("order") == order), None)
+        found: list[Commit] = self._ask(_commits, [])
+        return next((commit for commit in found if commit.metadata.get("order") == order), None)
 
     def version(self) -> int:
         """The table's Delta version; -1 when there is none."""
+        return self._ask(lambda table: table.version(), -1)
+
+    def _ask(self, ask: Callable[[DeltaTable], Answer], absent: Answer) -> Answer:
+        """What a table answers; `absent` where there is none. Raises: StoreError, also for what its library raises late."""
         table = self._open()
-        return -1 if table is None else table.version()
+        if table is None:
+            return absent
+        try:
+            return ask(table)
+        except (DeltaError, OSError, pa.ArrowException) as error:
+            raise self._unreadable(error) from error
 
     def _open(self) -> DeltaTable | None:
         try:
@@ -173,9 +182,10 @@ class Table:
         except TableNotFoundError:
             return None
         except (DeltaError, OSError) as error:
-            raise StoreError(
-                f"{self.uri}: the table cannot be read: {_first_line(error)}. Check the store and its credentials."
-            ) from error
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> StoreError:
+        return StoreError(f"{self.uri}: the table cannot be read: {_first_line(error)}. Check the store and its credentials.")
 
 
 def _app(period: str) -> str:
