@@ -148,10 +148,10 @@ def score(
     fitting.check(home, manifest.definition, manifest.entity, manifest.target)
     in_sample = period.key <= manifest.holdout
     if in_sample and not allow_in_sample:
+        how = "was trained on" if period.key in manifest.training else "knows"
         raise DataError(
-            f"Version {name} knows {period}: expected a period after its holdout {manifest.holdout} (its window: "
-            f"{', '.join(manifest.training)}). Its scores there would look better than they are. Name an older version, or set "
-            "allow_in_sample."
+            f"Version {name} {how} {period} (its window: {', '.join(manifest.training)}), so its scores there would look better "
+            f"than they are: expected a period after its holdout {manifest.holdout}. Name an older version, or set allow_in_sample."
         )
     build, fences = _to_build(home, manifest.definition, [period.key], refresh=refresh)
     planned = RunPlan(
