@@ -15,7 +15,7 @@ from almanac.doors import audit, building, orders, plan, promotions, publish, re
 from almanac.errors import AlmanacError, Conflict, DataError, Overtaken, PeriodError
 from almanac.store.integrity import verify
 from almanac.store.objects import Objects
-from tests.shop import MONTHS, Shop, visits
+from tests.shop import MONTHS, Shop, people, visits
 from tests.world import World
 
 pytestmark = [pytest.mark.store, pytest.mark.spark]
@@ -189,13 +189,15 @@ def test_features_from_an_older_pin_do_not_replace_newer_ones(world: World) -> N
     shop.put("visits", "2017-07.parquet", visits(MONTHS[6], seed=5))
     stale = planned(shop, refresh=True)
     pinned = shop.pin(stale)
-    shop.put("visits", "2017-08.parquet", visits(MONTHS[7], seed=9))
+    for group in ("habits", "traits"):
+        shop.carry(building.groups(shop.home, stale, pinned, group), stage.features)
+    shop.put("people", "all.parquet", people().slice(10))
     newer = planned(shop, refresh=True)
     shop.build(newer, shop.pin(newer))
     order = table.visible()[AUGUST].order
 
     with pytest.raises(Conflict, match=f"{AUGUST} was published by somebody else"):
-        shop.build(stale, pinned)
+        shop.build(stale, pinned)  # what is combined is asked for only now
 
     assert (stale.build, stale.fences) == ((AUGUST,), {AUGUST: 1})
     assert table.visible()[AUGUST].order == order
@@ -251,8 +253,8 @@ def test_a_version_is_refused_for_its_window_its_holdout_and_what_is_older_or_re
 
     how = "was trained on" if period in ("2017-04", "2017-05") else "knows"
     assert str(refused.value) == (
-        f"Version {world.new} {how} {period} (its window: 2017-04, 2017-05), so its scores there would look better than they are: "
-        "expected a period after its holdout 2017-06. Name an older version, or set allow_in_sample."
+        f"Version {world.new} {how} {period} (its window: 2017-04, 2017-05), so its scores there would look better than they "
+        "are: expected a period after its holdout 2017-06. Name an older version, or set allow_in_sample."
     )
     assert planned(shop, period, version=world.new, allow_in_sample=True).in_sample
     assert not planned(shop, "2017-07", version=world.new).in_sample

@@ -108,6 +108,10 @@ class Layout:
         """The folder that holds a features table for each definition."""
         return f"{self.home}/features/"
 
+    def pack(self, what: str) -> str:
+        """Small objects of one kind in one, for whoever reads them all. It is derived: lost, it is built again."""
+        return f"{self.home}/packs/{what}.json"
+
     @property
     def index(self) -> str:
         """The index of receipts. It is derived: lost, it is built again."""

@@ -151,7 +151,8 @@ def score(
         how = "was trained on" if period.key in manifest.training else "knows"
         raise DataError(
             f"Version {name} {how} {period} (its window: {', '.join(manifest.training)}), so its scores there would look better "
-            f"than they are: expected a period after its holdout {manifest.holdout}. Name an older version, or set allow_in_sample."
+            f"than they are: expected a period after its holdout {manifest.holdout}. Name an older version, or set "
+            "allow_in_sample."
         )
     build, fences = _to_build(home, manifest.definition, [period.key], refresh=refresh)
     planned = RunPlan(

@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import pairwise
 
 from almanac.core.conditions import Candidate, Fate, newest_first
@@ -16,10 +14,9 @@ from almanac.core.notes import Note
 from almanac.core.pipeline import Pipeline
 from almanac.core.promotions import Log
 from almanac.core.receipts import Door, Receipt, Thing
-from almanac.errors import IntegrityError, NotFound, PromotionError
+from almanac.errors import PromotionError
 from almanac.store.home import Home
 from almanac.store.notes import notes
-from almanac.store.receipts import READERS
 from almanac.store.versions import Manifest
 
 warnings = logging.getLogger(__name__)
@@ -55,7 +52,7 @@ def versions(home: Home) -> list[VersionRow]:
     log, decided, said = home.log(), decisions(home), notes(home)
     described = functools.cache(home.receipts.description)
     rows = []
-    for name, manifest in manifests(home).items():
+    for name, manifest in home.versions.readable().items():
         gate = decided.get(name)
         verdict = str(gate.facts["decision"]["verdict"]) if gate else "none"
         by_hand = any(entry.version == name and entry.over_a_rejection for entry in log.entries)
@@ -80,6 +77,7 @@ def versions(home: Home) -> list[VersionRow]:
 def candidates(home: Home) -> list[Candidate]:
     """Every version as conditions look at it; the one that was trained last first. One whose manifest was altered is left out."""
     log, decided, said = home.log(), decisions(home), notes(home)
+    ended = {home.receipts.uri(one): one.witness.ended for one in home.receipts.listed(Thing.MODEL, Door.STAGE)}
 
     def look(name: str, manifest: Manifest) -> Candidate:
         rejected = name in decided and decided[name].facts["decision"]["verdict"] == Verdict.REJECT.value
@@ -92,38 +90,12 @@ def candidates(home: Home) -> list[Candidate]:
             classes=manifest.classes,
             features=manifest.features,
             metrics=manifest.metrics,
-            trained=_trained(home, manifest),
+            trained=ended.get(manifest.receipt),
             fates=tuple(fate for fate, met in fates.items() if met),
             notes=said.get(name, ()),
         )
 
-    with ThreadPoolExecutor(READERS) as pool:
-        return newest_first(pool.map(lambda one: look(*one), manifests(home).items()))
-
-
-def manifests(home: Home) -> dict[str, Manifest]:
-    """Version to its manifest, of those that can be read; another one is named in a warning."""
-    names = home.versions.names()
-    with ThreadPoolExecutor(READERS) as pool:
-        found = dict(zip(names, pool.map(lambda name: _readable(home, name), names), strict=True))
-    return {name: manifest for name, manifest in found.items() if manifest is not None}
-
-
-def _readable(home: Home, version: str) -> Manifest | None:
-    try:
-        return home.versions.read(version)
-    except (IntegrityError, PromotionError) as error:
-        warnings.warning("Left out: %s", error)
-        return None
-
-
-def _trained(home: Home, manifest: Manifest) -> datetime | None:
-    """When a version was trained; None where its receipt cannot be read."""
-    try:
-        return home.receipts.read(manifest.receipt).witness.ended
-    except (IntegrityError, NotFound) as error:
-        warnings.warning("Left out: %s", error)
-        return None
+    return newest_first(look(name, manifest) for name, manifest in home.versions.readable().items())
 
 
 def decisions(home: Home) -> dict[str, Receipt]:

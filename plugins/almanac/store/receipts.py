@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -12,11 +11,11 @@ from almanac.core.canonical import decode, dumps, sealed, sha256
 from almanac.core.layout import Layout
 from almanac.core.pipeline import Pipeline
 from almanac.core.receipts import FRESH, Door, Order, Placed, Receipt, Thing, publish_order
-from almanac.errors import IntegrityError, NotFound
+from almanac.errors import IntegrityError
+from almanac.store import packs
 from almanac.store.objects import Objects, record
 
 log = logging.getLogger(__name__)
-READERS = 16
 # gc leaves a part alone for a week; who finds it a day earlier has a day to combine it.
 PART_KEPT = timedelta(days=6)
 
@@ -108,7 +107,10 @@ class Receipts:
             NotFound: nothing is kept there.
             IntegrityError: it was altered, or is not the receipt that its name promises.
         """
-        receipt = record(Receipt, self.objects.get(uri), uri)
+        return self._opened(uri, self.objects.get(uri))
+
+    def _opened(self, uri: str, body: bytes) -> Receipt:
+        receipt = record(Receipt, body, uri)
         if self.uri(receipt) != uri:
             raise IntegrityError(f"{uri}: found a receipt that belongs to {self.uri(receipt)} ({receipt.order}). Restore it.")
         return receipt
@@ -117,14 +119,14 @@ class Receipts:
         """Every receipt of a door, in the order of their names. One that was altered is left out, and named in a warning: it
         stops nobody who asks for the others.
         """
-        uris = [item.uri for item in self.objects.walk(self.layout.receipts(thing.value, door.value))]
-        with ThreadPoolExecutor(READERS) as pool:
-            return [receipt for receipt in pool.map(self._readable, uris) if receipt is not None]
+        listed = self.objects.walk(self.layout.receipts(thing.value, door.value))
+        bodies = packs.read(self.objects, self.layout.pack(f"{thing.value}-{door.value}"), listed)
+        return [receipt for uri, body in bodies.items() if (receipt := self._readable(uri, body)) is not None]
 
-    def _readable(self, uri: str) -> Receipt | None:
+    def _readable(self, uri: str, body: bytes) -> Receipt | None:
         try:
-            return self.read(uri)
-        except (IntegrityError, NotFound) as error:
+            return self._opened(uri, body)
+        except IntegrityError as error:
             log.warning("Left out: %s", error)
             return None
 
