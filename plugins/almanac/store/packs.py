@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from almanac.core.canonical import sealed
-from almanac.errors import IntegrityError, NotFound, StoreError
+from almanac.errors import IntegrityError, StoreError
 from almanac.store.objects import Listed, Objects, record
 
 log = logging.getLogger(__name__)
@@ -41,10 +41,10 @@ def read(objects: Objects, uri: str, wanted: Iterable[Listed]) -> dict[str, byte
 
 
 def _kept(objects: Objects, uri: str) -> Pack:
-    try:
-        return record(Pack, objects.get(uri), uri)
-    except NotFound:
+    if (found := objects.tagged(uri)) is None:
         return Pack()
+    try:
+        return record(Pack, found[0], uri)
     except IntegrityError as error:
         log.warning("The pack is made again from the objects that it holds: %s", error)
         return Pack()
