@@ -38,12 +38,12 @@ bench-features: $(VENV)/demo.stamp $(PEERS)/bench.stamp  ## feature building bes
 	$(BIN)/python -m benchmarks.features --folder $(STATE)/bench $(BENCH)
 	$(PEERS)/bin/python -m benchmarks.picture features
 
-check: $(VENV)/dev.stamp  ## ruff, mypy, the rooms' import directions, no file over 350 lines
+check: $(VENV)/dev.stamp  ## ruff, mypy, the rooms' import directions; warns of files over 350 lines
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@long=$$(git ls-files '*.py' | xargs wc -l | awk '$$2 != "total" && $$1 > 350'); \
-		if [ -n "$$long" ]; then echo "files over 350 lines:"; echo "$$long"; exit 1; fi
+		if [ -n "$$long" ]; then echo "warning: files over 350 lines, look whether one has two subjects:"; echo "$$long"; fi
 
 lock: $(VENV)/dev.stamp  ## pin requirements*.in anew, for every supported Python
 	$(BIN)/pip install -q uv

@@ -32,5 +32,5 @@ def keep(batch: pa.RecordBatch, source: Source, cut: Cut) -> pa.RecordBatch:
     if cut.high is not None:
         masks.append(pc.less(batch.column(source.event_time), pa.scalar(cut.high, UTC_TIME)))
     if cut.known is not None and source.knowledge_time:
-        masks.append(pc.less_equal(batch.column(source.knowledge_time), pa.scalar(cut.known, UTC_TIME)))
+        masks.append(pc.less(batch.column(source.knowledge_time), pa.scalar(cut.known, UTC_TIME)))
     return batch.filter(functools.reduce(pc.and_, masks)) if masks else batch

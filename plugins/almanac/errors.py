@@ -10,7 +10,7 @@ AlmanacError
 ├── NotAdmitted           a receipt was shown at a door that it does not open
 ├── PromotionError        a version is unknown, withdrawn, or nothing older is there to roll back to
 │   ├── IllegalTransition an action of the promotion log that a version's standing does not allow
-│   └── Overtaken         a version was withdrawn while a run was still scoring with it
+│   └── Overtaken         a version was withdrawn, or replaced, while a run was still scoring with it
 ├── StoreError            the object store refused, or cannot be trusted
 │   ├── Unreachable       it does not answer
 │   ├── AccessRefused     it does not know the key, or does not let it in
@@ -77,7 +77,9 @@ class IllegalTransition(PromotionError):
 
 
 class Overtaken(PromotionError):
-    """A version was withdrawn while a run was still scoring with it. `published`: its predictions became visible first."""
+    """A version was withdrawn, or another one came in force, while a run was still scoring with it. `published`: its predictions
+    became visible first.
+    """
 
     def __init__(self, message: str, *, published: bool = False) -> None:
         self.published = published

@@ -15,6 +15,7 @@ AWS_ENDPOINT_URL themselves, or use the machine's role.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from almanac.errors import DescriptionError, StoreError
 
 PACKAGE = Path(__file__).resolve().parent
 VERSION = "0.1.0"
+PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=-]*")  # of a root: what a URL, a key and a Delta log all read alike
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,13 +39,18 @@ class Settings:
         """The settings of this process.
 
         Raises:
-            StoreError: ALMANAC_ROOT is missing or not an S3 URI.
+            StoreError: ALMANAC_ROOT is missing, not an S3 URI, or has signs that a URL reads otherwise.
         """
         env = os.environ if environment is None else environment
         root = env.get("ALMANAC_ROOT", "").rstrip("/")
         if not root.startswith("s3://") or len(root) < 6:
             raise StoreError(
                 f"ALMANAC_ROOT: found {root or 'nothing'}, allowed is an S3 URI such as s3://bucket/almanac. Set it."
+            )
+        if wrong := [part for part in root.removeprefix("s3://").split("/") if not PART.fullmatch(part)]:
+            raise StoreError(
+                f"ALMANAC_ROOT: expected folders of letters, digits and the signs _ . - = that begin with none of . - =, got "
+                f"{wrong[0]!r} in {root!r}. Tables are opened by URL, where other signs mean other places. Choose another root."
             )
         return cls(
             root=root,

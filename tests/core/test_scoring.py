@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from almanac.core import scoring, shift
 from almanac.core.bundle import ONNXRUNTIME, SCIKIT_LEARN
 from almanac.core.canonical import decode, encode
+from almanac.core.period import Every, Period
 from almanac.core.scoring import Parity, Scoring
-from almanac.errors import DescriptionError
+from almanac.doors import plan
+from almanac.errors import DescriptionError, PeriodError
 from almanac.spark import chunks
+from almanac.store.home import Home
 
 
 def parity(**changed: float) -> Parity:
@@ -84,3 +89,13 @@ def test_a_share_that_may_be_left_out_is_a_share(share: Any) -> None:
 def test_a_description_without_degrade_is_what_it_was() -> None:
     assert "degrade" not in encode(Scoring())
     assert decode(Scoring, encode(Scoring(degrade=0.25))).degrade == 0.25
+
+
+def test_the_page_quotes_the_refusal_of_a_period_that_is_still_running(repository: Path) -> None:
+    period = Period.parse("2017-09", Every.MONTH)
+    home = Home.of("s3://almanac/a", "shop", cast(Any, SimpleNamespace(now=lambda _: datetime(2017, 9, 28, tzinfo=UTC))))
+
+    with pytest.raises(PeriodError) as refused:
+        plan.check_ended(home, period)
+
+    assert str(refused.value) in " ".join((repository / "docs" / "scoring.md").read_text().split())

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from almanac import EventSource, Late, ReferenceSource
 from almanac.core.canonical import decode, digest, encode
 from almanac.core.period import Every, Period
 from almanac.core.target import MULTICLASS, REGRESSION, Target
 from almanac.core.window import Examples, Label, MovingWindow, check_classes, examples
 from almanac.errors import DataError, DescriptionError
+from tests.shop import pipeline
 
 SIZES = Target(MULTICLASS, ("low", "middle", "high"))
 LONG_AGO = Period.parse("2010-01", Every.MONTH)
@@ -245,3 +248,45 @@ def test_a_binary_label_is_written_as_it_was_before_there_were_kinds() -> None:
     assert encode(label()) == {"name": "returns", "reads": ["visits"], "horizon": 2592000.0, "lag": 0.0, "absent": None}
     assert digest(label()) == "6a556c09ccb69ab1f148e6df433bc579d932700ae465580fdd49687bdea5517d"
     assert decode(Label, encode(label())).target == Target()
+
+
+# --- how late the label's sources are ---
+
+
+@given(
+    retrained=st.dates(date(2016, 1, 1), date(2020, 12, 28)),
+    horizon=st.integers(1, 70),
+    own=st.integers(0, 40),
+    late=st.integers(0, 40),
+)
+@settings(derandomize=True)
+def test_a_label_counts_its_own_lag_or_that_of_its_sources_whichever_is_longer(
+    retrained: date, horizon: int, own: int, late: int
+) -> None:
+    period = month(f"{retrained:%Y-%m}")
+    wanted = Label("returns", reads=("visits",), horizon=timedelta(days=horizon), lag=timedelta(days=own))
+    found = examples(period, MovingWindow(1), wanted, LONG_AGO, timedelta(days=late))
+
+    holdout = month(found.holdout)
+    known = timedelta(days=horizon + max(own, late))
+    assert holdout.as_of + known <= period.as_of < holdout.plus(1).as_of + known
+    assert all(month(one).as_of + wanted.horizon <= holdout.as_of for one in found.training)
+
+
+def test_a_pipelines_label_is_as_late_as_the_latest_of_the_sources_that_it_reads() -> None:
+    at = {"event_time": "at", "timezone": "UTC"}
+    described = pipeline("s3://landing")
+    sources = {
+        "visits": EventSource("s3://landing/visits/", lag=timedelta(days=2), **at),
+        "returns_of": EventSource("s3://landing/returns/", late=Late("shift", by=timedelta(days=5)), **at),
+        "others": EventSource("s3://landing/others/", lag=timedelta(days=9), **at),
+        "people": ReferenceSource("s3://landing/people/"),
+    }
+
+    def lag(*reads: str) -> timedelta:
+        label = Label("returns", reads=reads, horizon=timedelta(days=30), absent=0)
+        return replace(described, sources=sources, label=label).label_lag
+
+    assert lag("visits") == timedelta(days=2)
+    assert lag("visits", "returns_of") == timedelta(days=5)
+    assert lag("people") == timedelta(0)

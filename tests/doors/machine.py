@@ -208,7 +208,7 @@ class Machine(RuleBasedStateMachine):
     @rule(month=MONTH, number=NUMBER)
     def score_with(self, month: str, number: int) -> None:
         version = self.name(number)
-        legal = version not in self.truth.withdrawn and month not in self.shop.home.versions.read(version).training
+        legal = version not in self.truth.withdrawn and month > self.shop.home.versions.read(version).holdout
         if self.attempt(legal, lambda: self.publish(*self.staged(month, version=version))):
             self.truth.table[month] = version
 

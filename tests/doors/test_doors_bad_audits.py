@@ -141,7 +141,7 @@ def test_scoring_in_sample_when_asked_for_is_recorded_as_such(world: World) -> N
     staged = world.shop.home.receipts.placed(receipt.order.inputs["staged"]).order
 
     assert receipt.facts["in_sample"] is True
-    assert staged.parameters == {"version": world.old, "in_sample": True}
+    assert staged.parameters == {"version": world.old, "in_sample": True, "asked": True}
     assert world.scored.facts["in_sample"] is False
     assert "2017-04" in world.shop.home.predictions.visible()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import uuid
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from almanac import Population, Scoring
+from almanac.core.canonical import sealed, sha256
 from almanac.core.receipts import Witness
 from almanac.doors import audit, orders, pin, plan, publish, stage
 from almanac.errors import DataError, DescriptionError
-from tests.shop import MODULE, QUARTER, Shop, visits, zipped
+from tests.shop import MODULE, QUARTER, Shop, parquet, visits, zipped
 from tests.world import World
 
 pytestmark = [pytest.mark.store, pytest.mark.spark]
@@ -145,9 +147,11 @@ def features_with(world: World, **columns: Any) -> Shop:
     for name, value in columns.items():
         at = rows.schema.get_field_index(name)
         rows = rows.set_column(at, name, pa.array([value] * len(rows), pa.float32()))
-    body = io.BytesIO()
-    pq.write_table(rows, body)
-    shop.home.objects.put(uri, body.getvalue())
+    body = parquet(rows)
+    shop.home.objects.put(uri, body)
+    published = shop.home.published(found, ["2017-08"])["2017-08"]
+    output = replace(published.outputs[0], bytes=len(body), sha256=sha256(body), footer="")
+    shop.home.objects.put(shop.home.receipts.uri(published), sealed(replace(published, outputs=(output,))))
     return shop
 
 

@@ -147,9 +147,7 @@ def test_an_object_that_is_gone_is_found(world: World, kind: str):
     world.shop.home.objects.delete(uri)
     found = verify(world.shop.home)
 
-    # Without its only entry there is nothing that tells of a log; without its manifest a version is none.
-    silent = ("an entry of the log", "the manifest of a version that is not promoted")
-    assert findings(found) == ([] if kind in silent else [uri])
+    assert findings(found) == [uri]
 
 
 def test_a_part_that_nobody_needs_any_more_may_be_gone(world: World):

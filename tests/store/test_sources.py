@@ -81,8 +81,8 @@ def test_a_file_tells_when_the_first_of_it_became_known_where_the_source_does(
     known = observe(objects, "visits", replace(visits, knowledge_time="known"))
 
     assert (known.files[0].known, observe(objects, "visits", visits).files[0].known) == (utc(5), None)
-    assert known.within(Cut(high=utc(20), known=utc(5))) == known.files
-    assert known.within(Cut(high=utc(20), known=utc(4))) == ()
+    assert known.within(Cut(high=utc(20), known=utc(6))) == known.files
+    assert known.within(Cut(high=utc(20), known=utc(5))) == ()
 
 
 @pytest.mark.parametrize("unit", ["ms", "us", "ns"])

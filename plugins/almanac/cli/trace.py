@@ -22,7 +22,7 @@ from almanac.core.integrity import Verified
 from almanac.core.provenance import Evidence, Node
 from almanac.core.provenance import explain as told
 from almanac.errors import examples
-from almanac.store import index, integrity, provenance
+from almanac.store import index, integrity, provenance, rereading
 
 SHOWN_FILES = 5
 Facts = Mapping[str, Any]
@@ -227,7 +227,7 @@ def _report(found: Verified) -> None:
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[integrity.Progress]:
+def _progress() -> Iterator[rereading.Progress]:
     """A bar on a terminal's stderr for each kind of object that is read; nothing elsewhere."""
     if not sys.stderr.isatty():
         yield lambda _kind, _done, _of: None

@@ -105,7 +105,7 @@ def _is_marker(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """Events of a source that a run needs whole: those in `[low, high)`, known at or before `known`.
+    """Events of a source that a run needs whole: those in `[low, high)`, known before `known`.
 
     Args:
         period: which a marker's name stands for.

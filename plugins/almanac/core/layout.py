@@ -92,7 +92,11 @@ class Layout:
 
     def rollback(self, run: str) -> str:
         """The plan of a run's rollback, kept before anything changes. `run`: a digest of the run's name."""
-        return f"{self.home}/rollbacks/{run}.json"
+        return f"{self.rollbacks}{run}.json"
+
+    @property
+    def rollbacks(self) -> str:
+        return f"{self.home}/rollbacks/"
 
     @property
     def deliveries(self) -> str:
@@ -103,6 +107,10 @@ class Layout:
     def definitions(self) -> str:
         """The folder that holds a features table for each definition."""
         return f"{self.home}/features/"
+
+    def pack(self, what: str) -> str:
+        """Small objects of one kind in one, for whoever reads them all. It is derived: lost, it is built again."""
+        return f"{self.home}/packs/{what}.json"
 
     @property
     def index(self) -> str:

@@ -251,6 +251,12 @@ class Pipeline:
     def first(self) -> Period:
         return self.period(self.first_period)
 
+    @property
+    def label_lag(self) -> timedelta:
+        """How late the sources of the label are: what happens until its horizon's end is known no sooner."""
+        read = (self.sources[name] for name in self.label.reads)
+        return max((source.behind for source in read if isinstance(source, EventSource)), default=timedelta(0))
+
     def group(self, name: str) -> Group:
         return next(group for group in self.features if group.name == name)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+ASKED = "asked"  # a parameter of an order of predictions: a person asked for its version by name, whatever is in force
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
@@ -16,6 +18,8 @@ class RunPlan:
         definition: of those features.
         build: the feature periods that are not published yet, oldest first.
         position: the promotion log's last entry when the run was planned.
+        fences: how often each of `build` had been published when the run was planned: what another run publishes meanwhile stays.
+        fence: the same of a score run's predictions.
         training, holdout: a retrain's snapshots.
         version, manifest: what a score run scores with, and its manifest's digest.
         pinned: the version was asked for by name.
@@ -33,6 +37,8 @@ class RunPlan:
     definition: str
     build: tuple[str, ...]
     position: int
+    fences: Mapping[str, int] = field(default_factory=dict)
+    fence: int | None = None
     training: tuple[str, ...] = ()
     holdout: str = ""
     version: str = ""

@@ -18,6 +18,7 @@ from almanac.core.canonical import digest
 from almanac.errors import IllegalTransition, IntegrityError, PromotionError, examples
 
 GENESIS = "0" * 64
+LOG = "log"  # a fact of published predictions: the mark of the log by which they became visible
 
 
 class Action(Enum):
@@ -150,6 +151,11 @@ class Log:
         return self.entries[-1].digest if self.entries else GENESIS
 
     @property
+    def mark(self) -> str:
+        """What a publish keeps of the log that it has seen: its position and head, which prove that no entry is gone since."""
+        return f"{self.position} {self.head}"
+
+    @property
     def withdrawn(self) -> frozenset[str]:
         found: set[str] = set()
         for entry in self.entries:
@@ -181,6 +187,13 @@ class Log:
     def in_force(self, period: str) -> str | None:
         """The version that scores a period: the one with the newest effective period at or before it."""
         return _holding(self.assignments(), period)
+
+    def overtaken(self, period: str, version: str, *, asked: bool) -> str:
+        """Why a period should not show a version, in words; empty where it should. `asked`: a person named the version."""
+        held = self.in_force(period)
+        if version in self.withdrawn:
+            return f"version {version} is withdrawn"
+        return "" if asked or held == version else f"{f'version {held}' if held else 'nothing'} is in force for it"
 
     @property
     def champion(self) -> str | None:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
-from almanac.core.canonical import digest
+from almanac.core.canonical import digest, later
 from almanac.errors import NotAdmitted, bounded
 
 SCHEMA = 1
@@ -106,6 +106,7 @@ class Output:
         uri: where it lies.
         bytes, sha256: of the file.
         rows: of a table's file, else None.
+        footer: the SHA-256 of a Parquet file's footer, which with the checksums of its pages vouches for what is read in parts.
         stats: of a table's file: column to [minimum, maximum], for the columns that readers look for.
     """
 
@@ -115,6 +116,7 @@ class Output:
     sha256: str
     rows: int | None = None
     stats: Mapping[str, Any] = field(default_factory=dict)
+    footer: str = later("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
+from almanac.core.canonical import later
 from almanac.core.promotions import Action, Entry, Log
 from almanac.errors import PromotionError, examples
 
@@ -44,6 +46,7 @@ class Plan:
         tainted: the gate's decisions that were taken against the bad version.
         position: the log's position when the plan was made.
         finishes: the number of the entry whose rollback was begun and not finished, and which this one goes on with.
+        request: what was asked for, by name: the same run asked for something else is refused.
     """
 
     pipeline: str
@@ -58,6 +61,7 @@ class Plan:
     tainted: tuple[Decided, ...]
     position: int
     finishes: int = 0
+    request: Mapping[str, Any] | None = later(None)
 
     @property
     def periods(self) -> tuple[str, ...]:
@@ -118,7 +122,7 @@ def plan(
     asked = None if periods is None else sorted(set(periods))
     if asked == []:
         raise PromotionError("Periods were asked for, found none. Name some, or leave periods out for all that are affected.")
-    log, begun = kept.log, unfinished(kept, bad)
+    log, begun = kept.log, unfinished(kept, bad) or _rest(kept, bad)
     if begun is not None and withdraw and to in (None, begun.version):
         if bad is None:
             _check_meant(log, begun, to)
@@ -187,10 +191,20 @@ def _left(kept: Kept, entry: Entry) -> dict[str, Written]:
     return radius
 
 
+def _rest(kept: Kept, bad: str | None) -> Entry | None:
+    """The rollback from a version that is named, of which a person left out periods that still show it."""
+    if bad not in kept.log.withdrawn or not _radius(kept, str(bad)):
+        return None
+    gone = (entry for entry in reversed(kept.log.entries) if entry.withdraw and entry.replaces == bad)
+    return next(gone, None)
+
+
 def _finishing(pipeline: str, kept: Kept, begun: Entry, asked: Sequence[str] | None) -> Plan:
-    left = _left(kept, begun)
+    planned, left = (kept.plans or {}).get(begun.sequence), _left(kept, begun)
+    radius = _radius(kept, begun.replaces)
+    if asked or not left:  # what was left out of it can be named, and is the rest once nothing else is left
+        planned, left = None, radius
     chosen = _chosen(begun.replaces, left, asked)
-    planned = (kept.plans or {}).get(begun.sequence)
     # What it went to may have been withdrawn as well since.
     comes = begun.version if begun.version not in kept.log.withdrawn else kept.log.champion or begun.version
     return Plan(

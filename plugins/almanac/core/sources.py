@@ -207,7 +207,7 @@ UNTIL, KNOWN_AT = "until", "known_at"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """What of a source user code may see: events in `[low, high)`, known at or before `known`. None is no bound."""
+    """What of a source user code may see: events in `[low, high)`, known before `known`. None is no bound."""
 
     low: datetime | None = None
     high: datetime | None = None
@@ -215,7 +215,7 @@ class Cut:
 
 
 def cut_for_features(source: Source, as_of: datetime, lookback: timedelta | None, until: datetime | None = None) -> Cut:
-    """Features of a snapshot see events in `[as_of - lag - lookback, as_of - lag)`, known at or before as_of. A shifted
+    """Features of a snapshot see events in `[as_of - lag - lookback, as_of - lag)`, known before as_of. A shifted
     source's view ends earlier by its shift.
 
     A consistent source is seen no further than `until`, if that is earlier; its lookback then begins as much earlier.
@@ -229,7 +229,7 @@ def cut_for_features(source: Source, as_of: datetime, lookback: timedelta | None
 
 
 def cut_for_label(source: Source, as_of: datetime, horizon: timedelta, known: datetime) -> Cut:
-    """The label of a snapshot sees events in `[as_of, as_of + horizon)`, known at or before `known`."""
+    """The label of a snapshot sees events in `[as_of, as_of + horizon)`, known before `known`."""
     if isinstance(source, ReferenceSource):
         return Cut()
     return Cut(low=as_of, high=as_of + horizon, known=known if source.knowledge_time else None)
@@ -304,7 +304,7 @@ class Pin:
             for file in self.files
             if not (cut.high and file.low and file.low >= cut.high)
             and not (cut.low and file.high and file.high < cut.low)
-            and not (cut.known and file.known and file.known > cut.known)
+            and not (cut.known and file.known and file.known >= cut.known)
         )
 
 

@@ -1,6 +1,7 @@
 """The moving window: which snapshots train a version, and on which one it is judged.
 
-A snapshot is a period's as_of. A label is known when `as_of + horizon + lag` has passed, so with the retrain's own
+A snapshot is a period's as_of. A label is known when `as_of + horizon + lag` has passed, where the lag covers how late the
+label's sources are; so with the retrain's own
 as_of given, the holdout is the newest snapshot whose label is known, and a training snapshot is one whose label had
 happened when the holdout's features were taken (the embargo): no training label reaches into the holdout.
 """
@@ -55,7 +56,7 @@ class Label:
         name: its function, which gives the entity column and `label`.
         reads: the sources it is given, cut to `[as_of, as_of + horizon)`.
         horizon: how long after as_of it takes to happen.
-        lag: how much longer it takes to be known.
+        lag: how much longer it takes to be known; at least as long as the latest of the sources that it reads is behind.
         absent: the label of an entity that the function does not name; None when each must be named.
         kind, classes: what a label is, as `Target` has it: `binary` (0 or 1), `multiclass` (one of the classes) or `regression`
             (a finite number).
@@ -105,13 +106,15 @@ class Examples:
         return (*self.training, self.holdout)
 
 
-def examples(retrained: Period, window: MovingWindow, label: Label, first: Period) -> Examples:
+def examples(retrained: Period, window: MovingWindow, label: Label, first: Period, lag: timedelta = timedelta(0)) -> Examples:
     """The snapshots for the retrain of a period: see the module's rule. 2017-07 gives 03, 04, 05 and the holdout 06.
+
+    `lag`: how late the sources of the label are; the label is known no sooner than they are.
 
     Raises:
         DataError: fewer labelled periods than the window's minimum lie between the pipeline's first period and this.
     """
-    horizon, known = label.horizon, label.horizon + label.lag
+    horizon, known = label.horizon, label.horizon + max(label.lag, lag)
     snapshots = list(first.until(retrained))
     holdout = next((period for period in reversed(snapshots) if period.as_of + known <= retrained.as_of), None)
     training = [period for period in snapshots if holdout and period.as_of + horizon <= holdout.as_of][-window.periods :]

@@ -13,7 +13,7 @@ from almanac.core.aggregates import DISTINCT, Aggregates, edges
 from almanac.core.canonical import digest, encode, sealed
 from almanac.core.pipeline import Pipeline
 from almanac.core.provenance import reach
-from almanac.core.receipts import Order, Receipt
+from almanac.core.receipts import Order, Output, Receipt
 from almanac.core.sources import UNTIL, Cut, EventSource, Pin, PinnedFile, content_of
 from almanac.doors import calls
 from almanac.doors.job import Work
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 READERS = 16
 RECORD = "record.json"
+KEPT_AS = 2  # the form of what is kept; 1 told no digests
 NUMBERS = ("int", "uint", "float", "double", "decimal", "bool")
 
 
@@ -34,7 +35,7 @@ NUMBERS = ("int", "uint", "float", "double", "decimal", "bool")
 class Kept:
     """The partial sums of a block: what is in which file."""
 
-    files: Mapping[str, str]
+    files: Mapping[str, Output]
 
 
 def features(work: Work, part: Aggregates) -> Receipt:
@@ -60,7 +61,7 @@ def features(work: Work, part: Aggregates) -> Receipt:
     facts = {
         "rows": written.rows,
         "schema": {field.name: str(field.type) for field in schema},
-        "partials": sorted(uri for files in kept for uri in files.values()),
+        "partials": sorted(file.uri for files in kept for file in files.values()),
     }
     return work.receipt(content=written.sums.digest, outputs=written.outputs, facts=facts)
 
@@ -110,7 +111,7 @@ def _partials(work: Work, asked: Asked, pins: Mapping[str, Pin]) -> list[Kept]:
 
     pin, references = pins[asked.part.reads[0]], [content_of(pins[name].files) for name in asked.part.reads[1:]]
     types = [f"{field.name} {field.type}" for schema in (asked.schema, asked.looked or ()) for field in schema]
-    shape = digest([VERSION, encode(asked.part), asked.entity, encode(asked.source.shape), references, types])[:16]
+    shape = digest([VERSION, KEPT_AS, encode(asked.part), asked.entity, encode(asked.source.shape), references, types])[:16]
     folder = work.home.layout.partials(shape)
 
     def read(order: Order) -> list[tuple[str, Block]]:
@@ -158,7 +159,9 @@ def _standing(work: Work, folder: str, wanted: Mapping[str, Block]) -> dict[str,
 
     with ThreadPoolExecutor(READERS) as pool:
         found = zip(names, pool.map(read, names), strict=True)
-        return {name: kept for name, kept in found if kept is not None and there.issuperset(kept.files.values())}
+        return {
+            name: kept for name, kept in found if kept is not None and there.issuperset(file.uri for file in kept.files.values())
+        }
 
 
 def _made(work: Work, asked: Asked, pin: Pin, missing: Mapping[str, Block]) -> dict[str, Kept]:

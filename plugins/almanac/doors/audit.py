@@ -54,8 +54,7 @@ def features(work: Work) -> Receipt:
 def _profile(work: Work, staged: Receipt, rows: Rows) -> Output:
     from almanac.spark import profiles
 
-    uris = [output.uri for output in staged.outputs]
-    found = profiles.profile(work.bench.session, uris, work.order.period, rows.held)
+    found = profiles.profile(work.bench.session, staged.outputs, work.order.period, rows.held)
     return _keep(work, {PROFILE: sealed(found)})[0]
 
 
@@ -129,7 +128,7 @@ def _rows(work: Work, staged: Receipt) -> Rows:
     """The staged rows, whose bytes still are what was staged. Where they are many, Spark begins to start."""
     from almanac.spark import rows
 
-    uris, size = [output.uri for output in staged.outputs], sum(output.bytes for output in staged.outputs)
+    size = sum(output.bytes for output in staged.outputs)
     if size > rows.HELD_BYTES:
         work.bench.begin()
     tables = []
@@ -145,7 +144,7 @@ def _rows(work: Work, staged: Receipt) -> Rows:
     if tables and rows.few(staged.rows, tables[0].num_columns, size):
         return rows.of_table(work.bench.session, pa.concat_tables(tables))
     work.bench.begin()
-    return rows.of_files(work.bench.session, uris)
+    return rows.of_files(work.bench.session, staged.outputs)
 
 
 def _checked(work: Work, staged: Receipt, rows: Rows, expectations: list[Any]) -> Receipt:
@@ -233,7 +232,7 @@ def _skew(work: Work, bundle: Bundle, trained: Output, snapshots: list[str]) -> 
     period = work.pipeline.period(work.order.period)
     bundle = replace(bundle, shipped=work.bench.ship(work.pipeline.name, work.home.receipts.module(work.order.module)))
     scorer = scoring.Scorer(bundle=bundle, entity=work.pipeline.entity, as_of=period.as_of, order=work.order.digest)
-    published = {one: [output.uri for output in work.linked(f"features.{one}").outputs] for one in snapshots}
+    published = {one: work.linked(f"features.{one}").outputs for one in snapshots}
     allowed = work.pipeline.scoring.worst if bundle.engine.name == ONNXRUNTIME else GOLDEN_TOLERANCE
     return skew.check(work.bench.spark, arrow.table([trained]), published, scorer, allowed)
 

@@ -53,13 +53,16 @@ def combined(home: Home, plan: RunPlan, pin: str) -> list[Placed]:
             continue
         if absent:
             _check_absent(replace(plan, period=period), absent)
+        fence = plan.fences.get(period, fences[period])
+        if standing is not None and set(leaves_out(standing.order)) - absent.keys():
+            fence = fences[period]  # what was published meanwhile lacks more, so ours takes its place
         inputs, parameters = run.reads(run.pipeline.population, period)
         order = run.order(
             period,
             inputs={**inputs, **{PART + name: receipt.content for name, receipt in parts.items()}},
             parameters={**parameters, **({LEFT_OUT: sorted(absent)} if absent else {})},
             replaces=standing.order.digest if standing else "",
-            fence=fences[period],
+            fence=fence,
         )
         if standing is not None and standing.order.same_work(order):
             placed.append(standing)  # somebody else published just that meanwhile: its receipts are found

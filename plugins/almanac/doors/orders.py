@@ -8,7 +8,7 @@ from datetime import datetime
 from almanac.core.canonical import digest, encode
 from almanac.core.degrade import LEFT_OUT, check, left_out
 from almanac.core.pipeline import Pipeline
-from almanac.core.plan import RunPlan
+from almanac.core.plan import ASKED, RunPlan
 from almanac.core.provenance import label_cuts
 from almanac.core.receipts import Door, Order, Placed, Receipt, Thing, admit
 from almanac.core.sources import KNOWN_AT, Pin, content_of
@@ -148,8 +148,8 @@ def predictions(home: Home, plan: RunPlan) -> Placed:
     published = _published(home, plan, [plan.period])[plan.period]
     absent = left_out(published)
     check(plan, dict.fromkeys(absent, "it was left out of the features"))
-    table = home.predictions
-    visible = table.visible().get(plan.period)
+    seen, fences = home.predictions.standing([plan.period])
+    visible = seen.get(plan.period)
     order = Order(
         pipeline=home.name,
         thing=Thing.PREDICTIONS,
@@ -162,10 +162,11 @@ def predictions(home: Home, plan: RunPlan) -> Placed:
         parameters={
             "version": plan.version,
             "in_sample": plan.in_sample,
+            **({ASKED: True} if plan.pinned else {}),
             **({LEFT_OUT: list(absent)} if absent else {}),
         },
         replaces=visible.order if visible else "",
-        fence=table.fence(plan.period),
+        fence=fences[plan.period] if plan.fence is None else plan.fence,
     )
     if visible and (standing := home.receipts.placed(visible.order)).order.same_work(order):
         return standing

@@ -10,7 +10,7 @@ from almanac.core.aggregates import Aggregates
 from almanac.core.degrade import LEFT_OUT, NULLS, leaves_out
 from almanac.core.pipeline import Pipeline
 from almanac.core.receipts import PART, Receipt
-from almanac.doors import aggregate, calls
+from almanac.doors import aggregate, calls, fitting
 from almanac.doors.job import Work
 from almanac.errors import DataError, DescriptionError, examples
 from almanac.store.home import Home
@@ -36,6 +36,7 @@ def made(work: Work) -> Receipt:
     with calls.reading(work, calls.cuts(work)):
         frame = rooms.shaped(calls.given(work, group), pipeline.entity, group.name)
         schema = rooms.arrow_schema(frame)
+        fitting.check_key(work.home, schema.field(pipeline.entity), f"Function {group.name!r} of {pipeline.name} {order.period}")
         written = arrow.write(frame, work.home.layout.part(order.digest, uuid.uuid4().hex), group.name, schema)
     if written.outputs:
         rooms.check_unique(
@@ -66,10 +67,12 @@ def combined(work: Work) -> Receipt:
             raise DescriptionError(
                 f"Population {people.name!r} gives {pipeline.entity} as {kind}; whole numbers or text are needed."
             )
+        key = rooms.arrow_schema(spine).field(pipeline.entity)
+        fitting.check_key(work.home, key, f"Population {people.name!r} of {pipeline.name} {order.period}")
         joined = rooms.combine(spine, _given(work), pipeline.entity, pipeline.zeros(absent))
         nulls = [name for name in _columns(table, absent) if name not in joined.columns] if absent else []
         joined = rooms.with_nulls(joined, nulls).sortWithinPartitions(pipeline.entity)
-        schema = rooms.arrow_schema(joined)
+        schema = table.fitting(rooms.arrow_schema(joined))
         _check_names(schema.names, pipeline)
         table.create(schema)
         folder, stem = table.staging(order)

@@ -15,8 +15,8 @@ from almanac.core.period import Period
 from almanac.core.pipeline import Pipeline
 from almanac.core.plan import RunPlan
 from almanac.core.sources import as_utc
-from almanac.doors import publish, redo
-from almanac.errors import DataError, DescriptionError, PromotionError, examples
+from almanac.doors import fitting, publish, redo
+from almanac.errors import DataError, DescriptionError, PeriodError, PromotionError, examples
 from almanac.store.home import Home
 
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
@@ -54,21 +54,27 @@ def retrain(
     `known_at`: until when corrections of the labels count, ISO 8601, UTC where it names no zone.
 
     Raises:
+        PeriodError: the period has not ended.
         DataError: fewer labelled periods than the window's minimum.
-        DescriptionError: `known_at` is no time, lies before the period's end or ahead, or a source cannot say what was known.
+        DescriptionError: the key or the label do not fit what is visible; or `known_at` is no time, lies before the period's end
+            or ahead, or a source cannot say what was known.
     """
-    found = window.examples(period, pipeline.window, pipeline.label, pipeline.first)
+    check_ended(home, period)
+    found = window.examples(period, pipeline.window, pipeline.label, pipeline.first, pipeline.label_lag)
     description, digest = home.receipts.describe(pipeline, module)
     told = _known_at(home, pipeline, period, known_at) if known_at else ""
     then = told if set(pipeline.versioned) & set(pipeline.read_by_features) else ""
     definition = pipeline.definition(digest, then)
+    fitting.check(home, definition, pipeline.entity, pipeline.label.target)
+    build, fences = _to_build(home, definition, found.periods, refresh=refresh and not then)
     return RunPlan(
         pipeline=pipeline.name,
         period=period.key,
         description=description,
         module=digest,
         definition=definition,
-        build=_to_build(home, definition, found.periods, refresh=refresh and not then),
+        build=build,
+        fences=fences,
         position=home.log().position,
         training=found.training,
         holdout=found.holdout,
@@ -122,9 +128,14 @@ def score(
     again; `as_is`: only where the version cannot do without these, and then whole.
 
     Raises:
+        PeriodError: the period has not ended.
         PromotionError: nothing is in force for the period, or the version is unknown or withdrawn.
-        DataError: the period lies in the version's own training window, and that was not asked for.
+        DescriptionError: its key or label do not fit what is visible.
+        DataError: the version knows the period: it lies in its training window, is its holdout, or is older; and that was not
+            asked for.
     """
+    check_ended(home, period)
+    fence = home.predictions.fence(period.key)  # before the log: whoever publishes in between is seen
     log = home.log()
     name = version or log.in_force(period.key)
     if name is None:
@@ -134,20 +145,26 @@ def score(
     if name in log.withdrawn:
         raise PromotionError(f"Version {name} was withdrawn; nothing is scored with it. Name another one.")
     manifest = home.vouched(name, log=log)
-    in_sample = period.key in manifest.training
+    fitting.check(home, manifest.definition, manifest.entity, manifest.target)
+    in_sample = period.key <= manifest.holdout
     if in_sample and not allow_in_sample:
+        how = "was trained on" if period.key in manifest.training else "knows"
         raise DataError(
-            f"Version {name} was trained on {period} (its window: {', '.join(manifest.training)}), so its scores there would "
-            "look better than they are. Name an older version, or set allow_in_sample."
+            f"Version {name} {how} {period} (its window: {', '.join(manifest.training)}), so its scores there would look better "
+            f"than they are: expected a period after its holdout {manifest.holdout}. Name an older version, or set "
+            "allow_in_sample."
         )
+    build, fences = _to_build(home, manifest.definition, [period.key], refresh=refresh)
     planned = RunPlan(
         pipeline=home.name,
         period=period.key,
         description=manifest.description,
         module=manifest.module,
         definition=manifest.definition,
-        build=_to_build(home, manifest.definition, [period.key], refresh=refresh),
+        build=build,
         position=log.position,
+        fences=fences,
+        fence=fence,
         version=name,
         manifest=manifest.digest,
         pinned=bool(version),
@@ -233,6 +250,8 @@ def joined(plans: Sequence[RunPlan]) -> RunPlan:
         builder,
         period=(build or [builder.period])[-1],
         build=tuple(build),
+        fences={period: fence for one in plans for period, fence in one.fences.items()},
+        fence=None,
         version="",
         manifest="",
         in_sample=False,
@@ -240,9 +259,22 @@ def joined(plans: Sequence[RunPlan]) -> RunPlan:
     )
 
 
-def _to_build(home: Home, definition: str, periods: Sequence[str], *, refresh: bool) -> tuple[str, ...]:
+def check_ended(home: Home, period: Period) -> None:
+    """Only a period that has ended is built, trained for or scored. Raises: PeriodError, by the store's clock."""
+    if period.end > (now := home.objects.now(home.layout.home)):
+        raise PeriodError(
+            f"Period {period} of {home.name} ends at {period.end:%Y-%m-%d %H:%M} UTC, and the store's clock says "
+            f"{now:%Y-%m-%d %H:%M} UTC: expected a period that has ended. Its features would lack what is still to come. Start "
+            "the run after its end, or name an earlier period."
+        )
+
+
+def _to_build(home: Home, definition: str, periods: Sequence[str], *, refresh: bool) -> tuple[tuple[str, ...], dict[str, int]]:
+    """The periods whose features are to be built, and their fences as they are before anything is looked at."""
+    _, fences = home.features(definition).standing(periods)
     again = redo.stale(home, definition, periods) if refresh else ()
-    return tuple(sorted({*missing(home, definition, periods), *again}))
+    build = tuple(sorted({*missing(home, definition, periods), *again}))
+    return build, {period: fences[period] for period in build}
 
 
 def missing(home: Home, definition: str, periods: Iterable[str]) -> tuple[str, ...]:

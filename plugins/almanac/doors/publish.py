@@ -5,18 +5,20 @@ The order of writes is commit, then receipt. A retry that finds its order commit
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from almanac.core.bundle import Engine
 from almanac.core.canonical import decode
 from almanac.core.pipeline import Pipeline
-from almanac.core.promotions import Entry
+from almanac.core.plan import ASKED
+from almanac.core.promotions import LOG, Entry, Log
 from almanac.core.receipts import FRESH, Door, Order, Placed, Receipt, Thing, Witness, admit, publish_order
 from almanac.core.target import Target
 from almanac.doors import promotions
 from almanac.errors import Conflict, LogMoved, NotAdmitted, Overtaken
 from almanac.store.home import Home
+from almanac.store.objects import verified
 from almanac.store.tables import Commit, Table
 from almanac.store.versions import Manifest
 
@@ -32,28 +34,34 @@ def features(home: Home, staged: Receipt, audited: Receipt, witness: Witness) ->
 
 
 def predictions(home: Home, staged: Receipt, audited: Receipt, witness: Witness) -> Receipt:
-    """Makes a staged and audited period of predictions visible, then looks whether its version was withdrawn meanwhile.
+    """Makes a staged and audited period of predictions visible, if its version is in force or was asked for by name; then looks
+    whether it still is.
 
     Raises:
         NotAdmitted, Conflict: as for features.
-        Overtaken: the version was withdrawn while the period was scored.
+        Overtaken: the version was withdrawn while the period was scored, or another one came in force for it.
     """
-    _check_standing(home, staged)
-    receipt = _period(home, Thing.PREDICTIONS, staged, audited, witness)
-    _check_standing(home, staged)
+    log = _standing(home, staged)
+    receipt = _period(home, Thing.PREDICTIONS, staged, audited, witness, log)
+    _standing(home, staged)
     return receipt
 
 
-def _check_standing(home: Home, staged: Receipt) -> None:
-    version, period = str(staged.facts["version"]), staged.order.period
-    if version not in home.log().withdrawn:
-        return
+def _standing(home: Home, staged: Receipt) -> Log:
+    """The log in which a staged period's version still stands as it did when the period was planned. Raises: Overtaken."""
+    version, period, log = str(staged.facts["version"]), staged.order.period, home.log()
+    held = log.in_force(period)
+    if version in log.withdrawn:
+        why = f"Version {version} was withdrawn while {period} was scored with it"
+    elif held != version and not staged.order.parameters.get(ASKED):
+        why = f"{held or 'Nothing'} came in force for {period} while it was scored with version {version}"
+    else:
+        return log
     visible = home.predictions.visible().get(period)
     published = visible is not None and visible.order == staged.order.digest
     state = "and its predictions became visible before that was seen" if published else "and nothing was published"
     raise Overtaken(
-        f"Version {version} was withdrawn while {period} was scored with it, {state}. "
-        f"Start the score DAG for {period} again: it uses the version that is in force now.",
+        f"{why}, {state}. Start the score DAG for {period} again: it uses the version that is in force now.",
         published=published,
     )
 
@@ -79,14 +87,17 @@ def _is_committed(home: Home, staged: Order) -> bool:
     return staged.thing is not Thing.MODEL and home.table_of(staged).commit_of(publish_order(staged).digest) is not None
 
 
-def _period(home: Home, thing: Thing, staged: Receipt, audited: Receipt, witness: Witness) -> Receipt:
+def _period(home: Home, thing: Thing, staged: Receipt, audited: Receipt, witness: Witness, log: Log | None = None) -> Receipt:
+    """Commits a staged period, once. Where its receipt is kept and its commit is lost, it is committed again."""
     admitted(home, thing, staged, audited)
-    order = publish_order(staged.order)
+    order, table, period = publish_order(staged.order), home.table_of(staged.order), staged.order.period
     if (done := home.receipts.done(order)) is not None:
-        return done
-    table, period = home.table_of(staged.order), staged.order.period
+        if not _is_lost(table, staged.order):
+            return done
+        _check_kept(home, staged)
     home.receipts.place(Placed(order=order, links={"staged": home.receipts.uri(staged)}))
     metadata = {"order": order.digest, "audit": home.receipts.uri(audited), "staged": home.receipts.uri(staged)}
+    metadata |= {LOG: log.mark} if log else {}
     try:
         table.publish(period, staged.outputs, fence=staged.order.fence, metadata=metadata)
     except Conflict:
@@ -94,10 +105,31 @@ def _period(home: Home, thing: Thing, staged: Receipt, audited: Receipt, witness
         if commit is None:
             raise
         return _receipt_of(home, commit, witness)
-    return _receipt(home, staged, home.receipts.uri(staged), home.receipts.uri(audited), witness)
+    return _receipt(home, staged, metadata, witness, instead=done)
 
 
-def _receipt(home: Home, staged: Receipt, staged_uri: str, audit_uri: str, witness: Witness) -> Receipt:
+def _is_lost(table: Table, staged: Order) -> bool:
+    """Whether a table does not know the commit of an order that was published, nor one that came after it."""
+    visible, fences = table.standing([staged.period])
+    seen = visible.get(staged.period)
+    return (seen is None or seen.order != staged.digest) and fences[staged.period] <= staged.fence
+
+
+def _check_kept(home: Home, staged: Receipt) -> None:
+    """The files of a stage still are what was staged. Raises: NotAdmitted, IntegrityError."""
+    for output in staged.outputs:
+        if (body := home.objects.find(output.uri)) is None:
+            raise NotAdmitted(
+                f"The commit that published {staged.order} is gone from its table, and so is {output.uri}. Clear the run from "
+                f"{staged.order.thing.value}.stage on: it is then staged again."
+            )
+        verified(body, output.sha256, output.uri)
+
+
+def _receipt(
+    home: Home, staged: Receipt, metadata: Mapping[str, str], witness: Witness, instead: Receipt | None = None
+) -> Receipt:
+    """The receipt of a commit, kept; `instead` of that of a commit which was lost."""
     return home.receipts.keep(
         Receipt(
             order=publish_order(staged.order),
@@ -105,9 +137,10 @@ def _receipt(home: Home, staged: Receipt, staged_uri: str, audit_uri: str, witne
             witness=witness,
             content=staged.content,
             outputs=staged.outputs,
-            links={"staged": staged_uri, "audit": audit_uri},
-            facts=staged.facts,
-        )
+            links={"staged": metadata["staged"], "audit": metadata["audit"]},
+            facts={**staged.facts, **({LOG: metadata[LOG]} if LOG in metadata else {})},
+        ),
+        instead=instead,
     )
 
 
@@ -127,8 +160,7 @@ def settle(home: Home, table: Table, periods: Iterable[str]) -> None:
 
 def _receipt_of(home: Home, commit: Commit, witness: Witness) -> Receipt:
     """The receipt of a commit: of the files that it made visible, also where the order was staged again meanwhile."""
-    staged_uri, audit_uri = commit.metadata["staged"], commit.metadata["audit"]
-    return _receipt(home, home.receipts.read(staged_uri), staged_uri, audit_uri, witness)
+    return _receipt(home, home.receipts.read(commit.metadata["staged"]), commit.metadata, witness)
 
 
 def model(home: Home, staged: Receipt, audited: Receipt, witness: Witness) -> Manifest:

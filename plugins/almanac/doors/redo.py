@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from almanac.core.degrade import leaves_out
 from almanac.core.pipeline import Pipeline
+from almanac.core.plan import ASKED
 from almanac.core.provenance import known_by
 from almanac.core.receipts import PART, Placed
 from almanac.core.redo import Redo, StaleFeatures, StalePredictions, StaleVersion, changed
@@ -21,7 +22,7 @@ from almanac.store.versions import Manifest
 
 
 def found(home: Home) -> Redo:
-    """What is visible or in force and would come out otherwise from the sources as they are now.
+    """What is visible or in force and would come out otherwise from the sources as they are now, or by the version in force.
 
     Looked at are the visible periods of predictions with their features, the versions in force for them and the champion with
     theirs. Features that nothing of this reads are left out.
@@ -58,6 +59,8 @@ def found(home: Home) -> Redo:
         follower = in_force[period]
         if follower and follower != one.version and manifests[follower].period == manifests[one.version].period:
             reasons.append(f"version {follower} has taken the place of {one.version}")
+        elif why := log.overtaken(period, one.version, asked=bool(order.parameters.get(ASKED))):
+            reasons.append(why)
         if reasons:
             in_sample = bool(order.parameters.get("in_sample"))
             predictions.append(StalePredictions(period=period, version=one.version, reasons=tuple(reasons), in_sample=in_sample))

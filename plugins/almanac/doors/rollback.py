@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from almanac.core import rollback
 from almanac.core.canonical import digest, sealed
@@ -11,11 +13,13 @@ from almanac.core.pipeline import Pipeline
 from almanac.core.plan import RunPlan
 from almanac.core.promotions import Log
 from almanac.core.rollback import Decided, Kept, Plan
-from almanac.doors import plan
-from almanac.errors import PromotionError
+from almanac.doors import fitting, plan
+from almanac.errors import IntegrityError, NotFound, PromotionError
 from almanac.store import overview
 from almanac.store.home import Home
 from almanac.store.objects import record
+
+warnings = logging.getLogger(__name__)
 
 
 def planned(
@@ -30,22 +34,42 @@ def planned(
     run: str = "",
 ) -> Plan:
     """The plan of a rollback. With the name of a run it is kept; the same run asked again gives the plan of then, whatever
-    happened since: so a run that is cleared goes on with what it began.
+    happened since: so a run that is cleared goes on with what it began. With another reason it is the same rollback.
 
     Raises:
-        PromotionError, IllegalTransition: see `core.rollback.plan`.
+        PromotionError, IllegalTransition: see `core.rollback.plan`. PromotionError: the run has planned another rollback.
+        DescriptionError: the version to go back to does not fit the predictions that are visible.
     """
     uri = address(home, run)
+    asked = {"to": to, "bad": bad, "withdraw": withdraw, "periods": sorted(set(periods or ())) or None}
+    periods = None if periods is None else list(periods)
     if run and (before := home.objects.find(uri)) is not None:
-        return record(Plan, before, uri)
+        return _same(record(Plan, before, uri), run, asked)
     found = kept(home, pipeline)
     following = pipeline.period(max(item.period for item in found.written)).plus(1).key if found.written else ""
     ours = rollback.plan(
         home.name, found, reason=reason, to=to, bad=bad, withdraw=withdraw, periods=periods, next_period=following
     )
+    ours = replace(ours, request=asked)
+    for version in dict.fromkeys(ours.scores.values()):
+        manifest = home.versions.read(version)
+        fitting.check(home, manifest.definition, manifest.entity, manifest.target, without=[ours.bad])
     if run and not home.objects.put_if_absent(uri, sealed(ours)):
-        return record(Plan, home.objects.get(uri), uri)
+        return _same(record(Plan, home.objects.get(uri), uri), run, asked)
     return ours
+
+
+def _same(kept: Plan, run: str, asked: Mapping[str, object]) -> Plan:
+    """The plan that a run has kept, if it was asked for the same. Raises: PromotionError."""
+    if kept.request and dict(kept.request) != asked:
+        other = {name: kept.request.get(name) for name, value in asked.items() if kept.request.get(name) != value}
+        was = ", ".join(f"{name}={value!r}" for name, value in other.items())
+        now = ", ".join(f"{name}={asked[name]!r}" for name in other)
+        raise PromotionError(
+            f"Run {run!r} planned a rollback before: expected its parameters of then ({was}), got {now}. Nothing was changed. "
+            "Start a run of another name, or clear the one of then."
+        )
+    return kept
 
 
 def address(home: Home, run: str) -> str:
@@ -66,9 +90,15 @@ def kept(home: Home, pipeline: Pipeline) -> Kept:
 
 
 def _plans(home: Home, log: Log) -> dict[int, Plan]:
-    """The plans of the log's rollbacks that withdrew a version, by the number of their entry."""
-    asked = [entry for entry in log.entries if entry.withdraw and entry.plan]
-    return {entry.sequence: record(Plan, home.objects.get(entry.plan), entry.plan) for entry in asked}
+    """The plans of the log's rollbacks that withdrew a version, by the number of their entry; of those that can be read."""
+    found = {}
+    for entry in log.entries:
+        if entry.withdraw and entry.plan:
+            try:
+                found[entry.sequence] = record(Plan, home.objects.get(entry.plan), entry.plan)
+            except (IntegrityError, NotFound) as error:  # its entry says enough to finish it, for all periods
+                warnings.warning("Left out: %s", error)
+    return found
 
 
 def decided(home: Home) -> list[Decided]:

@@ -241,11 +241,11 @@ def predictions(work: Work) -> Receipt:
     for file in manifest.bundle.files:
         home.versions.file(file)
     table = home.predictions
-    entity = chunks.open_parquet(published.outputs[0].uri).schema_arrow.field(manifest.entity)
-    table.create(scorer.schema(entity))
+    entity = chunks.schema_of(published.outputs[0]).field(manifest.entity)
+    schema = table.fitting(scorer.schema(entity))
+    table.create(schema)
     folder, stem = table.staging(order)
-    uris = [output.uri for output in published.outputs]
-    written = scoring.score(work.bench.spark, uris, scorer, folder, stem).within(order.period)
+    written = scoring.score(work.bench.spark, published.outputs, scorer, folder, stem, schema).within(order.period)
     absent = left_out(published)
     facts = {
         "rows": written.rows,

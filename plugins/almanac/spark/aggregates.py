@@ -4,7 +4,6 @@ the JVM, and memory holds one bucket of entities at a time.
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -18,22 +17,29 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from almanac.core.aggregates import COUNT, DISTINCT, RECENCY, ZERO, Aggregates, Feature
+from almanac.core.receipts import Output
 from almanac.spark import arrow, chunks
 from almanac.spark.arrow import Written
 from almanac.spark.partials import BUCKETS, CODE, EVENTS, GROUPS, LAST, START, SUMS, Asked, keys, micros
 
 DAY = timedelta(days=1)
 MICROSECOND = timedelta(microseconds=1)
-Opened = Callable[[str], pq.ParquetFile]  # a task opens each file once
+Opened = Callable[[Output], pq.ParquetFile]  # a task opens each file once
 
 
 def merged(
-    spark: SparkSession, asked: Asked, kept: Sequence[Mapping[str, str]], high: datetime, folder: str, schema: pa.Schema
+    spark: SparkSession, asked: Asked, kept: Sequence[Mapping[str, Output]], high: datetime, folder: str, schema: pa.Schema
 ) -> Written:
     """A period's features, merged from partial sums of all blocks that can hold an event of it; written below a folder."""
 
     def work(hand: Sequence[int]) -> Iterator[str]:
-        opened = functools.cache(chunks.open_parquet)
+        files: dict[str, pq.ParquetFile] = {}
+
+        def opened(made: Output) -> pq.ParquetFile:
+            if made.uri not in files:
+                files[made.uri] = chunks.open_made(made)
+            return files[made.uri]
+
         found = (_features(asked, kept, bucket, high, schema, opened) for bucket in hand)
         return arrow.sink_batches(found, folder, asked.part.name, schema)
 
@@ -48,7 +54,7 @@ def schema_of(part: Aggregates, entity: str, kind: pa.DataType) -> pa.Schema:
 
 
 def _features(
-    asked: Asked, kept: Sequence[Mapping[str, str]], bucket: int, high: datetime, schema: pa.Schema, opened: Opened
+    asked: Asked, kept: Sequence[Mapping[str, Output]], bucket: int, high: datetime, schema: pa.Schema, opened: Opened
 ) -> pa.RecordBatch:
     """The features of a bucket's entities that have an event in the longest window."""
     part, end = asked.part, micros(high)
@@ -72,14 +78,15 @@ def _features(
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _bucket(uris: Sequence[str], bucket: int, low: int, high: int, opened: Opened) -> pa.Table | None:
+def _bucket(files: Sequence[Output], bucket: int, low: int, high: int, opened: Opened) -> pa.Table | None:
     """What some files hold of a bucket, of the segments from `low` to `high`; in the order of the files."""
     tables = []
-    for uri in uris:
-        file = opened(uri)
+    for made in files:
+        file = opened(made)
         group = json.loads(file.schema_arrow.metadata[GROUPS]).get(str(bucket))
         if group is not None:
-            rows = file.read_row_group(group, use_threads=False)
+            with chunks.reading(made.uri, group, made):
+                rows = file.read_row_group(group, use_threads=False)
             tables.append(rows.filter(_between(rows, low, high)).replace_schema_metadata(None))
     whole = pa.concat_tables(tables) if tables else None
     return whole if whole is not None and whole.num_rows else None

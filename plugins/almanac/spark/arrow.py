@@ -25,7 +25,7 @@ from almanac.core.canonical import decode, encode
 from almanac.core.receipts import Output
 from almanac.errors import IntegrityError
 from almanac.files import locate
-from almanac.spark import digests
+from almanac.spark import chunks, digests
 from almanac.spark.chunks import Batches
 from almanac.spark.digests import Sums
 
@@ -81,8 +81,11 @@ class Sink:
         self._schema, self._constant = schema, constant
         self._stream = system.open_output_stream(path)
         self._hash, self._bytes = hashlib.sha256(), 0
+        self._end: list[bytes] | None = None  # what is written when the file is closed; its footer is the last of it
         kept = pa.PythonFile(self, mode="w")
-        self._writer = pq.ParquetWriter(kept, schema, compression="zstd", use_dictionary=list(constant) or True)
+        self._writer = pq.ParquetWriter(
+            kept, schema, compression="zstd", use_dictionary=list(constant) or True, write_page_checksum=True
+        )
         self._identity = identity_of(schema, outside)
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = self._waiting_bytes = 0
@@ -94,6 +97,8 @@ class Sink:
         view = memoryview(data)
         self._hash.update(view)
         self._bytes += view.nbytes
+        if self._end is not None:
+            self._end.append(bytes(view))
         self._stream.write(view)
         return view.nbytes
 
@@ -114,9 +119,18 @@ class Sink:
     def finish(self, name: str, stats: Mapping[str, Any]) -> Output:
         if self._waiting:
             self._write_group()
+        self._end = []
         self._writer.close()
         self._stream.close()
-        return Output(name=name, uri=self.uri, bytes=self._bytes, sha256=self._hash.hexdigest(), rows=self.sums.rows, stats=stats)
+        return Output(
+            name=name,
+            uri=self.uri,
+            bytes=self._bytes,
+            sha256=self._hash.hexdigest(),
+            rows=self.sums.rows,
+            stats=stats,
+            footer=hashlib.sha256(chunks.footer(b"".join(self._end))).hexdigest(),
+        )
 
 
 def identity_of(schema: pa.Schema, outside: Sequence[str]) -> pa.Schema:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +14,7 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from almanac.columns import AS_WRITTEN
+from almanac.core.receipts import Output
 from almanac.core.sources import PinnedFile
 from almanac.errors import IntegrityError, SourceError, Unreachable
 from almanac.files import locate
@@ -20,6 +23,9 @@ BATCH_ROWS = 65_536
 SMALL_FILE = 4 * 2**20  # bytes; such a file is read in one request
 LARGE_GROUP = 64 * 2**20  # bytes; a row group of more is read through buffers of a bounded size
 BUFFER = 2**20  # bytes
+END = 64 * 2**10  # bytes; that many of a file's end are asked for, most footers are shorter
+MAGIC = b"PAR1"  # every Parquet file ends so
+AGAIN = "Restore it from the bucket's versions, or make it again"
 # A task has at most so many rows and bytes, and at least so many rows where there are that many.
 HAND_ROWS, HAND_BYTES, LEAST_ROWS = 500_000, 128 * 2**20, 20_000
 
@@ -34,6 +40,7 @@ class Chunk:
         bytes: of these rows.
         file_bytes: of the whole file. Both are those of the decoded columns, as the file's footer tells them.
         aside: rows of the row group that no reader sees, in order.
+        made: of a file that Almanac wrote, what its receipt says of it: what is read is held against that.
     """
 
     uri: str
@@ -43,6 +50,7 @@ class Chunk:
     file_bytes: int
     start: int = 0
     aside: tuple[int, ...] = ()
+    made: Output | None = None
 
     def split(self, rows: int) -> tuple[Chunk, Chunk]:
         """The first so many rows, and the others."""
@@ -58,17 +66,31 @@ def open_parquet(uri: str, *, whole: bool = False) -> pq.ParquetFile:
         Unreachable: it cannot be read.
         IntegrityError: it is no whole Parquet file.
     """
-    system, path = locate(uri)
-    try:
+    with _opening(uri) as (system, path):
         if whole:
             with system.open_input_stream(path) as stream:
                 return pq.ParquetFile(pa.BufferReader(stream.read()), **AS_WRITTEN)
-        buffered = not isinstance(system, pyarrow.fs.LocalFileSystem)
-        file = pq.ParquetFile(system.open_input_file(path), pre_buffer=buffered, **AS_WRITTEN)
-        footer = file.metadata
-        if max((footer.row_group(group).total_byte_size for group in range(footer.num_row_groups)), default=0) > LARGE_GROUP:
-            return pq.ParquetFile(system.open_input_file(path), metadata=footer, buffer_size=BUFFER, **AS_WRITTEN)
-        return file
+        return _opened(system, path)
+
+
+def _opened(
+    system: pyarrow.fs.FileSystem, path: str, metadata: pq.FileMetaData | None = None, *, checksums: bool = False
+) -> pq.ParquetFile:
+    """A file, to be read in parts. `checksums`: of its pages are looked at."""
+    remote = not isinstance(system, pyarrow.fs.LocalFileSystem)
+    asked = {"page_checksum_verification": checksums, **AS_WRITTEN}
+    file = pq.ParquetFile(system.open_input_file(path), metadata=metadata, pre_buffer=remote, **asked)
+    footer = file.metadata
+    if max((footer.row_group(group).total_byte_size for group in range(footer.num_row_groups)), default=0) > LARGE_GROUP:
+        return pq.ParquetFile(system.open_input_file(path), metadata=footer, buffer_size=BUFFER, **asked)
+    return file
+
+
+@contextlib.contextmanager
+def _opening(uri: str) -> Iterator[tuple[pyarrow.fs.FileSystem, str]]:
+    """A file's system and path; what goes wrong with it is told in plain words. Raises: as `open_parquet`."""
+    try:
+        yield locate(uri)
     except pa.ArrowInvalid as error:
         raise IntegrityError(f"{uri}: this is no whole Parquet file ({error}). Deliver or make it again.") from error
     except FileNotFoundError as error:
@@ -77,15 +99,76 @@ def open_parquet(uri: str, *, whole: bool = False) -> pq.ParquetFile:
         raise Unreachable(f"{uri}: the file cannot be read ({error}). Check the store and its credentials.") from error
 
 
-def chunks_of(uris: Iterable[str]) -> list[Chunk]:
-    """The chunks of some files, from their footers."""
+def chunks_of(files: Iterable[str | Output]) -> list[Chunk]:
+    """The chunks of some files, from their footers. Raises: IntegrityError, where one that Almanac wrote was altered."""
     found = []
-    for uri in uris:
-        footer = open_parquet(uri).metadata
+    for file in files:
+        made = file if isinstance(file, Output) else None
+        footer = open_parquet(str(file)).metadata if made is None else open_made(made).metadata
+        uri = str(file) if made is None else made.uri
         groups = [footer.row_group(group) for group in range(footer.num_row_groups)]
         size = sum(group.total_byte_size for group in groups)
-        found += [Chunk(uri, number, group.num_rows, group.total_byte_size, size) for number, group in enumerate(groups)]
+        found += [
+            Chunk(uri, number, group.num_rows, group.total_byte_size, size, made=made) for number, group in enumerate(groups)
+        ]
     return found
+
+
+def schema_of(file: str | Output) -> pa.Schema:
+    """The columns of a file. Raises: as `open_parquet` and `open_made`."""
+    return (open_made(file) if isinstance(file, Output) else open_parquet(file)).schema_arrow
+
+
+def footer(end: bytes | memoryview) -> bytes | memoryview:
+    """The footer of a Parquet file, from bytes that it is the end of; empty where they are too few."""
+    size = int.from_bytes(end[-8:-4], "little") + 8
+    return end[-size:] if size <= len(end) else b""
+
+
+def open_made(made: Output, *, whole: bool = False) -> pq.ParquetFile:
+    """A Parquet file that Almanac wrote, held against its digests: its bytes where it is read whole; else its footer now, and
+    its pages by their checksums as they are read.
+
+    Raises:
+        IntegrityError: it was altered. Otherwise as `open_parquet`.
+    """
+    if not (made.sha256 or made.footer):  # a file that no receipt tells of
+        return open_parquet(made.uri, whole=whole)
+    with _opening(made.uri) as (system, path):
+        if whole:
+            with system.open_input_stream(path) as stream:
+                body = stream.read()
+            _check_end(body)
+            _check(hashlib.sha256(body).hexdigest() == made.sha256, made.uri)
+            return pq.ParquetFile(pa.BufferReader(body))
+        file = system.open_input_file(path)
+        if not made.footer:  # written before footers were kept: it is read twice
+            _check(_hashed(file) == made.sha256, made.uri)
+            return open_parquet(made.uri)
+        end = file.read_at(END, max(0, file.size() - END))
+        _check_end(end)
+        _check(file.size() == made.bytes, made.uri)
+        if not (told := footer(end)):
+            told = footer(file.read_at(made.bytes, 0))
+        _check(hashlib.sha256(told).hexdigest() == made.footer, made.uri)
+        return _opened(system, path, pq.read_metadata(pa.BufferReader(told)), checksums=True)
+
+
+def _hashed(file: pa.NativeFile) -> str:
+    found = hashlib.sha256()
+    while piece := file.read(BUFFER):
+        found.update(piece)
+    return found.hexdigest()
+
+
+def _check_end(body: bytes) -> None:
+    if body[-len(MAGIC) :] != MAGIC:
+        raise pa.ArrowInvalid(f"it ends without {MAGIC.decode()}")
+
+
+def _check(holds: bool, uri: str) -> None:
+    if not holds:
+        raise IntegrityError(f"{uri}: the file was altered since it was written; it is not used. {AGAIN}.")
 
 
 def of_pinned(files: Iterable[PinnedFile]) -> list[Chunk]:
@@ -130,17 +213,28 @@ def read_chunks(chunks: Iterable[Chunk], columns: Sequence[str], rows: int = BAT
     opened: tuple[str, pq.ParquetFile] | None = None
     for chunk in sorted(chunks, key=lambda chunk: (chunk.uri, chunk.group)):
         if opened is None or opened[0] != chunk.uri:
-            opened = (chunk.uri, open_parquet(chunk.uri, whole=chunk.file_bytes <= SMALL_FILE))
-        try:
+            whole = chunk.file_bytes <= SMALL_FILE
+            file = open_made(chunk.made, whole=whole) if chunk.made else open_parquet(chunk.uri, whole=whole)
+            opened = (chunk.uri, file)
+        with reading(chunk.uri, chunk.group, chunk.made):
             read = opened[1].iter_batches(rows, row_groups=[chunk.group], columns=list(columns), use_threads=False)
             yield from _within(read, chunk)
-        except (OSError, pa.ArrowInvalid) as error:
-            said = " ".join(str(error).split())
-            raise IntegrityError(f"{chunk.uri}: row group {chunk.group} cannot be read ({said}). Deliver it again.") from error
+
+
+@contextlib.contextmanager
+def reading(uri: str, group: int, made: Output | None = None) -> Iterator[None]:
+    """A row group is read inside. Raises: IntegrityError, in plain words, where it cannot be."""
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid) as error:
+        said = " ".join(str(error).split())
+        raise IntegrityError(
+            f"{uri}: row group {group} cannot be read ({said}). {AGAIN if made else 'Deliver it again'}."
+        ) from error
 
 
 def _within(batches: Iterable[pa.RecordBatch], chunk: Chunk) -> Batches:
-    """The rows of a row group's batches that the chunk asks for."""
+    """The rows of a row group's batches that the chunk asks for. Raises: ArrowInvalid, where the batches have fewer."""
     end, at = chunk.start + chunk.rows, 0
     for batch in batches:
         low, high = max(chunk.start, at), min(end, at + batch.num_rows)
@@ -151,6 +245,7 @@ def _within(batches: Iterable[pa.RecordBatch], chunk: Chunk) -> Batches:
         at += batch.num_rows
         if at >= end:
             return
+    raise pa.ArrowInvalid(f"expected {end} rows, got {at}")
 
 
 def _without(batch: pa.RecordBatch, begin: int, aside: Sequence[int]) -> pa.RecordBatch:

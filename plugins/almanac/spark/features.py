@@ -110,15 +110,14 @@ def with_nulls(frame: DataFrame, names: Sequence[str]) -> DataFrame:
 
 
 def of_files(spark: SparkSession, outputs: Sequence[Output], columns: Sequence[str] | None = None) -> DataFrame:
-    """The rows of files that Almanac wrote."""
-    uris = [output.uri for output in outputs]
-    found = chunks.open_parquet(uris[0]).schema_arrow
+    """The rows of files that Almanac wrote, held against their digests."""
+    found = chunks.schema_of(outputs[0])
     schema = pa.schema([found.field(name) for name in (columns or found.names)])
 
     def work(hand: Sequence[Chunk]) -> Batches:
         yield from chunks.read_chunks(hand, schema.names)
 
-    hands = chunks.share(chunks.chunks_of(uris), spark.sparkContext.defaultParallelism)
+    hands = chunks.share(chunks.chunks_of(outputs), spark.sparkContext.defaultParallelism)
     return arrow.frame(spark, hands, work, from_arrow_schema(schema))
 
 

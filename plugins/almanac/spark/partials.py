@@ -7,6 +7,7 @@ next period reads new files alone. Each bucket is a row group, so that a task re
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,8 @@ from pyspark.sql import SparkSession
 
 from almanac.columns import UTC_TIME
 from almanac.core.aggregates import DISTINCT, Aggregates
-from almanac.core.canonical import encode
+from almanac.core.canonical import decode, encode
+from almanac.core.receipts import Output
 from almanac.core.sources import EventSource, PinnedFile
 from almanac.cutting import in_utc
 from almanac.errors import DataError, examples
@@ -88,7 +90,7 @@ def blocks(file: PinnedFile, edges: Sequence[datetime]) -> list[Block]:
     return [Block(file=file, groups=tuple(groups), edges=tuple(edges)) for groups in found]
 
 
-def summed(spark: SparkSession, asked: Asked, wanted: Sequence[Block], folders: Sequence[str]) -> list[dict[str, str]]:
+def summed(spark: SparkSession, asked: Asked, wanted: Sequence[Block], folders: Sequence[str]) -> list[dict[str, Output]]:
     """Writes the partial sums of blocks to new files below a folder each; gives for each block what is in which file.
 
     Raises:
@@ -98,11 +100,11 @@ def summed(spark: SparkSession, asked: Asked, wanted: Sequence[Block], folders: 
     def work(hand: Sequence[tuple[int, Block]]) -> Iterator[str]:
         reference = _reference(asked)
         for number, block in hand:
-            yield json.dumps([number, _keep(_partial(asked, block, reference), asked.entity, folders[number])])
+            yield json.dumps([number, encode(_keep(_partial(asked, block, reference), asked.entity, folders[number]))])
 
     hands = [[numbered] for numbered in enumerate(wanted)]
     written = dict(json.loads(text) for text in arrow.in_tasks(spark, hands, work))
-    return [written[number] for number in range(len(wanted))]
+    return [{name: decode(Output, file) for name, file in written[number].items()} for number in range(len(wanted))]
 
 
 def _reference(asked: Asked) -> pa.Table | None:
@@ -201,7 +203,7 @@ def _told(groups: pa.Table, keys: Sequence[str]) -> pa.Table:
     return groups.filter(functools.reduce(pc.and_, (groups[key].is_valid() for key in keys)))
 
 
-def _keep(tables: Mapping[str, pa.Table], entity: str, folder: str) -> dict[str, str]:
+def _keep(tables: Mapping[str, pa.Table], entity: str, folder: str) -> dict[str, Output]:
     """Writes tables to new files, sorted into buckets; gives what is in which."""
     found = {}
     for number, (name, rows) in enumerate(tables.items()):
@@ -214,11 +216,13 @@ def _keep(tables: Mapping[str, pa.Table], entity: str, folder: str) -> dict[str,
         uri = f"{folder}/{uuid.uuid4().hex}-{number}.parquet"
         system, path = locate(uri)
         few = [key for key in (START, CODE) if key in rows.column_names]  # a dictionary of anything else costs more than it saves
-        with (
-            system.open_output_stream(path) as stream,
-            pq.ParquetWriter(stream, rows.schema, compression="lz4", use_dictionary=few) as writer,
-        ):
+        packed = pa.BufferOutputStream()
+        with pq.ParquetWriter(packed, rows.schema, compression="lz4", use_dictionary=few, write_page_checksum=True) as writer:
             for one in present:
                 writer.write_table(rows.slice(bounds[one], bounds[one + 1] - bounds[one]), row_group_size=len(rows))
-        found[name] = uri
+        body = packed.getvalue()
+        with system.open_output_stream(path) as stream:
+            stream.write(body)
+        told = hashlib.sha256(chunks.footer(memoryview(body))).hexdigest()
+        found[name] = Output(name=name, uri=uri, bytes=len(body), sha256="", rows=len(rows), footer=told)
     return found

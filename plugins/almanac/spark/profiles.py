@@ -13,11 +13,12 @@ import pyarrow.types
 
 from almanac.core.canonical import decode, encode
 from almanac.core.profile import FEW_VALUES, SHARES, ColumnProfile, Profile
+from almanac.core.receipts import Output
 from almanac.spark import arrow, chunks
 from almanac.spark.rows import Session
 
 
-def profile(session: Session, uris: Sequence[str], period: str, held: pa.Table | None = None) -> Profile:
+def profile(session: Session, files: Sequence[str | Output], period: str, held: pa.Table | None = None) -> Profile:
     """The profile of a period's files: every column of floating-point numbers, which features are.
 
     `held`: their rows, where the driver holds them.
@@ -25,7 +26,7 @@ def profile(session: Session, uris: Sequence[str], period: str, held: pa.Table |
     if held is not None:
         columns = {name: _column(held.column(name)) for name in _floating(held.schema)}
         return Profile(period=period, rows=len(held), columns=columns)
-    spark, dealt, schema = session(), chunks.chunks_of(uris), chunks.open_parquet(uris[0]).schema_arrow
+    spark, dealt, schema = session(), chunks.chunks_of(files), chunks.schema_of(files[0])
     names = _floating(schema)
     tasks = max(1, min(len(names), spark.sparkContext.defaultParallelism))
 

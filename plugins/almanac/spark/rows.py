@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
+from almanac.core.receipts import Output
 from almanac.spark import arrow, chunks
 from almanac.spark.chunks import Batches
 
@@ -59,10 +60,10 @@ def of_table(session: Session, table: pa.Table) -> Rows:
     return read(session, [0], work, table.schema, len(table), hold=True)
 
 
-def of_files(session: Session, uris: Sequence[str]) -> Rows:
+def of_files(session: Session, files: Sequence[str | Output]) -> Rows:
     """The rows of files that Almanac wrote; they stay in Spark."""
-    found = chunks.chunks_of(uris)
-    schema, count = chunks.open_parquet(uris[0]).schema_arrow, sum(chunk.rows for chunk in found)
+    found = chunks.chunks_of(files)
+    schema, count = chunks.schema_of(files[0]), sum(chunk.rows for chunk in found)
     return read(session, found, chunks.read_chunks, schema, count, hold=False, deal=chunks.share)
 
 

@@ -76,14 +76,14 @@ def read(spark: SparkSession, outputs: Sequence[Output], wanted: pd.DataFrame, e
     """The published features of the wanted rows of a snapshot, with their label, snapshot and weight, sorted by entity. Files
     are read inside the tasks, and only those rows come to the driver.
     """
-    schema = chunks.open_parquet(outputs[0].uri).schema_arrow
+    schema = chunks.schema_of(outputs[0])
     entities = pa.array(wanted[entity], schema.field(entity).type)
 
     def work(hand: Sequence[Chunk]) -> Batches:
         for batch in chunks.read_chunks(hand, schema.names):
             yield batch.filter(pc.is_in(batch.column(entity), value_set=entities))
 
-    hands = chunks.share(chunks.chunks_of([output.uri for output in outputs]), spark.sparkContext.defaultParallelism)
+    hands = chunks.share(chunks.chunks_of(outputs), spark.sparkContext.defaultParallelism)
     found: pd.DataFrame = arrow.frame(spark, hands, work, from_arrow_schema(schema)).toArrow().to_pandas()
     beside = wanted[[entity, LABEL, SNAPSHOT, WEIGHT]]
     return found.merge(beside, on=entity, how="inner", validate="one_to_one").sort_values(entity, ignore_index=True)

@@ -15,6 +15,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from almanac.core.bundle import Bundle
+from almanac.core.receipts import Output
 from almanac.errors import AlmanacError, DataError, examples
 from almanac.spark import arrow, chunks
 from almanac.spark.arrow import Written
@@ -64,22 +65,32 @@ class Scorer:
         return pa.schema([pa.field(entity.name, entity.type), pa.field("as_of", AS_OF), *scores, *kept, *texts])
 
 
-def score(spark: SparkSession, feature_uris: Iterable[str], scorer: Scorer, folder: str, stem: str) -> Written:
+def score(
+    spark: SparkSession,
+    features: Iterable[str | Output],
+    scorer: Scorer,
+    folder: str,
+    stem: str,
+    schema: pa.Schema | None = None,
+) -> Written:
     """Scores feature files and writes predictions below a folder; no rows give one empty file. Nothing is committed.
 
+    `schema`: of what is written, where the key is to be wider than that of the features.
+
     Raises:
+        IntegrityError: a file of features was altered.
         DataError: the features lack a column of the model's signature, or have it in another type; or a row got no score.
     """
-    uris = list(feature_uris)
-    found = chunks.open_parquet(uris[0]).schema_arrow
+    files = list(features)
+    found = chunks.schema_of(files[0])
     check_signature(found, scorer)
-    target = scorer.schema(found.field(scorer.entity))
+    target = schema or scorer.schema(found.field(scorer.entity))
 
     def work(hand: Sequence[Chunk]) -> Iterator[str]:
         scored = batches(chunks.read_chunks(hand, scorer.reads), scorer)
         return arrow.sink_batches(scored, folder, stem, target, OUTSIDE, CONSTANT)
 
-    hands = chunks.share(chunks.chunks_of(uris), spark.sparkContext.defaultParallelism)
+    hands = chunks.share(chunks.chunks_of(files), spark.sparkContext.defaultParallelism)
     bounds = {"model_version": [scorer.version] * 2, "order": [scorer.order] * 2}
     written = arrow.collect(arrow.in_tasks(spark, hands, work), arrow.identity_of(target, OUTSIDE), bounds)
     return written if written.outputs else arrow.empty(folder, stem, target, OUTSIDE, bounds)

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
+from almanac.core.receipts import Output
 from almanac.errors import SHOWN_EXAMPLES
 from almanac.spark import arrow, chunks, scoring
 from almanac.spark.bundles import apart
@@ -43,7 +44,9 @@ def _spaced(part: pd.DataFrame) -> pd.DataFrame:
     return part.iloc[np.linspace(0, len(part) - 1, min(SAMPLED_ROWS, len(part)), dtype=int)]
 
 
-def check(spark: SparkSession, trained: pa.Table, published: Mapping[str, Sequence[str]], scorer: Scorer, allowed: float) -> Skew:
+def check(
+    spark: SparkSession, trained: pa.Table, published: Mapping[str, Sequence[str | Output]], scorer: Scorer, allowed: float
+) -> Skew:
     """Holds sampled training rows against what scoring makes of them.
 
     Args:
@@ -56,8 +59,8 @@ def check(spark: SparkSession, trained: pa.Table, published: Mapping[str, Sequen
     cores = spark.sparkContext.defaultParallelism
     hands = [
         [(snapshot, chunk) for chunk in hand]
-        for snapshot, uris in published.items()
-        for hand in chunks.share(chunks.chunks_of(uris), cores)
+        for snapshot, files in published.items()
+        for hand in chunks.share(chunks.chunks_of(files), cores)
     ]
 
     def work(hand: Sequence[tuple[str, Chunk]]) -> Iterator[str]:

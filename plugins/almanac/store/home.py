@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -61,9 +62,11 @@ class Home:
         return self.promotions.read()
 
     def newest_description(self) -> Pipeline | None:
-        """The description that the newest version was trained by, if there is a version."""
-        newest = max(self.versions.names(), default=None)
-        return self.receipts.description(self.versions.read(newest).description) if newest else None
+        """The description that the newest version was trained by, of those whose manifest can be read."""
+        for name in reversed(self.versions.names()):
+            with contextlib.suppress(IntegrityError):  # an altered manifest is named by `versions` and `verify`
+                return self.receipts.description(self.versions.read(name).description)
+        return None
 
     def vouched(self, version: str, expected: str | None = None, log: Log | None = None) -> Manifest:
         """The manifest of a version that is to be put in force, compared or scored with: the very one that its publish and

@@ -8,13 +8,11 @@ that is not what was pinned any more is told, and is no finding.
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
-from almanac.core.canonical import decode, opened, sha256
+from almanac.core.canonical import decode, sha256
 from almanac.core.integrity import RESTORE, Finding, Verified, misquoted
 from almanac.core.layout import Layout
 from almanac.core.promotions import GENESIS, Entry
@@ -23,13 +21,12 @@ from almanac.core.rollback import Plan
 from almanac.core.sources import Pin
 from almanac.errors import NotFound, StoreError, Unsigned
 from almanac.settings import verifying_key
+from almanac.store import proofs
 from almanac.store.home import Home
 from almanac.store.provenance import READERS, standing_tables
+from almanac.store.rereading import Progress, Reading
 from almanac.store.tables import Table, Visible
 from almanac.store.versions import Manifest
-
-Record = TypeVar("Record")
-Progress = Callable[[str, int, int], None]
 
 
 def verify(home: Home, progress: Progress | None = None) -> Verified:
@@ -42,6 +39,7 @@ def verify(home: Home, progress: Progress | None = None) -> Verified:
         found.receipts()
         published = found.publishes(visible)
         found.promised()
+        found.proven(published)
         found.partitions(published)
         found.files()
         changed = found.sources()
@@ -67,69 +65,22 @@ class _Shown:
 
 
 @dataclass
-class _Inspection:
-    """What was seen so far. Objects are read by many threads; what was found is written down by one."""
+class _Inspection(Reading):
+    """What was seen so far."""
 
-    home: Home
-    pool: ThreadPoolExecutor
-    progress: Progress | None
-    findings: list[Finding] = field(default_factory=list)
-    checked: Counter[str] = field(default_factory=Counter)
-    volume: int = 0
     gone: int = 0
     entries: list[Entry] = field(default_factory=list)
+    plans: dict[str, Plan] = field(default_factory=dict)
+    fences: dict[tuple[Thing, str], dict[str, int] | None] = field(default_factory=dict)
     manifests: dict[str, Manifest] = field(default_factory=dict)
     read: dict[str, Receipt | None] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
     outputs: dict[str, tuple[Output, bool]] = field(default_factory=dict)
     pins: list[Output] = field(default_factory=list)
-    named_before: set[str] = field(default_factory=set)
 
     @property
     def layout(self) -> Layout:
         return self.home.layout
-
-    def bodies(self, kind: str, uris: Iterable[str]) -> Iterable[tuple[str, bytes | None]]:
-        """Objects and their bytes, None for those that are gone; read as they are asked for."""
-        listed = list(dict.fromkeys(uris))
-        for number, (uri, body) in enumerate(zip(listed, self.pool.map(self.home.objects.find, listed), strict=True), start=1):
-            self.checked[kind] += 1
-            self.volume += len(body or b"")
-            self._tell(kind, number, len(listed))
-            yield uri, body
-
-    def _tell(self, kind: str, number: int, of: int) -> None:
-        if self.progress is not None:
-            self.progress(kind, number, of)
-
-    def missing(self, uri: str, expected: str, advice: str = RESTORE) -> None:
-        self.findings.append(Finding(uri=uri, found="nothing is kept there", expected=expected, advice=advice))
-
-    def records(self, what: str, kind: type[Record], uris: Iterable[str]) -> dict[str, Record]:
-        """Sealed records by URI; those that are altered or gone are findings."""
-        found: dict[str, Record] = {}
-        for uri, body in self.bodies(what, uris):
-            if body is None:
-                self.missing(uri, f"a {kind.__name__}, which another record names")
-                continue
-            try:
-                found[uri] = opened(kind, body)
-            except ValueError as error:
-                told = f"bytes that are no {kind.__name__}: {error}"
-                self.findings.append(Finding(uri=uri, found=told, expected="the record as it was written, under its seal"))
-        return found
-
-    def named(self, what: str, digests: Mapping[str, str]) -> None:
-        """Objects whose name is their digest: URI to SHA-256."""
-        new = [uri for uri in digests if uri not in self.named_before]
-        self.named_before.update(new)
-        for uri, body in self.bodies(what, new):
-            if body is None:
-                self.missing(uri, f"the {what[:-1]} that orders name by its digest")
-            elif sha256(body) != digests[uri]:
-                self.findings.append(
-                    Finding(uri=uri, found=f"SHA-256 {sha256(body)}", expected=f"SHA-256 {digests[uri]}, its name")
-                )
 
     def log(self) -> str:
         """The promotion log: each entry's seal and number, and the digest that the next one holds of it."""
@@ -149,7 +100,8 @@ class _Inspection:
                 altered = uri if entry.sequence == 1 else self.layout.promotion(entry.sequence - 1)
                 held = f"digest {entry.before}, which entry {entry.sequence} holds of the one before it"
                 self.findings.append(Finding(uri=altered, found=f"digest {digest}", expected=held))
-        self.records("plans", Plan, [entry.plan for entry in self.entries if entry.plan])
+        kept = [item.uri for item in self.home.objects.walk(self.layout.rollbacks)]
+        self.plans = self.records("plans", Plan, [*kept, *(entry.plan for entry in self.entries if entry.plan)])
         self.left += [entry.gate for entry in self.entries if entry.gate]
         return self.entries[-1].digest if self.entries else GENESIS
 
@@ -158,6 +110,10 @@ class _Inspection:
         names = {*self.home.versions.names(), *(entry.version for entry in self.entries)}
         found = self.records("manifests", Manifest, sorted(map(self.layout.manifest, names)))
         for uri, manifest in found.items():
+            if (self.layout.manifest(manifest.version), manifest.pipeline) != (uri, self.home.name):
+                told = f"the manifest of {manifest.pipeline} {manifest.version}"
+                self.findings.append(Finding(uri=uri, found=told, expected="the manifest that its name promises"))
+                continue
             self.manifests[manifest.version] = manifest
             self.left += [manifest.receipt, manifest.audit]
             for output in manifest.files.values():
@@ -185,14 +141,21 @@ class _Inspection:
         for thing, definition in standing_tables(self.home):
             table = self.home.predictions if thing is Thing.PREDICTIONS else self.home.features(definition)
             try:
-                visible = table.visible()
+                visible, self.fences[thing, definition] = table.standing()
             except StoreError as error:
+                self.fences[thing, definition] = None
                 self.findings.append(Finding(uri=table.uri, found=str(error), expected="a Delta table that can be read"))
                 continue
             staged = self.pool.map(lambda seen, kind=thing.value: newest(kind, Door.STAGE.value, seen.order), visible.values())
             found += [_Shown(table, thing, seen, uri) for seen, uri in zip(visible.values(), staged, strict=True)]
         self.left += [shown.staged for shown in found if shown.staged]
+        self.left += [item.uri for folder in self._proving() for item in self.home.objects.walk(folder)]
         return found
+
+    def _proving(self) -> Iterable[str]:
+        """The folders of receipts that are read also where nothing visible leads to them: of every publish, gate and note."""
+        for thing, door in proofs.PROVING:
+            yield self.layout.receipts(thing.value, door.value)
 
     def receipts(self) -> None:
         """Receipts and all that they link, their orders, and what these name by digest."""
@@ -208,7 +171,7 @@ class _Inspection:
                 else:
                     told, expected = f"the receipt of {receipt.order}", "the receipt that its name promises"
                     self.findings.append(Finding(uri=uri, found=told, expected=expected))
-        self._orders(receipt.order for receipt in read.values())
+        self._orders(receipt.order for receipt in read.values() if _is_placed(receipt.order))
 
     def _promise(self, receipt: Receipt) -> None:
         """What a receipt says was written. Parts and staged files may be gone once nothing visible needs them."""
@@ -264,6 +227,24 @@ class _Inspection:
             if version in self.manifests and (version, digest) not in by_log:
                 self._same_manifest(uri, self.manifests[version], digest, f"the order of {holder}")
 
+    def proven(self, visible: Iterable[_Shown]) -> None:
+        """What receipts and plans prove is there, and nothing else."""
+        scored = {
+            f"{shown.table.uri}/period={shown.seen.period}/": receipt.order
+            for shown in visible
+            if shown.thing is Thing.PREDICTIONS and (receipt := self.read.get(shown.staged)) is not None
+        }
+        known = proofs.Known(
+            receipts={uri: receipt for uri, receipt in self.read.items() if receipt is not None},
+            plans=self.plans,
+            entries=self.entries,
+            manifests=self.manifests,
+            fences=self.fences,
+            scored=scored,
+            altered=frozenset(finding.uri for finding in self.findings),
+        )
+        self.findings += proofs.missing(self.home, known)
+
     def partitions(self, visible: Iterable[_Shown]) -> None:
         """A visible period consists of exactly the files that were staged for it."""
         for shown in visible:
@@ -271,8 +252,9 @@ class _Inspection:
             uri = f"{shown.table.uri}/period={shown.seen.period}/"
             receipt = self.read.get(shown.staged)
             if not shown.staged:
-                told = self.layout.receipts(shown.thing.value, Door.STAGE.value)
-                self.missing(f"{told}{shown.seen.order}-0.json", f"the receipt of what is visible in {uri}")
+                told = f"{self.layout.receipts(shown.thing.value, Door.STAGE.value)}{shown.seen.order}-0.json"
+                if all(finding.uri != told for finding in self.findings):  # its publish may have named it already
+                    self.missing(told, f"the receipt of what is visible in {uri}")
             if receipt is None:
                 continue
             staged = {output.name: output for output in receipt.outputs}
@@ -301,7 +283,7 @@ class _Inspection:
         for number, ((output, needed), (size, digest)) in enumerate(zip(listed, looked, strict=True), start=1):
             self.checked["files"] += 1
             self.volume += size
-            self._tell("files", number, len(listed))
+            self.tell("files", number, len(listed))
             if not digest and needed:
                 self.missing(output.uri, f"a file of {output.bytes} bytes", f"{RESTORE}, or make it again")
             elif not digest:
@@ -338,6 +320,11 @@ class _Inspection:
             return {item.uri: item.etag for item in self.home.objects.walk(folder)}
         except NotFound:
             return {}
+
+
+def _is_placed(order: Order) -> bool:
+    """Whether an order is kept beside its receipt; that of a model's publish never was: it follows from its stage's."""
+    return (order.thing, order.door) != (Thing.MODEL, Door.PUBLISH)
 
 
 def _changed(uri: str, pinned: str, now: str) -> str:

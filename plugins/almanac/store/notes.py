@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from almanac.core.notes import Note, note_of, note_order
 from almanac.core.receipts import Door, Placed, Receipt, Thing, Witness
 from almanac.store.home import Home
-
-READERS = 16
 
 
 def annotate(home: Home, version: str, text: str, tags: Iterable[str], witness: Witness) -> Note:
@@ -40,11 +37,8 @@ def annotate(home: Home, version: str, text: str, tags: Iterable[str], witness: 
 
 
 def notes(home: Home) -> dict[str, tuple[Note, ...]]:
-    """Version to what was said of it, the oldest first."""
-    listed = home.objects.walk(home.layout.receipts(Thing.MODEL.value, Door.NOTE.value))
-    with ThreadPoolExecutor(READERS) as pool:
-        receipts = list(pool.map(lambda item: home.receipts.read(item.uri), listed))
-    receipts.sort(key=lambda receipt: str(receipt.witness.ended))
+    """Version to what was said of it, the oldest first. A note that was altered is left out, and named in a warning."""
+    receipts = sorted(home.receipts.listed(Thing.MODEL, Door.NOTE), key=lambda receipt: str(receipt.witness.ended))
     found: dict[str, tuple[Note, ...]] = {}
     for receipt in receipts:
         version = str(receipt.facts["version"])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,7 +16,10 @@ from almanac.core.promotions import Log
 from almanac.core.receipts import Door, Receipt, Thing
 from almanac.errors import PromotionError
 from almanac.store.home import Home
-from almanac.store.notes import READERS, notes
+from almanac.store.notes import notes
+from almanac.store.versions import Manifest
+
+warnings = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +48,11 @@ class VersionRow:
 
 
 def versions(home: Home) -> list[VersionRow]:
-    """Every version, the oldest first."""
+    """Every version, the oldest first. One whose manifest was altered is left out, and named in a warning."""
     log, decided, said = home.log(), decisions(home), notes(home)
+    described = functools.cache(home.receipts.description)
     rows = []
-    for name in home.versions.names():
-        manifest = home.versions.read(name)
+    for name, manifest in home.versions.readable().items():
         gate = decided.get(name)
         verdict = str(gate.facts["decision"]["verdict"]) if gate else "none"
         by_hand = any(entry.version == name and entry.over_a_rejection for entry in log.entries)
@@ -62,7 +66,7 @@ def versions(home: Home) -> list[VersionRow]:
                 metrics=manifest.metrics,
                 decision=f"{verdict}, promoted by hand" if by_hand else verdict,
                 reasons=gate.findings if gate else (),
-                in_force=tuple(spans(log, name, home.receipts.description(manifest.description))),
+                in_force=tuple(spans(log, name, described(manifest.description))),
                 withdrawn=name in log.withdrawn,
                 notes=said.get(name, ()),
             )
@@ -71,11 +75,11 @@ def versions(home: Home) -> list[VersionRow]:
 
 
 def candidates(home: Home) -> list[Candidate]:
-    """Every version as conditions look at it; the one that was trained last first."""
+    """Every version as conditions look at it; the one that was trained last first. One whose manifest was altered is left out."""
     log, decided, said = home.log(), decisions(home), notes(home)
+    ended = {home.receipts.uri(one): one.witness.ended for one in home.receipts.listed(Thing.MODEL, Door.STAGE)}
 
-    def look(name: str) -> Candidate:
-        manifest = home.versions.read(name)
+    def look(name: str, manifest: Manifest) -> Candidate:
         rejected = name in decided and decided[name].facts["decision"]["verdict"] == Verdict.REJECT.value
         fates = {Fate.PROMOTED: name in log.versions, Fate.REJECTED: rejected, Fate.WITHDRAWN: name in log.withdrawn}
         return Candidate(
@@ -86,20 +90,18 @@ def candidates(home: Home) -> list[Candidate]:
             classes=manifest.classes,
             features=manifest.features,
             metrics=manifest.metrics,
-            trained=home.receipts.read(manifest.receipt).witness.ended,
+            trained=ended.get(manifest.receipt),
             fates=tuple(fate for fate, met in fates.items() if met),
             notes=said.get(name, ()),
         )
 
-    with ThreadPoolExecutor(READERS) as pool:
-        return newest_first(pool.map(look, home.versions.names()))
+    return newest_first(look(name, manifest) for name, manifest in home.versions.readable().items())
 
 
 def decisions(home: Home) -> dict[str, Receipt]:
-    """Version to the receipt of its last gate."""
+    """Version to the receipt of its last gate, of those that can be read."""
     found: dict[str, Receipt] = {}
-    for item in home.objects.walk(home.layout.receipts(Thing.CHAMPION.value, Door.AUDIT.value)):
-        receipt = home.receipts.read(item.uri)
+    for receipt in home.receipts.listed(Thing.CHAMPION, Door.AUDIT):
         if receipt.answered:
             name = str(receipt.facts["comparison"]["candidate_version"])
             older = found.get(name)

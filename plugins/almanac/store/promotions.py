@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from almanac.core.canonical import sealed
 from almanac.core.layout import Layout
 from almanac.core.promotions import Entry, Log
 from almanac.errors import LogMoved
+from almanac.store import packs
 from almanac.store.objects import Listed, Objects, record
 
-READERS = 16
 REMEMBERED = 20_000
 # Entries never change, so one that was read is read no more. The etag is the store's own digest: an entry that was altered
 # by hand is another one.
@@ -34,18 +33,12 @@ class Promotions:
         listed = list(self.objects.walk(self.layout.promotions))
         known = {item: entry for item in listed if (entry := _read.get(item)) is not None}
         new = [item for item in listed if item not in known]
-        if len(new) > 1:
-            with ThreadPoolExecutor(READERS) as pool:
-                found = dict(zip(new, pool.map(self._entry, new), strict=True))
-        else:
-            found = {item: self._entry(item) for item in new}
+        bodies = packs.read(self.objects, self.layout.pack("promotions"), new)
+        found = {item: record(Entry, bodies[item.uri], item.uri) for item in new if item.uri in bodies}
         if len(_read) + len(found) > REMEMBERED:
             _read.clear()
         _read.update(found)
-        return Log(tuple(known.get(item) or found[item] for item in listed))
-
-    def _entry(self, item: Listed) -> Entry:
-        return record(Entry, self.objects.get(item.uri), item.uri)
+        return Log(tuple(known.get(item) or found[item] for item in listed if item in known or item in found))
 
     def append(self, entry: Entry) -> None:
         """Appends an entry behind the log that its writer has seen.

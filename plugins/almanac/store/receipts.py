@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from almanac.core.canonical import decode, dumps, sealed, sha256
 from almanac.core.layout import Layout
 from almanac.core.pipeline import Pipeline
-from almanac.core.receipts import FRESH, Order, Placed, Receipt, Thing, publish_order
+from almanac.core.receipts import FRESH, Door, Order, Placed, Receipt, Thing, publish_order
 from almanac.errors import IntegrityError
+from almanac.store import packs
 from almanac.store.objects import Objects, record
 
+log = logging.getLogger(__name__)
 # gc leaves a part alone for a week; who finds it a day earlier has a day to combine it.
 PART_KEPT = timedelta(days=6)
 
@@ -70,7 +73,10 @@ class Receipts:
             return receipt.answered
         if receipt.order.part:
             return not receipt.stale(now - (PART_KEPT - FRESH)) and all(self.objects.has(item.uri) for item in receipt.outputs)
-        return self.is_published(receipt)
+        # Files of a commit that was lost may be deleted: then they are staged again.
+        return self.is_published(receipt) and (
+            receipt.order.thing is Thing.MODEL or all(self.objects.has(item.uri) for item in receipt.outputs)
+        )
 
     def is_published(self, staged: Receipt) -> bool:
         """Whether what an order staged is published: a version has its manifest, anything else its publish receipt."""
@@ -78,13 +84,13 @@ class Receipts:
             return self.objects.has(self.layout.manifest(str(staged.facts["version"])))
         return self.find(publish_order(staged.order)) is not None
 
-    def keep(self, receipt: Receipt, now: datetime | None = None) -> Receipt:
-        """Keeps a receipt after those of failed attempts, and of stages too old to be published. Gives the one that is kept:
-        ours, or the one that came first.
+    def keep(self, receipt: Receipt, now: datetime | None = None, instead: Receipt | None = None) -> Receipt:
+        """Keeps a receipt after those of failed attempts, of stages too old to be published, and of what was lost: `instead`.
+        Gives the one that is kept: ours, or the one that came first.
         """
         while True:
             before = self.find(receipt.order)
-            if before is not None and self._stands(before, now or datetime.now(UTC)):
+            if before is not None and before != instead and self._stands(before, now or datetime.now(UTC)):
                 return before
             ours = replace(receipt, attempt=0 if before is None else before.attempt + 1)
             if self.objects.put_if_absent(self.uri(ours), sealed(ours)):
@@ -101,10 +107,28 @@ class Receipts:
             NotFound: nothing is kept there.
             IntegrityError: it was altered, or is not the receipt that its name promises.
         """
-        receipt = record(Receipt, self.objects.get(uri), uri)
+        return self._opened(uri, self.objects.get(uri))
+
+    def _opened(self, uri: str, body: bytes) -> Receipt:
+        receipt = record(Receipt, body, uri)
         if self.uri(receipt) != uri:
             raise IntegrityError(f"{uri}: found a receipt that belongs to {self.uri(receipt)} ({receipt.order}). Restore it.")
         return receipt
+
+    def listed(self, thing: Thing, door: Door) -> list[Receipt]:
+        """Every receipt of a door, in the order of their names. One that was altered is left out, and named in a warning: it
+        stops nobody who asks for the others.
+        """
+        listed = self.objects.walk(self.layout.receipts(thing.value, door.value))
+        bodies = packs.read(self.objects, self.layout.pack(f"{thing.value}-{door.value}"), listed)
+        return [receipt for uri, body in bodies.items() if (receipt := self._readable(uri, body)) is not None]
+
+    def _readable(self, uri: str, body: bytes) -> Receipt | None:
+        try:
+            return self._opened(uri, body)
+        except IntegrityError as error:
+            log.warning("Left out: %s", error)
+            return None
 
     def uri(self, receipt: Receipt) -> str:
         order = receipt.order

@@ -9,25 +9,32 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from almanac.core.layout import order_of, staged_file
 from almanac.core.receipts import Order, Output
-from almanac.errors import Conflict, StoreError
+from almanac.errors import Conflict, DataError, StoreError
+from almanac.files import locate
 
 PARTITION = "period"
 # Staged files must survive a checkpoint's clean-up of the log for as long as a rollback may look back.
 RETENTION = {"delta.logRetentionDuration": "interval 3650 days"}
 
+Answer = TypeVar("Answer")
+
 ATTEMPTS_BESIDE_OTHERS = 30
+# Whole numbers that a column may hold besides those of its own width.
+WIDTHS = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
+WIDER = {kind: WIDTHS[number + 1 :] for number, kind in enumerate(WIDTHS)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +67,7 @@ class Table:
     def create(self, columns: pa.Schema) -> None:
         """Creates the table, empty, if it is not there. Before the first stage, so that staged files have a home."""
         if self._open() is None:
-            schema = Schema.from_arrow(pa.schema([*columns, pa.field(PARTITION, pa.string())]))
+            schema = _with_partition(columns)
             try:
                 create_table_with_add_actions(
                     self.uri,
@@ -78,8 +85,20 @@ class Table:
 
     def columns(self) -> list[str]:
         """The columns of the table, without its partition's; none while there is no table."""
-        table = self._open()
-        return [] if table is None else [field.name for field in table.schema().fields if field.name != PARTITION]
+        return self._ask(lambda table: [field.name for field in table.schema().fields if field.name != PARTITION], [])
+
+    def shown(self) -> pa.Schema:
+        """The columns of what readers see, without the partition's; none while no period is visible."""
+        nothing = pa.schema([])
+        return self._ask(lambda table: _columns(table) if _seen(table) else nothing, nothing)
+
+    def fitting(self, columns: pa.Schema) -> pa.Schema:
+        """Columns as they are to be staged: whole numbers as wide as those that readers see.
+
+        Raises:
+            DataError: a column has another type than readers see.
+        """
+        return _fitting(self.uri, self.shown(), columns)
 
     def staging(self, order: Order) -> tuple[str, str]:
         """The folder, and the beginning of a file's name, under which an order stages."""
@@ -88,30 +107,34 @@ class Table:
 
     def fence(self, period: str) -> int:
         """How often a period has been published."""
-        table = self._open()
-        return 0 if table is None else _fence(table, period)
+        return self._ask(lambda table: _fence(table, period), 0)
 
     def visible(self) -> dict[str, Visible]:
         """What readers see: period to files, in the order of periods."""
-        table = self._open()
-        return {} if table is None else _seen(table)
+        return self._ask(_seen, {})
 
     def standing(self, periods: Iterable[str] = ()) -> tuple[dict[str, Visible], dict[str, int]]:
         """What readers see, and the fences of these periods and of those that are asked for: of one moment."""
-        table = self._open()
-        if table is None:
-            return {}, dict.fromkeys(periods, 0)
-        seen = _seen(table)
-        return seen, {period: _fence(table, period) for period in sorted({*seen, *periods})}
+        listed = list(periods)
+
+        def look(table: DeltaTable) -> tuple[dict[str, Visible], dict[str, int]]:
+            seen = _seen(table)
+            return seen, {period: _fence(table, period) for period in sorted({*seen, *listed})}
+
+        nothing: tuple[dict[str, Visible], dict[str, int]] = ({}, dict.fromkeys(listed, 0))
+        return self._ask(look, nothing)
 
     def publish(self, period: str, files: Sequence[Output], *, fence: int, metadata: Mapping[str, str]) -> None:
-        """Replaces a period with staged files, in one commit. `metadata` holds the `order` of the publish.
+        """Replaces a period with staged files, in one commit. `metadata` holds the `order` of the publish. Columns that the files
+        have and the table has not are in its schema from this commit on.
 
         Raises:
+            DataError: a column has another type than in the periods that readers see.
             Conflict: the period was published by somebody else since its fence was read; nothing of ours is visible.
             StoreError: the commit failed, or met commits of other periods too often; nothing of ours is visible.
         """
         met: CommitFailedError | None = None
+        columns = _columns_of(files[0].uri) if files else pa.schema([])
         for attempt in range(ATTEMPTS_BESIDE_OTHERS):
             table = self._open()
             if table is None:
@@ -119,7 +142,7 @@ class Table:
             if _fence(table, period) != fence:
                 raise Conflict(_beaten(self.uri, period))
             try:
-                _replace(table, period, files, fence, metadata)
+                _replace(table, period, files, _schema(table, columns), fence, metadata)
                 return
             except CommitFailedError as error:
                 met = error
@@ -136,15 +159,22 @@ class Table:
 
     def commit_of(self, order: str) -> Commit | None:
         """The commit that carried a publish order, if there is one."""
-        table = self._open()
-        if table is None:
-            return None
-        return next((commit for commit in _commits(table) if commit.metadata.get("order") == order), None)
+        found: list[Commit] = self._ask(_commits, [])
+        return next((commit for commit in found if commit.metadata.get("order") == order), None)
 
     def version(self) -> int:
         """The table's Delta version; -1 when there is none."""
+        return self._ask(lambda table: table.version(), -1)
+
+    def _ask(self, ask: Callable[[DeltaTable], Answer], absent: Answer) -> Answer:
+        """What a table answers; `absent` where there is none. Raises: StoreError, also for what its library raises late."""
         table = self._open()
-        return -1 if table is None else table.version()
+        if table is None:
+            return absent
+        try:
+            return ask(table)
+        except (DeltaError, OSError, pa.ArrowException) as error:
+            raise self._unreadable(error) from error
 
     def _open(self) -> DeltaTable | None:
         try:
@@ -152,9 +182,10 @@ class Table:
         except TableNotFoundError:
             return None
         except (DeltaError, OSError) as error:
-            raise StoreError(
-                f"{self.uri}: the table cannot be read: {_first_line(error)}. Check the store and its credentials."
-            ) from error
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> StoreError:
+        return StoreError(f"{self.uri}: the table cannot be read: {_first_line(error)}. Check the store and its credentials.")
 
 
 def _app(period: str) -> str:
@@ -165,11 +196,58 @@ def _fence(table: DeltaTable, period: str) -> int:
     return table.transaction_version(_app(period)) or 0
 
 
-def _replace(table: DeltaTable, period: str, files: Sequence[Output], fence: int, metadata: Mapping[str, str]) -> None:
+def _columns(table: DeltaTable) -> pa.Schema:
+    """The columns of a table, without its partition's."""
+    return pa.schema([field for field in pa.schema(table.schema().to_arrow()) if field.name != PARTITION])
+
+
+def _columns_of(uri: str) -> pa.Schema:
+    """The columns of a staged file. Raises: StoreError."""
+    system, path = locate(uri)
+    try:
+        return pq.read_schema(path, filesystem=system)
+    except (OSError, pa.ArrowInvalid) as error:
+        said = " ".join(str(error).split())
+        raise StoreError(f"{uri}: the staged file cannot be read ({said}). Nothing became visible; stage it again.") from error
+
+
+def _schema(table: DeltaTable, columns: pa.Schema) -> Schema:
+    """The schema of a table that also holds files of these columns. Raises: DataError."""
+    shown = _columns(table)
+    if columns and not _seen(table) and set(shown) != set(columns):
+        return _with_partition(columns)  # what a stage that was never published left behind binds nobody
+    _fitting(table.table_uri, shown, columns)
+    added = [field.with_nullable(True) for field in columns if field.name not in shown.names]
+    return _with_partition([*shown, *added]) if added else table.schema()
+
+
+def _with_partition(columns: Iterable[pa.Field]) -> Schema:
+    return Schema.from_arrow(pa.schema([*columns, pa.field(PARTITION, pa.string())]))
+
+
+def _fitting(uri: str, shown: pa.Schema, columns: pa.Schema) -> pa.Schema:
+    fields = []
+    for field, told in zip(columns, pa.schema(Schema.from_arrow(columns).to_arrow()), strict=True):
+        kept = told.type if field.name not in shown.names else shown.field(field.name).type
+        if kept == told.type:
+            fields.append(field)
+        elif kept in WIDER.get(told.type, ()):
+            fields.append(field.with_type(kept))
+        else:
+            raise DataError(
+                f"{uri.rstrip('/')}: column {field.name!r} is {told.type}, expected {kept}, as in the periods that readers see. "
+                "Nothing became visible. Give the column its type back, or describe the change in a pipeline of another name."
+            )
+    return pa.schema(fields)
+
+
+def _replace(
+    table: DeltaTable, period: str, files: Sequence[Output], schema: Schema, fence: int, metadata: Mapping[str, str]
+) -> None:
     table.create_write_transaction(
         [_action(period, output) for output in files],
         "overwrite",
-        table.schema(),
+        schema,
         [PARTITION],
         partition_filters=[(PARTITION, "=", period)],
         commit_properties=CommitProperties(

@@ -6,6 +6,7 @@ Nothing is unpickled here: `spark.models` does that, with what a manifest's `bun
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -16,8 +17,10 @@ from almanac.core.receipts import Output
 from almanac.core.target import Target
 from almanac.errors import IntegrityError, NotFound, PromotionError, examples
 from almanac.settings import signing_key, verifying_key
-from almanac.store import signatures
+from almanac.store import packs, signatures
 from almanac.store.objects import Objects, record, verified
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +154,17 @@ class Versions:
                 "Restore it from the bucket's versions."
             )
         return manifest
+
+    def readable(self) -> dict[str, Manifest]:
+        """Every visible version's manifest, the oldest first, of those that can be read. Another one is named in a warning."""
+        listed = [item for item in self.objects.walk(self.layout.models) if item.uri.endswith("/manifest.json")]
+        found = {}
+        for uri, body in packs.read(self.objects, self.layout.pack("manifests"), listed).items():
+            try:
+                found[uri.split("/")[-2]] = self._opened(uri.split("/")[-2], body)
+            except IntegrityError as error:
+                log.warning("Left out: %s", error)
+        return dict(sorted(found.items()))
 
     def names(self) -> list[str]:
         """Every visible version, the oldest first."""
