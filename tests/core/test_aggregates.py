@@ -48,6 +48,10 @@ def test_columns_are_named_after_group_value_column_function_and_window() -> Non
         ({"events": ()}, "Aggregates('a'): found neither events nor columns; give functions of one of them, such as ('count',)."),
         ({"events": ("sum",)}, "Aggregates('a').events: found ('sum',), allowed is a tuple of count, recency."),
         ({"columns": {"x": "sum"}}, "Aggregates('a').columns['x']: found 'sum', allowed is a tuple of sum, min, max, distinct."),
+        (
+            {"columns": {".x": ("sum",)}},
+            "Aggregates('a'): expected columns that do not begin with a dot, got '.x'. Rename it in the files.",
+        ),
         ({"split": "kind"}, "Aggregates('a').split: found 'kind' and values (); give both, or neither."),
         (
             {"split": "kind", "values": ("a b", "A-B")},

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from almanac.core.aggregates import Aggregates
+from almanac.core.audits import Audit
 from almanac.core.canonical import decode, dumps
 from almanac.core.deliveries import ParquetDelivery
 from almanac.core.gate import Gate
@@ -17,6 +19,7 @@ from almanac.core.scoring import Scoring
 from almanac.core.sources import EventSource, ReferenceSource
 from almanac.core.window import Label, MovingWindow
 from almanac.errors import DescriptionError
+from tests.shop import pipeline
 
 QUARTER = timedelta(days=90)
 HABITS = FeatureGroup("habits", reads=("visits",), lookback=QUARTER)
@@ -291,3 +294,39 @@ def test_parts_are_the_population_the_groups_and_the_label() -> None:
     assert [part.name for part in shop().parts] == ["customers", "habits", "traits", "returns"]
     assert shop().group("traits") == TRAITS
     assert shop().first.key == "2017-03"
+
+
+SUMMED = Aggregates(
+    "recent", reads=("visits",), windows=(timedelta(days=7),), columns={"amount": ("sum",)}, split="kind", values=("a",)
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "read"),
+    [
+        (EventSource("s3://shop/visits/", event_time="at"), ()),
+        (
+            EventSource("s3://shop/visits/", event_time="at", columns=("customer", "channel")),
+            ("customer", "channel", "at", "kind", "amount"),
+        ),
+    ],
+)
+def test_a_function_is_given_all_columns_of_a_source_that_names_none(source: EventSource, read: tuple[str, ...]) -> None:
+    described = pipeline(
+        "s3://shop", sources={"visits": source, "people": ReferenceSource("s3://shop/people/")}, features=(SUMMED,)
+    )
+
+    assert described.columns_read("visits") == read
+
+
+def test_of_a_source_that_only_described_groups_read_nothing_but_their_columns_is_asked_for() -> None:
+    sources = {
+        "visits": EventSource("s3://shop/visits/", event_time="at"),
+        "clicks": EventSource("s3://shop/clicks/", event_time="when"),
+    }
+    group = dataclasses.replace(SUMMED, reads=("clicks",))
+    described = pipeline("s3://shop", sources=sources, features=(group,))
+    assert described.columns_read("clicks") == ("when", "customer", "kind", "amount")
+
+    sources["clicks"] = dataclasses.replace(sources["clicks"], audit=Audit())
+    assert dataclasses.replace(described, sources=sources).columns_read("clicks") == ()

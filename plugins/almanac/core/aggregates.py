@@ -90,6 +90,10 @@ class Aggregates:
         if not self.events and not self.columns:
             raise DescriptionError(f"{own}: found neither events nor columns; give functions of one of them, such as ('count',).")
         self._check_functions(own)
+        if dotted := [name for name in (*self.columns, self.on or "") if name.startswith(".")]:
+            raise DescriptionError(
+                f"{own}: expected columns that do not begin with a dot, got {dotted[0]!r}. Rename it in the files."
+            )
         if bool(self.split) != bool(self.values):
             raise DescriptionError(f"{own}.split: found {self.split!r} and values {self.values!r}; give both, or neither.")
         names = [feature.name for feature in self.features]
