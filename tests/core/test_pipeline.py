@@ -291,3 +291,14 @@ def test_parts_are_the_population_the_groups_and_the_label() -> None:
     assert [part.name for part in shop().parts] == ["customers", "habits", "traits", "returns"]
     assert shop().group("traits") == TRAITS
     assert shop().first.key == "2017-03"
+
+
+@pytest.mark.parametrize("name", ["json", "pyspark", "almanac", "sklearn", "typing", "steps", "pandas", "re"])
+def test_a_pipeline_is_not_called_as_a_package_that_its_jobs_import(name: str) -> None:
+    with pytest.raises(DescriptionError) as refused:
+        shop(name=name)
+
+    assert str(refused.value) == (
+        f"Pipeline.name: expected a name of its own, got {name!r}, a package that its jobs import: the user's module {name}.py "
+        f"would stand in its place. Rename it, such as {name}_model."
+    )
