@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from almanac.cli import console
 from tests.asking import Asking
 from tests.shop import MODULE, MONTHS, visits
 from tests.world import World
@@ -178,3 +179,18 @@ def test_the_command_itself_is_installed_and_explains_itself():
     assert done.returncode == 0
     for command in ("pipelines", "versions", "predictions", "history", "show", "promote", "rollback", "check"):
         assert command in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain, with ä and 漢\tand a tab", "plain, with ä and 漢\tand a tab"),
+        ("two\nlines", "two\nlines"),
+        ("\x1b[2J\x1b]0;title\x07", "\\x1b[2J\\x1b]0;title\\x07"),
+        ("\x9b31m", "\\x9b31m"),
+        ("back\x08 and \r over", "back\\x08 and \\r over"),
+        ("right \u202eto left", "right \\u202eto left"),
+    ],
+)
+def test_what_people_wrote_steers_no_terminal(text: str, shown: str) -> None:
+    assert console.harmless(text) == shown

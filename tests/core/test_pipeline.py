@@ -330,3 +330,14 @@ def test_of_a_source_that_only_described_groups_read_nothing_but_their_columns_i
 
     sources["clicks"] = dataclasses.replace(sources["clicks"], audit=Audit())
     assert dataclasses.replace(described, sources=sources).columns_read("clicks") == ()
+
+
+@pytest.mark.parametrize("name", ["json", "pyspark", "almanac", "sklearn", "typing", "steps", "pandas", "re"])
+def test_a_pipeline_is_not_called_as_a_package_that_its_jobs_import(name: str) -> None:
+    with pytest.raises(DescriptionError) as refused:
+        shop(name=name)
+
+    assert str(refused.value) == (
+        f"Pipeline.name: expected a name of its own, got {name!r}, a package that its jobs import: the user's module {name}.py "
+        f"would stand in its place. Rename it, such as {name}_model."
+    )

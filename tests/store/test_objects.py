@@ -311,3 +311,17 @@ def test_any_other_refusal_tells_its_status_and_code(root: str, store: seaweed.S
     assert str(refused.value) == (
         f"{root}/a: the store answered 503 SlowDown. Nothing was changed; try again or ask who runs it."
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("checks.html", "text/html; charset=utf-8"), ("checks.json", "application/json"), ("model", "binary/")]
+)
+def test_a_link_is_signed_with_version_4_and_tells_a_browser_what_it_gets(
+    objects: Objects, root: str, name: str, kind: str
+) -> None:
+    objects.put(f"{root}/{name}", b"{}")
+    address = objects.signed(f"{root}/{name}", seconds=60)
+
+    assert "X-Amz-Algorithm=AWS4-HMAC-SHA256" in address
+    with urllib.request.urlopen(address) as answer:
+        assert (answer.headers["Content-Type"] or "binary/").startswith(kind) or kind == "binary/"

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
+import os
 import py_compile
+import stat
 import sys
 import tempfile
 import zipfile
@@ -202,7 +205,7 @@ def library_zip() -> str:
     Each module lies in it compiled as well: Python keeps nothing that it compiles from a zip, so each process would do it anew.
     One of another Python takes the source.
     """
-    path = Path(tempfile.gettempdir()) / f"almanac-{VERSION}-{sys.implementation.cache_tag}-{_stamp()}.zip"
+    path = _private(tempfile.gettempdir()) / f"almanac-{VERSION}-{sys.implementation.cache_tag}-{_stamp()}.zip"
     if not path.exists():
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as draft, zipfile.ZipFile(draft, "w") as archive:
             for file in sorted(PACKAGE.rglob("*.py")):
@@ -211,6 +214,20 @@ def library_zip() -> str:
                 archive.writestr(f"{name}c", _compiled(file, name))
         Path(draft.name).rename(path)
     return str(path)
+
+
+@functools.cache
+def _private(shared: str) -> Path:
+    """A folder that nobody else can write to: whoever can puts code into our jobs. One a user in a shared folder; where somebody
+    else made that first, a new one for this process.
+    """
+    folder = Path(shared) / f"almanac-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
+        return folder
+    return Path(tempfile.mkdtemp(prefix="almanac-", dir=shared))
 
 
 def _compiled(file: Path, name: str) -> bytes:

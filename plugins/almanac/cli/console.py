@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
+from unicodedata import category
 
 import typer
 from rich.console import Console
@@ -62,9 +63,16 @@ def show_rows(data: Any, as_json: bool, columns: Sequence[str], rows: Iterable[S
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         # As text: a reason with square brackets is no markup.
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(harmless(text)) for text in row))
     out().print(table)
 
 
 def complain(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(harmless(text), file=sys.stderr)
+
+
+def harmless(text: str) -> str:
+    """Text that steers no terminal: signs that are not shown, such as those that begin an escape sequence or turn the direction
+    of writing, are written as escapes. Line breaks and tabs stay.
+    """
+    return "".join(sign if sign in "\n\t" or category(sign) not in ("Cc", "Cf") else ascii(sign)[1:-1] for sign in text)

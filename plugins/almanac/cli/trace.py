@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 from rich.tree import Tree
 
-from almanac.cli.console import AsJson, Name, app, complain, home_of, out, show_rows
+from almanac.cli.console import AsJson, Name, app, complain, harmless, home_of, out, show_rows
 from almanac.core.canonical import encode
 from almanac.core.index import Impact, Index, Shown, of_features, of_run, of_source, of_version
 from almanac.core.integrity import Verified
@@ -68,7 +68,7 @@ def _write_prov(target: str, found: Evidence) -> None:
 
 def _drawn(node: Node) -> Tree:
     """A node and what is below it as a tree; of many files the first few, and a count of the rest."""
-    drawn = Tree(Text(_line(node)))
+    drawn = Tree(Text(harmless(_line(node))))
     files = [child for child in node.children if child.kind == "file"]
     for child in node.children:
         if child not in files[SHOWN_FILES:]:
@@ -223,7 +223,7 @@ def _report(found: Verified) -> None:
         else f"{count} {'objects differ' if count > 1 else 'object differs'}."
     )
     for line in lines:
-        print(line)
+        print(harmless(line))
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import timedelta
@@ -22,6 +23,12 @@ from almanac.errors import DescriptionError, PeriodError
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 TAKEN = ("as_of",)
+# What a job imports before and beside the user's module, which has the pipeline's name.
+IMPORTED = frozenset(sys.stdlib_module_names) | {
+    *("almanac", "almanac_plugin", "airflow", "boto3", "botocore", "cloudpickle", "deltalake", "great_expectations", "joblib"),
+    *("lightgbm", "matplotlib", "numpy", "onnx", "onnxruntime", "pandas", "polars", "pyarrow", "pyspark", "py4j", "scipy"),
+    *("skl2onnx", "sklearn", "steps", "xgboost"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +129,11 @@ class Pipeline:
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise DescriptionError(f"Pipeline.name: found {self.name!r}, allowed are lower-case letters, digits and _.")
+        if self.name in IMPORTED:
+            raise DescriptionError(
+                f"Pipeline.name: expected a name of its own, got {self.name!r}, a package that its jobs import: the user's "
+                f"module {self.name}.py would stand in its place. Rename it, such as {self.name}_model."
+            )
         if not self.entity.isidentifier():
             raise DescriptionError(f"Pipeline.entity: found {self.entity!r}, allowed is the name of a column.")
         self._check_periods()

@@ -25,6 +25,7 @@ Answer = TypeVar("Answer")
 Record = TypeVar("Record")
 
 ATTEMPTS_AFTER_CONFLICT = 8
+CONTENT_TYPES = {"html": "text/html; charset=utf-8", "json": "application/json"}
 LARGEST_COPY = 5 * 2**30  # bytes that S3 copies in one request
 
 
@@ -114,9 +115,10 @@ class Objects:
             ) from None
 
     def put(self, uri: str, body: bytes) -> None:
-        """Writes bytes under a name that nobody else uses."""
+        """Writes bytes under a name that nobody else uses, with the content type that its ending tells a browser."""
         bucket, key = split(uri)
-        self._ask(uri, lambda: self._client.put_object(Bucket=bucket, Key=key, Body=body))
+        told = {"ContentType": kind} if (kind := CONTENT_TYPES.get(key.rpartition(".")[2])) else {}
+        self._ask(uri, lambda: self._client.put_object(Bucket=bucket, Key=key, Body=body, **told))
 
     def put_if_absent(self, uri: str, body: bytes) -> bool:
         """Writes bytes if nothing is kept under the name. True when ours are kept, False when somebody else's are.
@@ -268,7 +270,12 @@ def _client() -> Any:
     return boto3.client(
         "s3",
         config=Config(
-            retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=60, max_pool_connections=32
+            # Newer regions refuse links that are signed otherwise.
+            signature_version="s3v4",
+            retries={"mode": "standard", "max_attempts": 5},
+            connect_timeout=5,
+            read_timeout=60,
+            max_pool_connections=32,
         ),
     )
 
