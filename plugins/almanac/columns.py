@@ -24,10 +24,9 @@ UTC_TIME = pa.timestamp("us", tz="UTC")
 AS_WRITTEN: Mapping[str, Any] = {"coerce_int96_timestamp_unit": "us"}
 FILL = b"almanac.fill"  # metadata of a field: what stands where a file lacks the column, as JSON
 SOURCE = b"almanac.source"  # metadata of a schema: the source's name
-WIDENED = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.uint64(): pa.decimal128(20, 0)}
 DIGITS = {8: 3, 16: 5, 32: 10, 64: 19}  # of whole numbers of so many bits
 MOST_DIGITS = 38  # of a decimal in Spark
-# Arrow's other names of a type.
+# Of types that Spark does not know, the one that holds each of their values.
 SPELLINGS = {
     pa.large_string(): pa.string(),
     pa.string_view(): pa.string(),
@@ -35,7 +34,10 @@ SPELLINGS = {
     pa.binary_view(): pa.binary(),
     pa.float16(): pa.float32(),
     pa.date64(): pa.date32(),
-    **WIDENED,
+    pa.uint8(): pa.int16(),
+    pa.uint16(): pa.int32(),
+    pa.uint32(): pa.int64(),
+    pa.uint64(): pa.decimal128(20, 0),
 }
 
 

@@ -247,6 +247,22 @@ def test_an_infinite_value_is_told_by_the_pin(files: Shop) -> None:
     assert [one for one in findings if one.startswith("Source 'visits': column 'amount' holds infinite values in s3://")]
 
 
+@pytest.mark.parametrize("timezone", ["UTC", "America/New_York", "Asia/Kolkata"])
+@pytest.mark.parametrize("int96", [False, True])
+def test_times_that_stand_for_never_and_always_are_of_no_period(files: Shop, timezone: str, int96: bool) -> None:
+    describe(files, timezone=timezone)
+    before = content(files, "recent")
+    april = shops.visits(datetime(2017, 4, 1))
+    outside = [datetime(9999, 12, 31, 23, 59), datetime(1, 1, 1), None, datetime(2262, 5, 1), datetime(1677, 1, 1)]
+    rows = {"customer": pa.array([1] * len(outside)), "at": pa.array(outside, pa.timestamp("us")), "amount": [7] * len(outside)}
+    body = io.BytesIO()
+    pq.write_table(pa.concat_tables([april, pa.table(rows)]), body, use_deprecated_int96_timestamps=int96)
+    files.home.objects.put(f"{files.landing}/visits/2017-04.parquet", body.getvalue())
+
+    assert content(files, "recent") == before
+    assert attempt(files, "habits").passed
+
+
 def test_a_time_without_a_place_in_microseconds_stops_the_job_and_names_the_column(files: Shop) -> None:
     far = pa.array([2**62], pa.int64()).cast(pa.timestamp("ms"))
     every(files, lambda table: table.append_column("born", pa.repeat(far[0], table.num_rows)))

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from almanac.core.aggregates import DISTINCT, Aggregates, edges
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 READERS = 16
 RECORD = "record.json"
 KEPT_AS = 2  # the form of what is kept; 1 told no digests
+LONGEST = timedelta(days=36_525)  # of the events of a file
 NUMBERS = ("int", "uint", "float", "double", "decimal", "bool")
 
 
@@ -140,12 +141,15 @@ def _alike(work: Work) -> Iterator[Order]:
 
 
 def _edges(pipeline: Pipeline, asked: Asked, order: Order, file: PinnedFile, cut: Cut) -> list[datetime]:
-    """Where segments begin in a file. A cut that was moved has edges of its own."""
+    """Where segments begin in a file. A cut that was moved has edges of its own; so has one of a file that holds a time such as
+    9999-12-31, which would have more than anybody needs.
+    """
     assert cut.low is not None and cut.high is not None
-    if UNTIL in order.parameters:
+    low, high = file.low or cut.low, file.high or cut.high
+    if UNTIL in order.parameters or high - low > LONGEST:
         return sorted({cut.high, *(cut.high - window for window in asked.part.windows)})
     every, behind = pipeline.period(order.period).every, asked.source.behind
-    return edges(asked.part.windows, behind, every, file.low or cut.low, file.high or cut.high)
+    return edges(asked.part.windows, behind, every, low, high)
 
 
 def _standing(work: Work, folder: str, wanted: Mapping[str, Block]) -> dict[str, Kept]:
