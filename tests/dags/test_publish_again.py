@@ -61,15 +61,10 @@ def test_a_period_whose_version_was_withdrawn_meanwhile_is_scored_by_the_one_in_
 def test_a_period_whose_version_was_followed_by_another_meanwhile_is_scored_by_the_one_in_force(world: World) -> None:
     from almanac.airflow import again
 
-    shop = world.shop
-    left = given(world, "2017-08")
-    shop.promote(world.new)
-    task = Task(world)
-
+    left, task = given(world, "2017-08"), Task(world)
+    world.shop.promote(world.new)
     again.publish_predictions(task.desk, left, task.carry)
-
-    assert task.submitted == ["predictions_stage", "predictions_audit"]
-    assert {item.period: item.version for item in shop.home.written()} == {"2017-07": world.old, "2017-08": world.new}
+    assert {item.period: item.version for item in world.shop.home.written()} == {"2017-07": world.old, "2017-08": world.new}
 
 
 def test_a_period_that_became_visible_in_the_moment_of_the_withdrawal_is_repaired(world: World) -> None:

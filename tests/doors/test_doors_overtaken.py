@@ -240,6 +240,18 @@ def test_a_period_that_has_not_ended_is_refused_by_the_stores_clock(
     assert plan.score(shop.home, period).period == "2017-09"
 
 
+def test_a_label_is_not_read_before_its_source_can_hold_it(world: World) -> None:
+    """A horizon of 30 days from the end of June ends on 31 July; a source that is two days late holds it on 2 August."""
+    shop = world.shop
+    late = replace(shop.pipeline.sources["visits"], lag=timedelta(days=2))
+    asked = shop.pipeline.period("2017-07")
+    before = plan.retrain(shop.home, shop.pipeline, asked, shop.module)
+    shop.describe(sources={**shop.pipeline.sources, "visits": late})
+
+    assert before.holdout == "2017-06"
+    assert plan.retrain(shop.home, shop.pipeline, asked, shop.module).holdout == "2017-05"
+
+
 # --- a version that knows the period ---
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from almanac.core.receipts import Witness
@@ -209,6 +211,28 @@ def test_the_plan_of_a_run_is_kept_and_means_the_same_however_often_it_is_asked(
     assert promotions.rollback(shop.home, planned, Witness()) == shop.home.log().entries[-1]
     assert rollback.left(shop.home, planned) == []
     assert shop.home.log().position == 3
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"to": "2017-06"}, {"withdraw": False}, {"periods": ["2017-08"]}, {"bad": "2017-06"}],
+    ids=lambda one: next(iter(one)),
+)
+def test_a_runs_name_used_again_with_other_parameters_is_refused(world: World, other: dict[str, Any]) -> None:
+    shop = world.shop
+    shop.promote(world.new)
+    shop.score("2017-08")
+    planned = planned_rollback(shop, run="rollback 1")
+    asked = {name: world.old if value == "2017-06" else value for name, value in other.items()}
+
+    with pytest.raises(PromotionError) as refused:
+        planned_rollback(shop, run="rollback 1", **asked)
+
+    (name,) = other
+    assert str(refused.value).startswith("Run 'rollback 1' planned a rollback before: expected its parameters of then (")
+    assert f"got {name}={asked[name]!r}. Nothing was changed. Start a run of another name" in str(refused.value)
+    assert planned_rollback(shop, run="rollback 1") == planned
+    assert planned_rollback(shop, run="rollback 2", periods=["2017-08"]).asked
 
 
 def test_a_rollback_that_died_in_the_middle_is_finished_by_the_next_one_that_is_started(world: World) -> None:

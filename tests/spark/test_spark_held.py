@@ -110,3 +110,14 @@ def test_another_file_in_its_place_is_refused_by_name_with_what_to_do(kept: Kept
         kept.read()
     assert str(refused.value).startswith(f"{kept.output.uri}: ")
     assert str(refused.value).endswith(("Restore it from the bucket's versions, or make it again.", "Deliver or make it again."))
+
+
+def test_a_file_without_rows_gives_none(tmp_path: Path) -> None:
+    """A row group may be empty: nothing is missing of it."""
+    path = str(tmp_path / "rows.parquet")
+    pq.write_table(pa.table({"customer": pa.array([], pa.int64())}), path)
+    empty = arrow.empty(str(tmp_path), "order", pa.schema([("customer", "int64")])).outputs
+
+    assert list(chunks.read_chunks(chunks.chunks_of([path]), ["customer"])) == []
+    assert list(chunks.read_chunks([chunks.Chunk(path, 0, 0, 0, 0)], ["customer"])) == []
+    assert list(chunks.read_chunks(chunks.chunks_of(empty), ["customer"])) == []

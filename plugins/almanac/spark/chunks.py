@@ -245,7 +245,8 @@ def _within(batches: Iterable[pa.RecordBatch], chunk: Chunk) -> Batches:
         at += batch.num_rows
         if at >= end:
             return
-    raise pa.ArrowInvalid(f"expected {end} rows, got {at}")
+    if at < end:
+        raise pa.ArrowInvalid(f"expected {end} rows, got {at}")
 
 
 def _without(batch: pa.RecordBatch, begin: int, aside: Sequence[int]) -> pa.RecordBatch:
