@@ -61,8 +61,8 @@ def test_a_file_without_a_column_that_the_description_reads_is_refused_when_it_i
         world.pin(world.planned("2017-09"))
 
     text = str(refused.value)
-    assert f"Source 'visits' ({shop.landing}/visits/) has no column amount (it has: at, customer)." in text
-    assert "Deliver the column, or change the source's description." in text
+    assert f"Source 'visits': {shop.landing}/visits/2017-06.parquet has no amount, {shop.landing}/visits/" in text
+    assert "say that files lack it on purpose with fill={'amount': None}, or deliver one of them again." in text
     assert shop.state() == before
 
 
@@ -76,7 +76,7 @@ def test_files_of_one_source_that_disagree_about_a_type_are_refused_when_they_ar
 
     text = str(refused.value)
     assert "2017-06.parquet has amount as double" in text and "2017-01.parquet has amount as int64" in text
-    assert "Files of one source must agree; deliver one of them again." in text
+    assert "Files of one source must agree; deliver one of them again, or leave the column out with columns=(...)." in text
     assert shop.state() == before
 
 

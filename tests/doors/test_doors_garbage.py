@@ -76,7 +76,7 @@ def test_a_stage_that_was_made_visible_in_time_gets_its_receipt_also_late(world:
     assert shop.home.predictions.version() == version
 
 
-def lost(*_: object) -> None:
+def lost(*_: object, **__: object) -> None:
     raise Unreachable("the store went away")
 
 

@@ -69,7 +69,7 @@ def every(shop: Shop, change: Change, *months: int) -> None:
 
 
 def attempt(shop: Shop, name: str) -> Receipt:
-    planned = plan.retrain(shop.home, shop.pipeline, shop.pipeline.period("2017-07"), shop.module)
+    planned = plan.retrain(shop.home, shop.pipeline, shop.pipeline.period("2017-11"), shop.module)
     placed = building.groups(shop.home, replace(planned, build=("2017-05",)), shop.pin(planned), name)[0]
     return shop.attempt(placed, stage.features)
 

@@ -92,7 +92,11 @@ def audit(work: Work) -> Receipt:
         read = replace(whole, files=whole.within(span))
         if not read.files:
             continue
-        found = quarantine.inspect(work.bench.session, source, read, suites[name], f"{work.home.name}_{name}")
+        try:
+            found = quarantine.inspect(work.bench.session, source, read, suites[name], f"{work.home.name}_{name}")
+        except Exception:
+            check_unchanged(work.home.objects, read, read.files)  # another file in its place is told as such
+            raise
         blocking = [f"Source {name!r}: {text}" for text in found.checked.blocking] + [text for text in [found.refused] if text]
         findings += blocking
         warnings += [f"warning: source {name!r}: {text}" for text in found.checked.warnings]
