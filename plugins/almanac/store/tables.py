@@ -213,12 +213,18 @@ def _columns_of(uri: str) -> pa.Schema:
 
 def _schema(table: DeltaTable, columns: pa.Schema) -> Schema:
     """The schema of a table that also holds files of these columns. Raises: DataError."""
-    shown = _columns(table)
+    # A time without a zone would need a feature that the table was not made with, and a period is the partition's own.
+    told = [field for field in columns if field.name != PARTITION and not _is_naive(field.type)]
+    shown, columns = _columns(table), pa.schema(told)
     if columns and not _seen(table) and set(shown) != set(columns):
         return _with_partition(columns)  # what a stage that was never published left behind binds nobody
     _fitting(table.table_uri, shown, columns)
     added = [field.with_nullable(True) for field in columns if field.name not in shown.names]
     return _with_partition([*shown, *added]) if added else table.schema()
+
+
+def _is_naive(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind)) and kind.tz is None
 
 
 def _with_partition(columns: Iterable[pa.Field]) -> Schema:
