@@ -235,7 +235,7 @@ def _brought(column: pa.Array, kind: pa.DataType, timezone: str | None) -> pa.Ar
     if kinds.is_timestamp(found) and kinds.is_timestamp(kind):
         return moments(column, timezone)
     if kinds.is_floating(kind):
-        return _without_nan(column.cast(kind))
+        return without_nan(column.cast(kind))
     if kinds.is_nested(kind):
         return _rebuilt(column, kind, timezone)
     return column if found == kind else _cast(column, kind)
@@ -260,7 +260,10 @@ def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
     return pc.cast(column, options=pc.CastOptions(target_type=kind, allow_time_truncate=True))
 
 
-def _without_nan(column: pa.Array) -> pa.Array:
+def without_nan(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """A column whose NaN are null; one that holds no floating-point numbers as it is."""
+    if not pa.types.is_floating(column.type):
+        return column
     if not column.null_count:
         with np.errstate(all="ignore"):
             if not np.isnan(np.sum(column.to_numpy())):  # a third of what looking at each value costs

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
+from almanac import columns
 from almanac.core.receipts import Output
 from almanac.spark import arrow, chunks
 from almanac.spark.chunks import Batches
@@ -54,8 +54,8 @@ def of_table(session: Session, table: pa.Table) -> Rows:
     """Rows that the driver holds already."""
     batches = table.to_batches()
 
-    def work(_: Sequence[int], columns: Sequence[str]) -> Batches:
-        return (batch.select(list(columns)) for batch in batches)
+    def work(_: Sequence[int], names: Sequence[str]) -> Batches:
+        return (batch.select(list(names)) for batch in batches)
 
     return read(session, [0], work, table.schema, len(table), hold=True)
 
@@ -83,8 +83,8 @@ def read(
     """
     seen = plain_schema(schema)
 
-    def plainly(hand: Sequence[Item], columns: Sequence[str]) -> Batches:
-        return (plain(batch) for batch in work(hand, columns))
+    def plainly(hand: Sequence[Item], names: Sequence[str]) -> Batches:
+        return (plain(batch) for batch in work(hand, names))
 
     def hands(spark: SparkSession) -> Sequence[Sequence[Item]]:
         return deal(items, spark.sparkContext.defaultParallelism)
@@ -93,9 +93,9 @@ def read(
         spark, kind = session(), from_arrow_schema(seen, prefer_timestamp_ntz=True)
         return arrow.frame(spark, hands(spark), lambda hand: plainly(hand, seen.names), kind)
 
-    def scan(columns: Sequence[str], fold: Callable[[Batches], Iterator[str]]) -> list[str]:
+    def scan(names: Sequence[str], fold: Callable[[Batches], Iterator[str]]) -> list[str]:
         spark = session()
-        return arrow.in_tasks(spark, hands(spark), lambda hand: fold(plainly(hand, columns)))
+        return arrow.in_tasks(spark, hands(spark), lambda hand: fold(plainly(hand, names)))
 
     held = pa.Table.from_batches(plainly(items, seen.names), seen) if hold else None
     return Rows(schema=seen, count=count, held=held, frame=frame, scan=scan)
@@ -108,20 +108,9 @@ def plain_schema(schema: pa.Schema) -> pa.Schema:
 def plain(rows: Data) -> Data:
     """The same rows, plain."""
     schema = plain_schema(rows.schema)
-    columns = [_without_nan(column.cast(field.type, safe=False)) for column, field in zip(rows.columns, schema, strict=True)]
-    return type(rows).from_arrays(columns, schema=schema)
+    cast = (column.cast(field.type, safe=False) for column, field in zip(rows.columns, schema, strict=True))
+    return type(rows).from_arrays([columns.without_nan(column) for column in cast], schema=schema)
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return pa.string()
-    return TIME if pa.types.is_timestamp(kind) else kind
-
-
-def _without_nan(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    if not pa.types.is_floating(column.type):
-        return column
-    nan = pc.is_nan(column)
-    return pc.if_else(nan, pa.scalar(None, column.type), column) if pc.any(nan).as_py() else column
+    return TIME if pa.types.is_timestamp(kind) else columns.plain(kind)
