@@ -134,7 +134,9 @@ def _command(data: Path, bucket: str, ports: dict[str, int]) -> list[str]:
 
 
 def _answers(store: Store, bucket: str) -> bool:
-    """Waits until the bucket is there for our key. Only our own server knows it: no other can be mistaken for it."""
+    """Waits until the bucket is there for our key and gives back what was put into it, which the part that keeps the bytes
+    must be up for. Only our own server knows the key: no other can be mistaken for it.
+    """
     port = int(store.endpoint.rsplit(":", 1)[1])
     s3 = client(store)
     deadline = time.monotonic() + START_SECONDS
@@ -144,7 +146,8 @@ def _answers(store: Store, bucket: str) -> bool:
                 pass
             s3.head_bucket(Bucket=bucket)
             probe = {"Bucket": bucket, "Key": ".started"}
-            s3.put_object(**probe, Body=b"")
+            s3.put_object(**probe, Body=b"started")
+            s3.get_object(**probe)["Body"].read()
             s3.delete_object(**probe)
             return True
         time.sleep(0.1)

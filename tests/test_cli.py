@@ -168,7 +168,7 @@ def test_a_check_tells_what_a_pin_would_find_in_the_sources(world: World, ask: A
     world.shop.put("visits", "2017-05.parquet.bak", visits(MONTHS[4]))
     world.shop.home.objects.put(f"{world.shop.landing}/people/all.parquet", b"")
     code, output, _ = ask("check", "shop", "--json")
-    passed, empty = json.loads(output)["sources"]
+    empty, passed = sorted(json.loads(output)["sources"])
     assert code == 0
     assert passed.startswith("Source 'visits': Parquet files of another ending are not read (1): ")
     assert empty.startswith("Source 'people': ") and "all.parquet is empty (0 bytes), expected a Parquet file." in empty
