@@ -14,7 +14,7 @@ from almanac.core.canonical import sha256
 from almanac.core.receipts import Output
 from almanac.core.scoring import Scoring
 from almanac.core.target import Target
-from almanac.spark import models, parity, training
+from almanac.spark import parity, training
 
 VERSION = "2017-06-0123abcd"
 
@@ -38,7 +38,7 @@ def unaudited(
     golden.assign(**own).to_parquet(folder / GOLDEN)
     return Bundle(
         version=VERSION,
-        model=file(folder, MODEL, models.pickled(model)),
+        model=file(folder, MODEL, training.pickled(model)),
         golden=file(folder, GOLDEN, (folder / GOLDEN).read_bytes()),
         features=tuple(golden.columns),
         environment=environment or {},

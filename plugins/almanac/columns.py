@@ -125,6 +125,24 @@ def _common_number(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     return None
 
 
+def key_kind(kind: pa.DataType) -> str:
+    """What a key is: keys of one kind are compared by their values. `whole numbers` of any width, `text`, or the type itself."""
+    if pa.types.is_integer(kind):
+        return "whole numbers"
+    return "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else str(kind)
+
+
+def is_key(kind: pa.DataType) -> bool:
+    """Whether an entity can be told by values of a type."""
+    return key_kind(kind) != str(kind)
+
+
+def places(keys: pa.Array | pa.ChunkedArray, among: pa.Array) -> pa.Array | pa.ChunkedArray:
+    """For each key the place of its equal, int32; null where it has none, and for a null. Both are of one kind."""
+    wide = pa.int64() if pa.types.is_integer(among.type) else among.type
+    return pc.index_in(keys.cast(wide), value_set=among.cast(wide), skip_nulls=True)
+
+
 def unreadable(kind: pa.DataType) -> str:
     """Why Spark cannot read a plain type; nothing where it can."""
     kinds = pa.types

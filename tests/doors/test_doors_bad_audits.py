@@ -241,3 +241,34 @@ def test_features_that_are_not_published_train_nothing(world: World) -> None:
     assert f"Features of 2017-09 (definition {planned.definition}) are not published, and nothing else is used." in text
     assert "Clear the run from its plan on: it builds them." in text
     assert shop.state() == before
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("None", "checks() gave NoneType; give a dict, such as {'features': [...]}."),
+        ("[gxe.ExpectColumnValuesToNotBeNull(column='band')]", "checks() gave list; give a dict, such as {'features': [...]}."),
+        ("{'features': None}", "checks()['features'] is NoneType; give a list of Great Expectations' expectations, such as ["),
+        ("{'features': ['ExpectColumnValuesToNotBeNull']}", "checks()['features'] holds 'ExpectColumnValuesToNotBeNull'; give a"),
+        (
+            "{'features': gxe.ExpectColumnValuesToNotBeNull(column='band')}",
+            "checks()['features'] is ExpectColumnValuesToNotBeNull; give a list of Great Expectations' expectations",
+        ),
+        ("{'features': [gxe.ExpectColumnValuesToNotBeNull]}", "checks()['features'] holds <class "),
+        (
+            "{'features': [1 / 0]}",
+            "checks() of 'shop' failed: ZeroDivisionError: division by zero. Correct it in the user's module",
+        ),
+        ("{'sources': []}", "checks()['sources'] gave list; give a dict, such as {'sources': {'visits': [...]}}."),
+        ("{'sources': {'visits': None}}", "checks()['sources']['visits'] is NoneType; give a list of"),
+    ],
+)
+def test_checks_of_another_form_are_told_as_such(world: World, given: str, message: str) -> None:
+    before = world.shop.state()
+    world.shop.code(**{'{"features": [gxe.ExpectColumnValuesToBeBetween(column="visits", min_value=1)]}': given})
+    (placed,) = orders.audits(world.shop.home, {"2017-05": world.standing_receipt()})
+
+    audited = world.shop.attempt(world.coded(placed), audit.features)
+
+    assert not audited.passed and audited.findings[0].startswith(message)
+    assert world.shop.state() == before

@@ -162,7 +162,7 @@ def test_a_version_tells_the_classes_of_its_pipeline(world: World) -> None:
 
 def test_a_pickle_planted_in_the_champions_place_does_not_run_when_a_candidate_meets_it(world: World, tmp_path: Path) -> None:
     model, sprung = world.shop.home.versions.read(world.old).files["model.joblib"], tmp_path / "sprung"
-    world.shop.home.objects.put(model.uri, models.pickled(Trap(sprung)))
+    world.shop.home.objects.put(model.uri, training.pickled(Trap(sprung)))
 
     text = told(refusal(world, compared(world), stage.champion), "IntegrityError")
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import joblib
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from almanac.core.bundle import Bundle
 from almanac.core.canonical import sha256
@@ -165,3 +166,13 @@ def test_a_versions_classes_are_those_of_the_pipeline_and_of_what_is_within_it()
     assert models.class_names(pipeline) == ("Pipeline", "StandardScaler", "LogisticRegression")
     assert models.class_names(LogisticRegression()) == ("LogisticRegression",)
     assert models.class_names(CalibratedClassifierCV(pipeline)) == ("CalibratedClassifierCV", *models.class_names(pipeline))
+
+
+def test_the_distributions_of_every_class_in_a_pickle_are_recorded() -> None:
+    """Not a fixed list: what a model of another library needs to be loaded again is what its pickle names."""
+    plain = models.libraries(fitted())
+    assert {"scikit-learn", "numpy"} <= plain.keys() and "xgboost" not in plain
+    assert plain["scikit-learn"] == HERE["scikit-learn"]
+
+    held = models.libraries({"within": [make_pipeline(FunctionTransformer(onnx.helper.make_node), fitted())]})
+    assert held == {**plain, "onnx": metadata.version("onnx")}

@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from almanac.core.bundle import Bundle
 from almanac.doors.job import plain
 from almanac.errors import DataError
-from almanac.spark import arrow, models, scoring
+from almanac.spark import arrow, scoring, training
 from almanac.spark.arrow import Written
 from almanac.spark.scoring import Scorer
 from tests.bundles import file, unaudited
@@ -127,7 +127,7 @@ def test_tasks_score_with_a_model_that_gives_its_golden_scores_again(
 @pytest.mark.spark
 def test_a_pickle_planted_in_a_models_place_does_not_run_in_a_task(spark: SparkSession, version: Bundle, tmp_path: Path) -> None:
     sprung = tmp_path / "sprung"
-    Path(version.model.uri).write_bytes(models.pickled(Trap(sprung)))
+    Path(version.model.uri).write_bytes(training.pickled(Trap(sprung)))
 
     text = raised(spark, version, tmp_path)
 

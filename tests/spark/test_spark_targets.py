@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier, DummyRegressor
@@ -28,13 +29,14 @@ SIZES = Target(MULTICLASS, ("low", "middle", "high"))
 DEGREES = Target(MULTICLASS, (3, 1, 2))
 AMOUNT = Target(REGRESSION)
 ENTITIES = pd.DataFrame({"customer": [1, 2, 3], "x": np.array([1, 2, 3], "float32")})
+ROWS = pa.Table.from_pandas(ENTITIES)
 
 
 def labelled(labels: list[Any], target: Target, absent: Any = None) -> pd.Series:
     """The labels of customers 1 to 3, where a function gives the first ones."""
-    given = pd.DataFrame({"customer": range(1, len(labels) + 1), "label": labels})
+    given = pa.table({"customer": range(1, len(labels) + 1), "label": labels})
     label = Label("size", reads=("visits",), horizon=timedelta(days=30), absent=absent, kind=target.kind, classes=target.classes)
-    return training.label_rows(ENTITIES, given, "customer", label)[LABEL]
+    return training.label_rows(ROWS, given, "customer", label)[LABEL]
 
 
 def rows(target: Target, count: int = 900, seed: int = 0) -> pd.DataFrame:
@@ -81,14 +83,14 @@ def test_values_are_numbers_of_any_type() -> None:
 @pytest.mark.parametrize(
     ("target", "given", "shown", "allowed"),
     [
-        (SIZES, ["low", "huge"], "huge", "low, middle, high"),
-        (SIZES, ["low", None], "None", "low, middle, high"),
-        (SIZES, [1, "low"], "1", "low, middle, high"),
+        (SIZES, ["low", "huge"], "'huge'", "low, middle, high"),
+        (SIZES, ["low", None], "null", "low, middle, high"),
+        (SIZES, [1, 2], "1, 2", "low, middle, high"),
         (DEGREES, [0, 1], "0", "3, 1, 2"),
         (DEGREES, [1.5, 2], "1.5", "3, 1, 2"),
         (AMOUNT, [1.0, math.nan], "nan", "finite numbers"),
         (AMOUNT, [math.inf, -math.inf], "-inf, inf", "finite numbers"),
-        (AMOUNT, ["12", 3], "12", "finite numbers"),
+        (AMOUNT, ["12", "3"], "'12' (text), '3' (text)", "finite numbers"),
         (AMOUNT, [True, False], "False, True", "finite numbers"),
     ],
 )
@@ -207,9 +209,11 @@ def test_estimators_that_cannot_give_the_kinds_scores_are_refused() -> None:
     with pytest.raises(DescriptionError) as refused:
         training.fit({"logistic": LogisticRegression(), "line": LinearRegression()}, given, FEATURES, AMOUNT)
     assert str(refused.value) == (
-        "estimators(): logistic gives no number; give regressors, or make the label binary or multiclass."
+        "estimators(): 'logistic' gives no number; give regressors, or make the label binary or multiclass."
     )
-    with pytest.raises(DescriptionError, match=r"estimators\(\): line has no predict_proba; give classifiers that have\."):
+    with pytest.raises(
+        DescriptionError, match=r"estimators\(\): 'line' has no predict_proba, as it is a regressor; give classifiers"
+    ):
         training.fit({"line": LinearRegression()}, rows(SIZES), FEATURES, SIZES)
     with pytest.raises(DescriptionError, match=r"estimators\(\) gave none\. Give at least one scikit-learn regressor"):
         training.fit({}, given, FEATURES, AMOUNT)

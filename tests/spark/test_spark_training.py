@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, StackingClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from almanac.core.target import Target
 from almanac.core.window import Label
@@ -21,16 +24,17 @@ from almanac.spark.training import LABEL, SNAPSHOT
 
 BINARY = Target()
 
-ENTITIES = pd.DataFrame({"customer": [1, 2, 3], "visits": np.array([1, 2, 3], "float32")})
+ENTITIES = pa.table({"customer": [1, 2, 3], "visits": pa.array([1, 2, 3], pa.float32())})
 
 
 def labels(*rows: tuple[Any, Any], columns: tuple[str, str] = ("customer", "label")) -> pd.DataFrame:
     return pd.DataFrame(list(rows), columns=list(columns))
 
 
-def labelled(given: pd.DataFrame, absent: int | None = 0) -> pd.DataFrame:
+def labelled(given: pd.DataFrame | pa.Table, absent: int | None = 0, entities: pa.Table = ENTITIES) -> pd.DataFrame:
     label = Label("returns", reads=("visits",), horizon=timedelta(days=30), absent=absent)
-    return training.label_rows(ENTITIES, given, "customer", label)
+    table = given if isinstance(given, pa.Table) else pa.Table.from_pandas(given, preserve_index=False)
+    return training.label_rows(entities, table, "customer", label)
 
 
 # Labels
@@ -65,16 +69,42 @@ def test_an_entity_that_is_labelled_twice_is_refused_with_examples() -> None:
     assert str(refused.value) == "Function 'returns' labels customer 1, 2 more than once. One row an entity is needed."
 
 
-@pytest.mark.parametrize(("value", "shown"), [(2, "2"), (0.5, "0.5"), ("yes", "yes"), (math.nan, "nan")])
+@pytest.mark.parametrize(("value", "shown"), [(2, "2"), (0.5, "0.5"), ("1", "'1' (text)"), (math.nan, "nan"), (None, "null")])
 def test_a_label_other_than_0_and_1_is_refused(value: object, shown: str) -> None:
+    given = pa.table({"customer": [2], "label": pa.array([value], None if value is not None else pa.int64())})
     with pytest.raises(DescriptionError) as refused:
-        labelled(labels((1, 1), (2, value)))
+        labelled(given)
     assert str(refused.value) == f"Function 'returns' gave the label {shown}, allowed are 0 and 1."
 
 
-def test_labels_of_several_kinds_are_refused_as_plainly() -> None:
-    with pytest.raises(DescriptionError, match=r"gave the label .*yes.*, allowed are 0 and 1"):
-        labelled(labels((1, "yes"), (2, None), (3, 2)))
+LARGE = 2**53
+
+
+def test_a_label_belongs_to_the_entity_of_its_key_and_to_nobody_where_it_has_none() -> None:
+    """Doubles, which a null makes of whole numbers in pandas, would move labels to the next customer."""
+    entities = ENTITIES.set_column(0, "customer", pa.array([LARGE, LARGE + 1, LARGE + 2]))
+    given = pa.table({"customer": pa.array([LARGE + 1, None, None]), "label": [1, 1, 0]})
+
+    assert list(labelled(given, entities=entities)[LABEL]) == [0, 1, 0]
+
+
+@pytest.mark.parametrize("width", [pa.int8(), pa.int16(), pa.int32()])
+def test_whole_numbers_of_any_width_are_one_kind_of_key(width: pa.DataType) -> None:
+    given = pa.table({"customer": pa.array([3, 1], width), "label": [1, 0]})
+    assert list(labelled(given)[LABEL]) == [0, 0, 1]
+    narrow = ENTITIES.set_column(0, "customer", ENTITIES["customer"].cast(width))
+    wide = pa.table({"customer": [3, LARGE], "label": [1, 1]})
+    assert list(labelled(wide, entities=narrow)[LABEL]) == [0, 0, 1]
+
+
+@pytest.mark.parametrize("key", [pa.array(["1"]), pa.array([1.0]), pa.array([True])])
+def test_keys_of_another_type_are_refused_and_never_matched(key: pa.Array) -> None:
+    with pytest.raises(DescriptionError) as refused:
+        labelled(pa.table({"customer": key, "label": [1]}))
+    assert str(refused.value) == (
+        f"Function 'returns' gave customer as {key.type}, the features have it as int64, and only keys of one type are matched. "
+        "Cast it in the function, or deliver it as one type."
+    )
 
 
 def test_an_entity_without_a_label_is_refused_where_each_must_have_one() -> None:
@@ -158,7 +188,7 @@ def test_with_one_snapshot_the_last_quarter_of_its_rows_chooses(monkeypatch: pyt
 
     monkeypatch.setattr(Remembers, "predict_proba", remember)
     training.fit({"one": Remembers()}, snapshots("2017-03", rows=16), ["good"], BINARY)
-    assert asked == [[12, 13, 14, 15]]
+    assert asked == [[12, 13, 14, 15]], "of each label the last quarter"
 
 
 def test_the_users_own_estimator_stays_unfitted() -> None:
@@ -171,8 +201,64 @@ def test_no_estimator_and_one_without_probabilities_are_refused() -> None:
     rows = snapshots("2017-03", "2017-04")
     with pytest.raises(DescriptionError, match=r"estimators\(\) gave none\. Give at least one scikit-learn classifier"):
         training.fit({}, rows, ["good"], BINARY)
-    with pytest.raises(DescriptionError, match=r"estimators\(\): ridge has no predict_proba; give classifiers that have"):
+    with pytest.raises(
+        DescriptionError, match=r"estimators\(\): 'ridge' has no predict_proba when it is fitted; give classifiers"
+    ):
         training.fit({"ridge": RidgeClassifier(), "logistic": LogisticRegression()}, rows, ["good"], BINARY)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (None, "estimators() gave NoneType; give a dict of names to estimators"),
+        ([LogisticRegression()], "estimators() gave list; give a dict of names to estimators"),
+        ({"logistic": LogisticRegression}, "estimators(): 'logistic' is <class 'sklearn.linear_model"),
+        ({"line": LinearRegression()}, "estimators(): 'line' has no predict_proba, as it is a regressor; give classifiers"),
+        (
+            {"mine": make_pipeline(FunctionTransformer(lambda rows: rows), LogisticRegression())},
+            "estimators(): 'mine' cannot be pickled, and a version is kept as a pickle (PicklingError: ",
+        ),
+    ],
+)
+def test_what_is_no_estimator_is_told_before_anything_is_fitted(given: Any, message: str) -> None:
+    with pytest.raises(DescriptionError) as refused:
+        training.fit(given, snapshots("2017-03"), ["good"], BINARY)
+    text = str(refused.value)
+    assert text.startswith(message) and text.count(".") and "0x" not in text
+    if "mine" in message:
+        assert "Define its functions and classes at the top level of the user's module" in text
+
+
+def test_an_estimator_that_has_its_probabilities_only_when_it_is_fitted_is_a_classifier() -> None:
+    """Of a StackingClassifier its last part decides, and unfitted it has none."""
+    stacked = StackingClassifier([("one", LogisticRegression())], cv=2)
+    rows = snapshots("2017-03", "2017-04")
+
+    assert training.fit({"stacked": stacked}, rows, ["good"], BINARY).choice == {"stacked": 1.0}
+    assert training.fit({"stacked": make_pipeline(StandardScaler(), stacked)}, rows, ["good"], BINARY).choice == {"stacked": 1.0}
+
+
+def test_an_estimator_that_fails_is_named_with_the_period_and_what_it_was_given() -> None:
+    rows = snapshots("2017-03", "2017-04").assign(good=np.nan)
+    with pytest.raises(DescriptionError) as refused:
+        training.fit({"logistic": LogisticRegression()}, rows, ["good"], BINARY, "2017-06")
+    assert str(refused.value).startswith(
+        "estimators(): 'logistic' failed for 2017-06 on 8 rows (4 of 0, 4 of 1): ValueError: Input X contains NaN."
+    )
+    assert str(refused.value).endswith(" or features without such values.")
+
+
+@pytest.mark.parametrize("positives", [2, 3, 8])
+def test_the_last_quarter_is_one_of_each_label(positives: int) -> None:
+    """However few positives there are, and whichever keys they have: some are fitted on, and some choose."""
+    label = np.array([0] * (32 - positives) + [1] * positives, "int8")
+    rows = pd.DataFrame({SNAPSHOT: "2017-03", "good": label * 0.8 + 0.1, LABEL: label})
+
+    fitted = training.fit({"logistic": LogisticRegression()}, rows, ["good"], BINARY)
+
+    assert fitted.choice == {"logistic": 1.0}
+    chosen = training._last_quarter(rows, BINARY)
+    assert chosen.sum() == pytest.approx(8, abs=1) and 0 < rows[chosen][LABEL].sum() < positives
 
 
 @pytest.mark.parametrize("model", [LogisticRegression(), HistGradientBoostingClassifier(random_state=0)])

@@ -46,7 +46,9 @@ class Aggregates:
 
     Gives the columns `NAME_[VALUE_][COLUMN_]FUNCTION_WINDOW`, such as `shopping_sales_sum_30d` and
     `shopping_drug_gm_count_90d`. Where an entity has no event, counts and sums are 0 and the others null. An event without an
-    entity, or with another value than those of the split, is left out; a null in a column is no value.
+    entity, or with another value than those of the split, is left out; a null in a column is no value, and a sum of nulls alone
+    is null. Sums of whole numbers and decimals are exact until the last step, which makes them float32. A null matches nothing
+    in a reference. Dots and backticks of a column's name become underscores in those of its features.
 
     Args:
         name: of the group.
@@ -56,7 +58,7 @@ class Aggregates:
         events: functions of the events themselves: `count`, and `recency`, days between the newest one and the cut.
         columns: column to its functions: `sum`, `min`, `max` of numbers, `distinct`, the number of different values.
         on: the column that both sources have.
-        split, values: a column of text, and those of its values that get columns of their own.
+        split, values: a column of text or whole numbers, and those of its values, as text, that get columns of their own.
 
     Raises:
         DescriptionError: a field is not as it must be.
@@ -122,7 +124,8 @@ class Aggregates:
                 asked = [("", function) for function in self.events]
                 asked += [(column, function) for column, functions in self.columns.items() for function in functions]
                 for column, function in asked:
-                    words = [self.name, *([_slug(value)] if value is not None else []), column, function, _length(window)]
+                    named = re.sub(r"[.`]", "_", column)
+                    words = [self.name, *([_slug(value)] if value is not None else []), named, function, _length(window)]
                     name = "_".join(word for word in words if word)
                     found.append(Feature(name=name, function=function, window=window, column=column, value=value))
         return found

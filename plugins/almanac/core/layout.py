@@ -43,6 +43,10 @@ class Layout:
         """The Delta table of one feature definition."""
         return f"{self.home}/features/{definition}"
 
+    def columns(self, definition: str, group: str) -> str:
+        """The columns that a feature group gives in every period of a definition."""
+        return f"{self.home}/columns/{definition}/{group}.json"
+
     @property
     def predictions(self) -> str:
         """The Delta table of predictions."""

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from almanac.core.canonical import later
+
 SHARES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 FEW_VALUES = 20
 ROOM = 2  # so many times the rows, and the share of nulls, that were seen are allowed
@@ -26,12 +28,14 @@ class ColumnProfile:
         quantiles: at `SHARES`, numpy's linear ones; empty where no row has a value.
         mean: of the values; None where there are none.
         values: each value and its rows, in order, where there are no more than `FEW_VALUES`; else empty.
+        infinite: rows whose value is an infinity; they count in nothing else.
     """
 
     nulls: int
     quantiles: tuple[float, ...] = ()
     mean: float | None = None
     values: tuple[tuple[float, int], ...] = ()
+    infinite: int = later(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
+from almanac.columns import is_key, key_kind
 from almanac.core.aggregates import DISTINCT, Aggregates, edges
 from almanac.core.canonical import digest, encode, sealed
 from almanac.core.pipeline import Pipeline
 from almanac.core.provenance import reach
-from almanac.core.receipts import Order, Output, Receipt
+from almanac.core.receipts import Order, Receipt
 from almanac.core.sources import UNTIL, Cut, EventSource, Pin, PinnedFile, content_of
 from almanac.doors import calls
 from almanac.doors.job import Work
@@ -23,27 +26,20 @@ from almanac.store.objects import record
 from almanac.store.sources import check_unchanged
 
 if TYPE_CHECKING:
-    from almanac.spark.partials import Asked, Block
+    from almanac.spark.partials import Asked, Block, Kept
 
 READERS = 16
 RECORD = "record.json"
-KEPT_AS = 2  # the form of what is kept; 1 told no digests
+KEPT_AS = 3  # the form of what is kept; 1 told no digests, in 2 sums of whole numbers could wrap
 LONGEST = timedelta(days=36_525)  # of the events of a file
 NUMBERS = ("int", "uint", "float", "double", "decimal", "bool")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """The partial sums of a block: what is in which file."""
-
-    files: Mapping[str, Output]
 
 
 def features(work: Work, part: Aggregates) -> Receipt:
     """The features of a described group, one row an entity that has an event in the longest window.
 
     Raises:
-        DescriptionError: a source lacks a column, or one that is summed holds no numbers.
+        DescriptionError: a source lacks a column, or one has a type that cannot be used as is asked.
         DataError: the reference has two rows of one value.
     """
     from almanac.spark import aggregates
@@ -54,7 +50,8 @@ def features(work: Work, part: Aggregates) -> Receipt:
         asked = _asked(work, part, pins)
         cut = cuts[part.reads[0]]
         schema = aggregates.schema_of(part, asked.entity, asked.schema.field(asked.entity).type)
-        kept = [one.files for one in _partials(work, asked, pins)]
+        partials = _partials(work, asked, pins)
+        kept = [one.files for one in partials]
         assert cut.high is not None
         written = aggregates.merged(
             work.bench.spark, asked, kept, cut.high, work.home.layout.part(work.order.digest, uuid.uuid4().hex), schema
@@ -64,7 +61,9 @@ def features(work: Work, part: Aggregates) -> Receipt:
         "schema": {field.name: str(field.type) for field in schema},
         "partials": sorted(file.uri for files in kept for file in files.values()),
     }
-    return work.receipt(content=written.sums.digest, outputs=written.outputs, facts=facts)
+    nameless = sum(one.nameless for one in partials)
+    said = f"Source {part.reads[0]!r} has {nameless} events without {asked.entity} in the files of these windows; they count for nobody."
+    return work.receipt(content=written.sums.digest, outputs=written.outputs, findings=[said] if nameless else [], facts=facts)
 
 
 def _asked(work: Work, part: Aggregates, pins: Mapping[str, Pin]) -> Asked:
@@ -97,10 +96,54 @@ def _asked(work: Work, part: Aggregates, pins: Mapping[str, Pin]) -> Asked:
         )
     read = dict.fromkeys(name for name in (entity, *source.times, part.on, *aggregated) if name and name not in looked)
     found = Asked(part=part, entity=entity, source=source, schema=sources.schema_of(source, events, list(read)))
-    if reference is None:
-        return found
-    types = sources.schema_of(work.pipeline.sources[reference.source], reference, [str(part.on), *looked])
-    return replace(found, reference=tuple(file.place for file in reference.files), looked=types)
+    if reference is not None:
+        types = sources.schema_of(work.pipeline.sources[reference.source], reference, [str(part.on), *looked])
+        found = replace(found, reference=tuple(file.place for file in reference.files), looked=types)
+    _check_types(found)
+    return found
+
+
+def _check_types(asked: Asked) -> None:
+    """Keys can be compared, and values told apart. Raises: DescriptionError."""
+    part, looked = asked.part, asked.looked
+    own = f"Aggregates({part.name!r})"
+    types = {field.name: field.type for schema in (looked or (), asked.schema) for field in schema}
+    if not is_key(types[asked.entity]):
+        raise DescriptionError(
+            f"{own}: {asked.entity} is {types[asked.entity]} in source {part.reads[0]!r}; an entity is told by whole numbers or "
+            "text. Deliver it as one of them: doubles above 2^53 are one for two keys."
+        )
+    if looked is not None:
+        ours, theirs = (schema.field(str(part.on)).type for schema in (asked.schema, looked))
+        if key_kind(ours) != key_kind(theirs):
+            raise DescriptionError(
+                f"{own}.on: {part.on} is {ours} in source {part.reads[0]!r} and {theirs} in source {part.reads[1]!r}, and only "
+                "values of one type are matched. Deliver both as one type."
+            )
+    compared = {"on": [part.on], "columns": [name for name, functions in part.columns.items() if DISTINCT in functions]}
+    for place, names in compared.items():
+        if nested := [f"{name} ({types[name]})" for name in names if name and pa.types.is_nested(types[name])]:
+            raise DescriptionError(
+                f"{own}.{place}: {examples(nested)} is nested, and its values cannot be compared. Name another column, or deliver "
+                "the parts as columns of their own."
+            )
+    if part.split and not is_key(types[part.split]):
+        raise DescriptionError(
+            f"{own}.split: {part.split} is {types[part.split]}; values are told apart in columns of text or whole numbers. Deliver "
+            f"it as text, such as {part.values[0]!r}."
+        )
+    if part.split and pa.types.is_integer(types[part.split]) and (odd := [one for one in part.values if not _is_whole(one)]):
+        raise DescriptionError(
+            f"{own}.values: {part.split} holds whole numbers, got {examples(map(repr, odd))}; write them as '1' or '-20'."
+        )
+
+
+def _is_whole(text: str) -> bool:
+    """Whether a text is how a whole number is written."""
+    try:
+        return str(int(text)) == text
+    except ValueError:
+        return False
 
 
 def _partials(work: Work, asked: Asked, pins: Mapping[str, Pin]) -> list[Kept]:
@@ -157,6 +200,8 @@ def _standing(work: Work, folder: str, wanted: Mapping[str, Block]) -> dict[str,
     there = {item.uri for item in work.home.objects.walk(folder)}
     names = [name for name in wanted if f"{name}/{RECORD}" in there]
 
+    from almanac.spark.partials import Kept
+
     def read(name: str) -> Kept | None:
         body = work.home.objects.find(f"{name}/{RECORD}")
         return record(Kept, body, f"{name}/{RECORD}") if body is not None else None
@@ -180,7 +225,7 @@ def _made(work: Work, asked: Asked, pin: Pin, missing: Mapping[str, Block]) -> d
     made = partials.summed(work.bench.spark, asked, [missing[name] for name in names], names)
     check_unchanged(work.home.objects, pin, {missing[name].file for name in names})
     found = {}
-    for name, files in zip(names, made, strict=True):
-        found[name] = Kept(files=files)
-        work.home.objects.put(f"{name}/{RECORD}", sealed(found[name]))
+    for name, kept in zip(names, made, strict=True):
+        found[name] = kept
+        work.home.objects.put(f"{name}/{RECORD}", sealed(kept))
     return found

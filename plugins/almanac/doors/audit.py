@@ -16,10 +16,10 @@ from almanac.core import shift
 from almanac.core.bundle import GOLDEN, GOLDEN_TOLERANCE, MODEL, ONNX, ONNXRUNTIME, TRAINED, Bundle
 from almanac.core.canonical import decode, digest, dumps, encode, sealed, sha256
 from almanac.core.degrade import NULLS, left_out
-from almanac.core.functions import function_of
 from almanac.core.gate import Comparison, Gate, decide
 from almanac.core.receipts import Door, Output, Receipt, Thing, admit, publish_order
 from almanac.core.target import Target
+from almanac.doors import calls
 from almanac.doors.job import Work
 from almanac.errors import Drifted, IntegrityError, examples
 from almanac.store.home import Home
@@ -36,6 +36,7 @@ def features(work: Work) -> Receipt:
     """The user's checks of features, and one row an entity, by Great Expectations on the staged files. Their profile is
     kept, where no group was left out.
     """
+    from almanac.spark import profiles
     from almanac.spark.checks import expectation
 
     staged = admit(work.linked("staged"), Thing.FEATURES, Door.STAGE, pipeline=work.home.name, period=work.order.period)
@@ -48,14 +49,17 @@ def features(work: Work) -> Receipt:
     checked = _checked(work, staged, rows, own + _asked(work, staged, "features"))
     if not staged.rows or left_out(staged):
         return checked
-    return replace(checked, outputs=(*checked.outputs, _profile(work, staged, rows)))
-
-
-def _profile(work: Work, staged: Receipt, rows: Rows) -> Output:
-    from almanac.spark import profiles
-
     found = profiles.profile(work.bench.session, staged.outputs, work.order.period, rows.held)
-    return _keep(work, {PROFILE: sealed(found)})[0]
+    endless = [f"{name} ({column.infinite} rows)" for name, column in found.columns.items() if column.infinite]
+    said = [
+        f"warning: features {examples(endless)} are infinite: they were divided by zero, or are beyond float32 (3.4e38). "
+        "scikit-learn refuses them; give null instead, or another unit."
+    ]
+    return replace(
+        checked,
+        outputs=(*checked.outputs, *_keep(work, {PROFILE: sealed(found)})),
+        findings=(*checked.findings, *(said if endless else ())),
+    )
 
 
 def predictions(work: Work) -> Receipt:
@@ -91,7 +95,7 @@ def _asked(work: Work, staged: Receipt, thing: str) -> list[Any]:
     """
     from almanac.spark import checks
 
-    given = function_of(work.module, "checks")()
+    given = calls.asked(work, "checks")
     checks.suites(given, work.pipeline)
     asked, absent = checks.section(given, thing), set(staged.facts.get(NULLS, ()))
     return [one for one in asked if not checks.columns_of(one) & absent] if staged.rows else []

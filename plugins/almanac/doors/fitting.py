@@ -1,17 +1,21 @@
-"""What a run is to write fits what readers see of the predictions: the key keeps its name and type, `score` its meaning.
-
-Looked at before anything is built.
+"""What a run is to write fits what is there: the key of predictions keeps its name and type, `score` its meaning, and a feature
+group its columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 
+from almanac.columns import key_kind
+from almanac.core.canonical import sealed
+from almanac.core.receipts import Order
 from almanac.core.target import Target
-from almanac.errors import DescriptionError
+from almanac.errors import DescriptionError, examples
 from almanac.store.home import Home
+from almanac.store.objects import record
 
 ADVICE = "Describe the change in a pipeline of another name: it has tables of its own"
 
@@ -57,7 +61,7 @@ def check_key(home: Home, key: pa.Field, what: str, shown: pa.Schema | None = No
     shown = home.predictions.shown() if shown is None else shown
     if key.name not in shown.names:
         return
-    found, expected = _kind(key.type), _kind(shown.field(key.name).type)
+    found, expected = key_kind(key.type), key_kind(shown.field(key.name).type)
     if found != expected:
         raise DescriptionError(
             f"{what}: column {key.name!r} is {key.type} ({found}), expected {expected}, as in the visible predictions of "
@@ -65,5 +69,37 @@ def check_key(home: Home, key: pa.Field, what: str, shown: pa.Schema | None = No
         )
 
 
-def _kind(kind: pa.DataType) -> str:
-    return "whole numbers" if pa.types.is_integer(kind) else "text"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """The features that a group gave in the period of a definition that was built first."""
+
+    period: str
+    names: tuple[str, ...]
+
+
+def check_columns(home: Home, order: Order, names: Sequence[str]) -> None:
+    """A group gives the same columns in each period of a definition: a model is trained on them by name.
+
+    Raises:
+        DescriptionError: it gave others in the period that was built first.
+    """
+    uri = home.layout.columns(order.description, order.part)
+    body = home.objects.find(uri)
+    if body is None:
+        return
+    first = record(Columns, body, uri)
+    new, gone = [name for name in names if name not in first.names], [name for name in first.names if name not in names]
+    if new or gone:
+        raise DescriptionError(
+            f"Function {order.part!r} gave other columns for {order.period} than for {first.period}: new are "
+            f"{examples(new) or 'none'}, missing are {examples(gone) or 'none'}. Features of one definition have the same columns "
+            "in every period. Name them in the function; a pivot gives those that the period's rows happen to hold, unless it "
+            "has its values: pivot('category', ['food', 'toys'])."
+        )
+
+
+def keep_columns(home: Home, order: Order, names: Sequence[str]) -> None:
+    """Remembers the columns of a group, those of the period that was built first. Raises: as `check_columns`."""
+    uri = home.layout.columns(order.description, order.part)
+    if not home.objects.put_if_absent(uri, sealed(Columns(period=order.period, names=tuple(names)))):
+        check_columns(home, order, names)

@@ -24,7 +24,8 @@ def made(work: Work) -> Receipt:
     """The part of the order's feature group: one row an entity that the group knows.
 
     Raises:
-        DescriptionError: the function gave no such rows. DataError: it gave an entity twice.
+        DescriptionError: the function gave no such rows, or other columns than for another period. DataError: it gave an entity
+            twice.
     """
     from almanac.spark import arrow
     from almanac.spark import features as rooms
@@ -37,13 +38,17 @@ def made(work: Work) -> Receipt:
         frame = rooms.shaped(calls.given(work, group), pipeline.entity, group.name)
         schema = rooms.arrow_schema(frame)
         fitting.check_key(work.home, schema.field(pipeline.entity), f"Function {group.name!r} of {pipeline.name} {order.period}")
+        names = [name for name in schema.names if name != pipeline.entity]
+        fitting.check_columns(work.home, order, names)
         written = arrow.write(frame, work.home.layout.part(order.digest, uuid.uuid4().hex), group.name, schema)
+    findings = []
     if written.outputs:
-        rooms.check_unique(
-            rooms.of_files(work.bench.spark, written.outputs, [pipeline.entity]), pipeline.entity, f"Feature group {group.name!r}"
-        )
+        what, entities = f"Feature group {group.name!r}", rooms.of_files(work.bench.spark, written.outputs, [pipeline.entity])
+        _, without = rooms.check_unique(entities, pipeline.entity, what)
+        findings = rooms.nameless(what, without, pipeline.entity)
+    fitting.keep_columns(work.home, order, names)
     facts = {"rows": written.rows, "schema": {field.name: str(field.type) for field in schema}}
-    return work.receipt(content=written.sums.digest, outputs=written.outputs, facts=facts)
+    return work.receipt(content=written.sums.digest, outputs=written.outputs, findings=findings, facts=facts)
 
 
 def combined(work: Work) -> Receipt:
@@ -61,12 +66,7 @@ def combined(work: Work) -> Receipt:
     people, absent = pipeline.population, leaves_out(order)
     table = work.home.features(order.description)
     with calls.reading(work, calls.cuts(work)):
-        spine, entities = rooms.population(calls.given(work, people), pipeline.entity, people, order.period)
-        if not rooms.is_entity_type(spine, pipeline.entity):
-            kind = spine.schema[pipeline.entity].dataType.simpleString()
-            raise DescriptionError(
-                f"Population {people.name!r} gives {pipeline.entity} as {kind}; whole numbers or text are needed."
-            )
+        spine, entities, findings = rooms.population(calls.given(work, people), pipeline.entity, people, order.period)
         key = rooms.arrow_schema(spine).field(pipeline.entity)
         fitting.check_key(work.home, key, f"Population {people.name!r} of {pipeline.name} {order.period}")
         joined = rooms.combine(spine, _given(work), pipeline.entity, pipeline.zeros(absent))
@@ -85,7 +85,6 @@ def combined(work: Work) -> Receipt:
             "out. A source gave another answer when it was read again; start the run again."
         )
     facts = {"rows": entities, "features": [name for name in schema.names if name != pipeline.entity]}
-    findings = []
     if absent:
         facts |= {LEFT_OUT: list(absent), NULLS: nulls}
         findings.append(f"Feature groups {examples(absent)} were left out: {examples(nulls, 12)} are null.")
@@ -114,7 +113,7 @@ def columns(home: Home, published: Receipt, entity: str) -> dict[str, list[str]]
 def _check_names(names: list[str], pipeline: Pipeline) -> None:
     """No feature has the name of a column that Almanac writes beside it. Raises: DescriptionError."""
     taken = ("as_of", "period", "label", "snapshot", "model_version", "order", *pipeline.label.target.columns)
-    if clash := [name for name in names if name in taken]:
+    if clash := [name for name in names if name.lower() in {one.lower() for one in taken}]:
         raise DescriptionError(
             f"Features have columns {examples(clash)}, which Almanac writes itself (taken are: {', '.join(taken)}). Rename them "
             "in the function that gives them."

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from almanac.core.canonical import decode, encode
-from almanac.core.functions import function_of
 from almanac.core.pipeline import Pipeline
 from almanac.core.plan import RunPlan
 from almanac.core.provenance import feature_cuts, label_cuts
@@ -80,7 +79,7 @@ def audit(work: Work) -> Receipt:
 
     receipt = admit(work.linked("pin"), Thing.SOURCES, Door.PIN, pipeline=work.home.name)
     pins = dict(pin.pinned(work.home, receipt))
-    suites = checks.suites(function_of(work.module, "checks")(), work.pipeline)
+    suites = checks.suites(calls.asked(work, "checks"), work.pipeline)
     folder = work.home.layout.report(work.order.digest, uuid.uuid4().hex, "").rstrip("/")
     pages: list[Output] = []
     aside: list[Output] = []

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 from almanac.core.bundle import GOLDEN, MODEL, REPORT, TRAINED
 from almanac.core.canonical import decode, digest, encode
 from almanac.core.degrade import LEFT_OUT, NULLS, left_out
-from almanac.core.functions import function_of
 from almanac.core.gate import Bound, Comparison, Gate
 from almanac.core.layout import version_id
 from almanac.core.provenance import known_by, label_cuts
@@ -38,17 +37,19 @@ def features(work: Work) -> Receipt:
 def model(work: Work) -> Receipt:
     """A version's files: the fitted model, its report, the frozen holdout, golden rows."""
     from almanac.spark import digests, importance, models, reports, skew, training
+    from almanac.spark import features as frames
 
     order, pipeline = work.order, work.pipeline
     target = pipeline.label.target
     periods, holdout_period = list(order.parameters["training"]), str(order.parameters["holdout"])
     published = {period: work.linked(f"features.{period}") for period in (*periods, holdout_period)}
-    holdout = _labelled(work, holdout_period, published[holdout_period])
+    nameless: dict[str, int] = {}  # period to the labels without an entity
+    holdout = _labelled(work, holdout_period, published[holdout_period], nameless)
     names = [name for name in holdout.columns if name not in (pipeline.entity, training.LABEL, training.SNAPSHOT)]
-    rows, labels = _training(work, {period: published[period] for period in periods}, names)
+    rows, labels = _training(work, {period: published[period] for period in periods}, names, nameless)
     labels[holdout_period] = holdout[training.LABEL]
     check_classes({period: label.value_counts().to_dict() for period, label in labels.items()}, target)
-    fitted = training.fit(function_of(work.module, "estimators")(), rows, names, target)
+    fitted = training.fit(calls.asked(work, "estimators"), rows, names, target, order.period)
     groups = parts.columns(work.home, published[holdout_period], pipeline.entity)
     shares = importance.shares(fitted, holdout, names, groups)
     report = {**reports.report(fitted, rows, holdout, names), "importance": shares}
@@ -61,7 +62,7 @@ def model(work: Work) -> Receipt:
     )
     version = version_id(order.period, order.digest)
     files = {
-        MODEL: models.pickled(fitted.model),
+        MODEL: training.pickled(fitted.model),
         REPORT: json.dumps(report, indent=2).encode(),
         "holdout.parquet": _parquet(scored),
         GOLDEN: _parquet(scored.head(training.GOLDEN_ROWS)),
@@ -81,16 +82,21 @@ def model(work: Work) -> Receipt:
         "verdict": report["verdict"],
         "classes": list(models.class_names(fitted.model)),
         "target": encode(target),
-        "environment": job.environment(),
+        "environment": job.environment() | models.libraries(fitted.model),
     }
     outputs = [work.put(folder, name, body) for name, body in files.items()]
     of = sum(len(labels[period]) for period in periods)
     drawn = [f"{len(rows)} of {of} training rows were drawn."] if pipeline.window.sampling else []
-    return work.receipt(content=content.digest, outputs=outputs, findings=[report["verdict"], *drawn], facts=facts)
+    lost = [
+        line
+        for period, count in sorted(nameless.items())
+        for line in frames.nameless(f"Function {pipeline.label.name!r} of {period}", count, pipeline.entity)
+    ]
+    return work.receipt(content=content.digest, outputs=outputs, findings=[report["verdict"], *drawn, *lost], facts=facts)
 
 
 def _training(
-    work: Work, published: Mapping[str, Receipt], features: Sequence[str]
+    work: Work, published: Mapping[str, Receipt], features: Sequence[str], nameless: dict[str, int]
 ) -> tuple[pd.DataFrame, dict[str, pd.Series[Any]]]:
     """The rows that train, sorted by snapshot and entity, and the labels of each snapshot, of every row.
 
@@ -100,11 +106,11 @@ def _training(
 
     asked, entity = work.pipeline.window.sampling, work.pipeline.entity
     if asked is None:
-        whole = {period: _labelled(work, period, receipt) for period, receipt in published.items()}
+        whole = {period: _labelled(work, period, receipt, nameless) for period, receipt in published.items()}
         return _stacked(list(whole.values())), {period: rows[training.LABEL] for period, rows in whole.items()}
     if unknown := [name for name in asked.by if name not in features]:
         raise DescriptionError(f"Sampling.by: found {examples(unknown)}, the features are {examples(features, 30)}.")
-    narrow = {period: _labelled(work, period, receipt, [entity, *asked.by]) for period, receipt in published.items()}
+    narrow = {period: _labelled(work, period, receipt, nameless, [entity, *asked.by]) for period, receipt in published.items()}
     drawn = sampling.draw(_stacked(list(narrow.values())), asked, work.pipeline.label.target, entity)
     rows = [
         sampling.read(work.bench.spark, published[str(period)].outputs, part, entity)
@@ -113,17 +119,24 @@ def _training(
     return _stacked(rows), {period: found[training.LABEL] for period, found in narrow.items()}
 
 
-def _labelled(work: Work, period: str, published: Receipt, columns: Sequence[str] = ()) -> pd.DataFrame:
-    """A snapshot's published features, or some of their columns, with its label, sorted by entity."""
+def _labelled(work: Work, period: str, published: Receipt, nameless: dict[str, int], columns: Sequence[str] = ()) -> pd.DataFrame:
+    """A snapshot's published features, or some of their columns, with its label, sorted by entity. How many labels have no
+    entity is added to `nameless`.
+    """
     from almanac.spark import arrow, training
+    from almanac.spark import features as frames
 
     pipeline, label = work.pipeline, work.pipeline.label
     admit(published, Thing.FEATURES, Door.PUBLISH, pipeline=pipeline.name, period=period)
-    entities = arrow.sort(arrow.table(published.outputs, columns), [pipeline.entity]).to_pandas()
+    rows = arrow.sort(arrow.table(published.outputs, columns), [pipeline.entity])
     cuts = label_cuts(pipeline, period, known_by(work.order, pipeline))
     with calls.reading(work, cuts):
-        labels = calls.ask(work, label, cuts, period).toPandas()
-    joined = training.label_rows(entities, labels, pipeline.entity, label)
+        given = calls.ask(work, label, cuts, period)
+        frames.columns_of(given, pipeline.entity, label.name)
+        labels = given.toArrow()
+    joined = training.label_rows(rows, labels, pipeline.entity, label)
+    if lost := labels[pipeline.entity].null_count:
+        nameless[period] = lost
     return joined.assign(**{training.SNAPSHOT: period})
 
 
@@ -187,6 +200,8 @@ def _obstacle(champion: Manifest, candidate: Manifest) -> str:
 
 def _scored(work: Work, champion: Manifest, candidate: Manifest, holdout: pd.DataFrame) -> tuple[str, Any]:
     """The champion's scores of the holdout's rows, on features of its own definition; or why there are none."""
+    import pandas as pd
+
     from almanac.spark import arrow, models, training
 
     home = work.home
@@ -206,7 +221,9 @@ def _scored(work: Work, champion: Manifest, candidate: Manifest, holdout: pd.Dat
                 None,
             )
         own = arrow.table(published[candidate.holdout].outputs).to_pandas()
-        rows = holdout[[candidate.entity]].merge(own, on=candidate.entity, how="inner")
+        keys, theirs = holdout[candidate.entity], own[candidate.entity]
+        same = pd.api.types.is_integer_dtype(keys) == pd.api.types.is_integer_dtype(theirs)
+        rows = holdout[[candidate.entity]].merge(own, on=candidate.entity, how="inner") if same else own[:0]
         if len(rows) != len(holdout):
             return (
                 f"{champion.version}'s features of {candidate.holdout} cover other entities, so the two are not comparable there",

@@ -16,11 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from almanac.core.aggregates import COUNT, DISTINCT, RECENCY, ZERO, Aggregates, Feature
+from almanac.core.aggregates import COUNT, DISTINCT, RECENCY, SUM, ZERO, Aggregates, Feature
 from almanac.core.receipts import Output
 from almanac.spark import arrow, chunks
 from almanac.spark.arrow import Written
-from almanac.spark.partials import BUCKETS, CODE, EVENTS, GROUPS, LAST, START, SUMS, Asked, keys, micros
+from almanac.spark.partials import BUCKETS, CODE, EVENTS, GROUPS, LAST, START, SUMS, Asked, keys, micros, summable
 
 DAY = timedelta(days=1)
 MICROSECOND = timedelta(microseconds=1)
@@ -74,7 +74,7 @@ def _features(
         for window, low in inside.items()
     }
     found = {feature.name: _column(asked, feature, by_window[feature.window], len(entities), end) for feature in part.features}
-    arrays = [entities.cast(schema.field(0).type), *(pa.array(found[name]) for name in schema.names[1:])]
+    arrays = [entities.cast(schema.field(0).type), *(pa.array(found[name], from_pandas=True) for name in schema.names[1:])]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
@@ -88,7 +88,7 @@ def _bucket(files: Sequence[Output], bucket: int, low: int, high: int, opened: O
             with chunks.reading(made.uri, group, made):
                 rows = file.read_row_group(group, use_threads=False)
             tables.append(rows.filter(_between(rows, low, high)).replace_schema_metadata(None))
-    whole = pa.concat_tables(tables) if tables else None
+    whole = pa.concat_tables(tables, promote_options="permissive") if tables else None  # sums of some may be decimals
     return whole if whole is not None and whole.num_rows else None
 
 
@@ -106,6 +106,7 @@ def _merge(name: str, rows: pa.Table, asked: Asked, low: int) -> pa.Table:
     columns = [column for column in inside.column_names if column not in (*by, START)]
     how = {EVENTS: "sum", LAST: "max"}
     asked_for = [(column, how.get(column) or column.split(" ", 1)[0]) for column in columns]
+    inside = summable(inside, [column for column, function in asked_for if function == SUM and column != EVENTS], asked.part.name)
     return inside.group_by(by, use_threads=False).aggregate(asked_for).rename_columns([*by, *columns])
 
 
@@ -122,22 +123,21 @@ class _Merged:
             bounds = np.searchsorted(code[order], np.arange(len(asked.part.values) + 1))
             self._of = {value: order[bounds[value] : bounds[value + 1]] for value in range(len(asked.part.values))}
 
-    def column(self, name: str, value: int | None, empty: float) -> tuple[Any, Any]:
-        """Places of entities, and a column's values there, float64; of a value of the split, where one is given."""
+    def column(self, name: str, value: int | None) -> tuple[Any, Any]:
+        """Places of entities, and a column's values there, float64, NaN for null; of a value of the split, where one is given."""
         if name not in self._columns:
-            self._columns[name] = pc.fill_null(self._rows[name].cast(pa.float64(), safe=False), empty).to_numpy()
+            self._columns[name] = pc.fill_null(self._rows[name].cast(pa.float64(), safe=False), np.nan).to_numpy()
         values = self._columns[name]
         return (self._place, values) if value is None else (self._place[self._of[value]], values[self._of[value]])
 
 
 def _column(asked: Asked, feature: Feature, merged: Mapping[str, _Merged], entities: int, end: int) -> npt.NDArray[np.float32]:
-    """A feature of each entity."""
-    empty = 0.0 if feature.function in ZERO else np.nan
-    found = np.full(entities, empty)
+    """A feature of each entity: NaN where its events have no value, 0 where it has none and the function is one of `ZERO`."""
+    found = np.full(entities, 0.0 if feature.function in ZERO else np.nan)
     column = {COUNT: EVENTS, RECENCY: LAST}.get(feature.function, f"{feature.function} {feature.column}")
     rows = merged.get(column if feature.function == DISTINCT else SUMS)
     if rows is not None:
         value = None if feature.value is None else asked.part.values.index(feature.value)
-        place, values = rows.column(column, value, empty)
+        place, values = rows.column(column, value)
         found[place] = (end - values) / (DAY / MICROSECOND) if feature.function == RECENCY else values
     return found.astype(np.float32)

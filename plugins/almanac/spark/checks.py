@@ -11,6 +11,7 @@ import pandas as pd
 
 from almanac.core.pipeline import Pipeline
 from almanac.errors import SHOWN_EXAMPLES, DescriptionError, examples
+from almanac.spark.page import page
 from almanac.spark.rows import Rows
 from almanac.spark.validation import Engines, naive
 
@@ -36,8 +37,6 @@ UNORDERED = (
     "expect_column_distinct_values_to_equal_set",
     "expect_column_values_to_be_unique",
 )
-# The page begins with what these observed, also where they hold.
-SHOWN_WHOLE = ("expect_table_columns_to_match_ordered_list",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,27 +75,50 @@ class Checked:
         return not self.failed
 
 
-def section(given: Mapping[str, Sequence[Any]], name: str) -> list[Any]:
+def section(given: object, name: str) -> list[Any]:
     """The expectations of `checks()` for features or predictions.
 
     Raises:
-        DescriptionError: `checks()` has a section that nobody runs.
+        DescriptionError: `checks()` gave something else than lists of expectations by section, or a section that nobody runs.
     """
-    if unknown := sorted(set(given) - {*SECTIONS, SOURCES}):
+    sections = _by_name(given, "checks()", "{'features': [...]}")
+    if unknown := sorted(map(str, sections.keys() - {*SECTIONS, SOURCES})):
         raise DescriptionError(
             f"checks() has {examples(unknown)}, allowed are {', '.join((*SECTIONS, SOURCES))}. Rename or remove it."
         )
-    return list(given.get(name, ()))
+    return _suite(sections.get(name, ()), f"checks()[{name!r}]")
 
 
-def suites(given: Mapping[str, Any], pipeline: Pipeline) -> dict[str, list[Any]]:
+def _by_name(given: object, what: str, such: str) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise DescriptionError(f"{what} gave {type(given).__name__}; give a dict, such as {such}.")
+    return given
+
+
+def _suite(given: object, what: str) -> list[Any]:
+    """A list of expectations. Raises: DescriptionError."""
+    from great_expectations.expectations.expectation import Expectation
+
+    such = "give a list of Great Expectations' expectations, such as [gxe.ExpectColumnValuesToNotBeNull(column='visits')]"
+    if not isinstance(given, list | tuple):
+        raise DescriptionError(f"{what} is {type(given).__name__}; {such}.")
+    if strange := [one for one in given if not isinstance(one, Expectation)]:
+        called = " It is a class: call it." if isinstance(strange[0], type) else ""
+        raise DescriptionError(f"{what} holds {strange[0]!r}; {such}.{called}")
+    return list(given)
+
+
+def suites(given: object, pipeline: Pipeline) -> dict[str, list[Any]]:
     """The expectations of `checks()` for sources: a suite for each source that is audited, and for no other.
 
     Raises:
-        DescriptionError: a suite is of no source that is audited; or an audited source has none; or one of a source whose rows
-            may be set aside asks for a share of its own.
+        DescriptionError: as `section`; a suite is of no source that is audited; or an audited source has none; or one of a source
+            whose rows may be set aside asks for a share of its own.
     """
-    found = {name: list(suite) for name, suite in (given.get(SOURCES) or {}).items()}
+    of_sources = _by_name(given, "checks()", "{'features': [...]}").get(SOURCES, {})
+    such = "{'sources': {'visits': [...]}}"
+    named = _by_name(of_sources, f"checks()[{SOURCES!r}]", such)
+    found = {name: _suite(suite, f"checks()[{SOURCES!r}][{name!r}]") for name, suite in named.items()}
     audited = set(pipeline.audited)
     if strange := sorted(found.keys() - audited):
         raise DescriptionError(
@@ -168,6 +190,10 @@ def run(rows: Rows, expectations: Sequence[Any], name: str) -> Checked:
     found = _joined(answers, results)
     failed = [(result, sentence(result.to_json_dict())) for result in found.results if not result.success]
     whole: Mapping[str, Any] = found.to_json_dict()
+    severities, said = (
+        [_severity(result) for result in found.results],
+        ["" if one["success"] else outcome(one) for one in whole["results"]],
+    )
     return Checked(
         failed=tuple(
             Failure(text=text, expectation=_asked(result), count=int(result.result.get("unexpected_count") or 0))
@@ -176,7 +202,7 @@ def run(rows: Rows, expectations: Sequence[Any], name: str) -> Checked:
         ),
         warnings=tuple(text for result, text in failed if _severity(result) != "critical"),
         checks=len(found.results),
-        html=_page(found),
+        html=page(name, whole["results"], severities, said),
         result=whole,
     )
 
@@ -192,7 +218,7 @@ def _validated(batch: Any, expectations: Sequence[Any], name: str) -> Any:
     found = batch.validate(gx.ExpectationSuite(name=name, expectations=list(expectations)), result_format="BOOLEAN_ONLY")
     for number, result in enumerate(found.results):
         kind = result.expectation_config.type
-        if not result.success or kind in SHOWN_WHOLE:
+        if not result.success:
             # By its own configuration: the results do not come in the order of the expectations.
             told = batch.validate(_asked(result), result_format="SUMMARY")
             told.result = _sorted(_plain(told.result)) if kind in UNORDERED else _plain(told.result)
@@ -248,24 +274,29 @@ def _severity(result: Any) -> str:
 
 def sentence(result: Mapping[str, Any]) -> str:
     """One failed expectation in plain words, with what was expected, what was found and up to five values."""
-    config, found = result["expectation_config"], result.get("result") or {}
+    config = result["expectation_config"]
     asked = {key: value for key, value in config["kwargs"].items() if key != "batch_id" and value is not None}
     wanted = ", ".join(f"{key}={repr(value)[:LONGEST]}" for key, value in asked.items())
+    return f"{config['type']}({wanted}) {outcome(result)}"
+
+
+def outcome(result: Mapping[str, Any]) -> str:
+    """What was found of one failed expectation, in plain words."""
+    found = result.get("result") or {}
     told = result.get("exception_info") or {}
     errors = [item.get("exception_message") for item in told.values() if isinstance(item, Mapping)] or [
         told.get("exception_message")
     ]
     if any(errors):
-        return f"{config['type']}({wanted}) could not be run: {str(next(filter(None, errors)))[:LONGEST]}"
-    text = f"{config['type']}({wanted}) failed"
+        return f"could not be run: {str(next(filter(None, errors)))[:LONGEST]}"
     if found.get("unexpected_count"):
         share = found.get("unexpected_percent") or 0.0
         rows = f" of {found['element_count']} rows ({share:.3g} %)" if "element_count" in found else " values"
-        return f"{text}: {found['unexpected_count']}{rows}, such as {_shown(found.get('partial_unexpected_list'))}"
+        return f"failed: {found['unexpected_count']}{rows}, such as {_shown(found.get('partial_unexpected_list'))}"
     if found.get("missing_count") and found.get("partial_missing_list"):
-        return f"{text}: missing are {_shown(found['partial_missing_list'])}"
+        return f"failed: missing are {_shown(found['partial_missing_list'])}"
     observed = found.get("observed_value")
-    return text if observed is None else f"{text}: observed {_figure(observed)[:LONGEST]}"
+    return "failed" if observed is None else f"failed: observed {_figure(observed)[:LONGEST]}"
 
 
 def _shown(values: Sequence[Any] | None) -> str:
@@ -275,10 +306,3 @@ def _shown(values: Sequence[Any] | None) -> str:
 def _figure(observed: Any) -> str:
     """What was observed. Of a sum or a mean the last digits depend on the order of rows, and are not shown."""
     return repr(float(f"{observed:.12g}")) if isinstance(observed, float) else repr(observed)
-
-
-def _page(found: Any) -> str:
-    from great_expectations.render import renderer, view
-
-    pages, layout = (getattr(renderer, "ValidationResultsPageRenderer"), getattr(view, "DefaultJinjaPageView"))  # noqa: B009
-    return str(layout().render(pages().render(found)))

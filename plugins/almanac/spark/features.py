@@ -5,25 +5,37 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
-from pyspark.sql.types import BooleanType, FloatType, NumericType, StringType
+from pyspark.sql.types import BooleanType, DoubleType, FloatType, NumericType, StringType, StructField
 
 from almanac.core.pipeline import Population
 from almanac.core.receipts import Output
+from almanac.core.sources import alike
 from almanac.errors import SHOWN_EXAMPLES, DataError, DescriptionError, examples
 from almanac.spark import arrow, chunks
 from almanac.spark.chunks import Batches, Chunk
 
 
+KNOWN = "@known"  # a column that tells the entities of a group while it is joined
+ODD = (".", "`")  # in the name of a column Spark and Great Expectations read them as something else
+
+
 def shaped(given: DataFrame, entity: str, function: str) -> DataFrame:
-    """What a feature function gave as `entity` and float32 columns.
+    """What a feature function gave as `entity` and float32 columns; a NaN is null.
 
     Raises:
-        DescriptionError: it gave no DataFrame, the entity's column is missing, or a column is not numeric.
+        DescriptionError: it gave no DataFrame, the entity's column is missing or no key, a column is not numeric, or the name of
+            one cannot be used.
     """
     names = columns_of(given, entity, function)
+    check_key(given, entity, f"Function {function!r}")
+    if odd := [name for name in names if not name.strip() or name.startswith("@") or any(one in name for one in ODD)]:
+        raise DescriptionError(
+            f"Function {function!r} gave columns {examples(map(repr, odd))}. A feature's name is not empty, does not begin with @ "
+            "and has neither a dot nor a backtick in it; rename them, such as with withColumnRenamed."
+        )
     if strange := [
         f"{field.name} ({field.dataType.simpleString()})"
         for field in given.schema
@@ -33,7 +45,14 @@ def shaped(given: DataFrame, entity: str, function: str) -> DataFrame:
             f"Function {function!r} gave columns that are not numbers: {examples(strange)}. Features are float32; "
             "give categories as codes, and encode them in the estimator's pipeline."
         )
-    return given.select(entity, *[F.col(name).cast(FloatType()).alias(name) for name in names if name != entity])
+    return given.select(entity, *[_feature(field) for field in given.schema if field.name != entity])
+
+
+def _feature(field: StructField) -> Column:
+    column = F.col(field.name).cast(FloatType())
+    if isinstance(field.dataType, DoubleType | FloatType):  # to Spark two NaN are equal
+        column = F.nullif(column, F.lit(float("nan")).cast(FloatType()))
+    return column.alias(field.name)
 
 
 def columns_of(given: object, entity: str, function: str) -> list[str]:
@@ -44,46 +63,72 @@ def columns_of(given: object, entity: str, function: str) -> list[str]:
         raise DescriptionError(
             f"Function {function!r} gave no column {entity!r} (it gave: {examples(given.columns, 20)}). Add the entity's column."
         )
+    if doubled := alike(given.columns):
+        raise DescriptionError(
+            f"Function {function!r} gave a column twice: {' and '.join(doubled[0])} are one name, as case does not count. Rename "
+            "one, or leave it out."
+        )
     return list(given.columns)
 
 
-def check_unique(frame: DataFrame, entity: str, what: str) -> int:
-    """An entity stands in at most one row, and is not null. Gives the number of rows.
+def check_key(given: DataFrame, entity: str, what: str) -> None:
+    """An entity is told by whole numbers or text. Raises: DescriptionError."""
+    if not is_entity_type(given, entity):
+        raise DescriptionError(
+            f"{what} gave {entity} as {given.schema[entity].dataType.simpleString()}; whole numbers or text are needed. Cast it "
+            "in the function, or deliver it as one of them: two keys of another type may differ and look alike."
+        )
+
+
+def check_unique(frame: DataFrame, entity: str, what: str) -> tuple[int, int]:
+    """An entity stands in at most one row. Gives the number of rows with an entity, and of those with none.
 
     Raises:
         DataError: some stand twice; the message shows five.
     """
     counted = frame.groupBy(entity).count()
-    wrong = (F.col("count") > 1) | F.col(entity).isNull()
-    found = counted.agg(F.sum("count").alias("rows"), F.count_if(wrong).alias("wrong")).first()
+    named = F.col(entity).isNotNull()
+    wrong = named & (F.col("count") > 1)
+    found = counted.agg(
+        F.sum(F.when(named, F.col("count"))).alias("rows"),
+        F.sum(F.when(~named, F.col("count"))).alias("nameless"),
+        F.count_if(wrong).alias("wrong"),
+    ).first()
     if found is not None and found["wrong"]:
         worst = counted.filter(wrong).orderBy(F.col("count").desc(), entity).limit(SHOWN_EXAMPLES).collect()
         shown = ", ".join(f"{row[entity]} ({row['count']} rows)" for row in worst)
         raise DataError(
-            f"{what} has {found['wrong']} entities more than once, or null, such as {entity} {shown}. One row an entity is "
-            "needed; group or deduplicate in the function."
+            f"{what} has {found['wrong']} entities more than once, such as {entity} {shown}. One row an entity is needed; group "
+            "or deduplicate in the function."
         )
-    return int(found["rows"] or 0) if found is not None else 0
+    return (int(found["rows"] or 0), int(found["nameless"] or 0)) if found is not None else (0, 0)
 
 
-def population(given: DataFrame, entity: str, people: Population, period: str) -> tuple[DataFrame, int]:
-    """The entities of a period, each once, and how many there are.
+def nameless(what: str, rows: int, entity: str) -> list[str]:
+    """What is told of rows without an entity."""
+    return [f"{what} gave {rows} {'row' if rows == 1 else 'rows'} without {entity}, which belong to nobody."] if rows else []
+
+
+def population(given: DataFrame, entity: str, people: Population, period: str) -> tuple[DataFrame, int, list[str]]:
+    """The entities of a period, each once, how many there are, and what is to be told of rows without one.
 
     Raises:
-        DescriptionError: the entity's column is missing.
+        DescriptionError: the entity's column is missing, or neither whole numbers nor text.
         DataError: there are none and the population may not be empty, or one stands twice.
     """
     function = people.name
     columns_of(given, entity, function)
+    check_key(given, entity, f"Population {function!r}")
     spine = given.select(entity).cache()
-    entities = check_unique(spine, entity, f"Population {function!r} of {period}")
+    entities, without = check_unique(spine, entity, f"Population {function!r} of {period}")
     if not entities and not people.may_be_empty:
         raise DataError(
             f"Population {function!r} has no entity for {period}: its sources hold no event in that time. "
             "Look whether the sources were delivered for the period, or choose another one. Where a period without entities is "
             f"right, say Population({function!r}, may_be_empty=True): an empty period is then published."
         )
-    return spine, entities
+    named = spine.where(F.col(entity).isNotNull()) if without else spine
+    return named, entities, nameless(f"Population {function!r} of {period}", without, entity)
 
 
 def combine(spine: DataFrame, parts: Mapping[str, DataFrame], entity: str, zeros: Collection[str] = ()) -> DataFrame:
@@ -91,17 +136,38 @@ def combine(spine: DataFrame, parts: Mapping[str, DataFrame], entity: str, zeros
     the columns of `zeros`.
 
     Raises:
-        DescriptionError: two groups give a column of the same name.
+        DescriptionError: two groups give a column of the same name, or one gives the entity as another type.
     """
-    seen: dict[str, str] = {}
+    seen: dict[str, tuple[str, str]] = {}
     combined = spine
     for name, part in parts.items():
+        _check_kind(part, spine, entity, name)
         own = [column for column in part.columns if column != entity]
-        if clash := [f"{column} (also of {seen[column]})" for column in own if column in seen]:
-            raise DescriptionError(f"Feature group {name!r} gave columns that another one gives: {examples(clash)}. Rename them.")
-        seen.update(dict.fromkeys(own, name))
-        combined = combined.join(part, entity, "left")
-    return combined.fillna(0.0, list(zeros)) if zeros else combined
+        if clash := [(column, *seen[column.casefold()]) for column in own if column.casefold() in seen]:
+            shown = [f"{column} ({theirs} of {group})" for column, theirs, group in clash]
+            raise DescriptionError(
+                f"Feature group {name!r} gave columns that another one gives, as case does not count: {examples(shown)}. Rename "
+                "them."
+            )
+        seen.update((column.casefold(), (column, name)) for column in own)
+        filled = [column for column in own if column in zeros]
+        combined = combined.join(part.withColumn(KNOWN, F.lit(True)) if filled else part, entity, "left")
+        if filled:
+            nobody = F.col(KNOWN).isNull()
+            empty = {column: F.when(nobody, F.lit(0.0).cast(FloatType())).otherwise(F.col(column)) for column in filled}
+            combined = combined.withColumns(empty).drop(KNOWN)
+    return combined
+
+
+def _check_kind(part: DataFrame, spine: DataFrame, entity: str, group: str) -> None:
+    """A group's entities are compared with those of the population, which Spark would do across types as well."""
+    theirs, ours = part.schema[entity].dataType, spine.schema[entity].dataType
+    if isinstance(theirs, StringType) != isinstance(ours, StringType):
+        raise DescriptionError(
+            f"Feature group {group!r} gave {entity} as {theirs.simpleString()}, the population gives it as "
+            f"{ours.simpleString()}, and only keys of one type are matched: '048' and '48' are one number. Cast one of them in "
+            "its function, or deliver both as one type."
+        )
 
 
 def with_nulls(frame: DataFrame, names: Sequence[str]) -> DataFrame:

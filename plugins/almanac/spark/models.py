@@ -7,7 +7,9 @@ loaded must give the scores that are stored with it again before it scores anyth
 from __future__ import annotations
 
 import io
+import pickle
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 import pyarrow as pa
@@ -52,13 +54,32 @@ def _unpickled(bundle: Bundle, body: bytes) -> Any:
         return joblib.load(io.BytesIO(body))
 
 
-def pickled(model: Any) -> bytes:
-    """The bytes that `open_model` loads."""
-    import joblib
+class _Classes(pickle.Pickler):
+    """Pickles to nowhere, and remembers which packages the classes and functions of it come from."""
 
-    body = io.BytesIO()
-    joblib.dump(model, body, compress=3)
-    return body.getvalue()
+    def __init__(self) -> None:
+        super().__init__(_Nowhere(), protocol=5, buffer_callback=lambda _: None)
+        self.packages: set[str] = set()
+
+    def reducer_override(self, obj: Any) -> Any:
+        for one in (obj, type(obj)):
+            if isinstance(module := getattr(one, "__module__", None), str):
+                self.packages.add(module.split(".")[0])
+        return NotImplemented
+
+
+class _Nowhere(io.RawIOBase):
+    def write(self, data: Any) -> int:
+        return len(data)
+
+
+def libraries(model: Any) -> dict[str, str]:
+    """Distribution to version, of what the classes of a model come from: what must be there to load it again."""
+    seen = _Classes()
+    seen.dump(model)
+    distributions = metadata.packages_distributions()
+    names = {name for package in seen.packages for name in distributions.get(package, ())}
+    return {name: metadata.version(name) for name in sorted(names)}
 
 
 def class_names(model: Any) -> tuple[str, ...]:

@@ -21,8 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from almanac.columns import UTC_TIME
-from almanac.core.aggregates import DISTINCT, Aggregates
+from almanac.columns import UTC_TIME, places
+from almanac.core.aggregates import DISTINCT, SUM, Aggregates
 from almanac.core.canonical import decode, encode
 from almanac.core.receipts import Output
 from almanac.core.sources import EventSource, PinnedFile
@@ -38,6 +38,7 @@ GROUPS = b"almanac.buckets"  # metadata of a file of partial sums: bucket to its
 # Its columns besides the keys: where a segment begins (microseconds), the place of a split's value, events, the newest of them.
 START, CODE, EVENTS, LAST = "@start", "@code", "@events", "@last"
 SUMS = "sums"
+EXACT = pa.decimal128(38, 0)  # of whole numbers whose sum may be larger than 64 bits hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,31 +91,46 @@ def blocks(file: PinnedFile, edges: Sequence[datetime]) -> list[Block]:
     return [Block(file=file, groups=tuple(groups), edges=tuple(edges)) for groups in found]
 
 
-def summed(spark: SparkSession, asked: Asked, wanted: Sequence[Block], folders: Sequence[str]) -> list[dict[str, Output]]:
-    """Writes the partial sums of blocks to new files below a folder each; gives for each block what is in which file.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """The partial sums of a block: what is in which file, and how many of its events have no entity."""
+
+    files: Mapping[str, Output]
+    nameless: int
+
+
+def summed(spark: SparkSession, asked: Asked, wanted: Sequence[Block], folders: Sequence[str]) -> list[Kept]:
+    """Writes the partial sums of blocks to new files below a folder each.
 
     Raises:
-        DataError: the reference has two rows of one value.
+        DataError: the reference has two rows of one value, or a sum has more digits than a decimal holds.
     """
 
     def work(hand: Sequence[tuple[int, Block]]) -> Iterator[str]:
         reference = _reference(asked)
         for number, block in hand:
-            yield json.dumps([number, encode(_keep(_partial(asked, block, reference), asked.entity, folders[number]))])
+            tables, nameless = _partial(asked, block, reference)
+            kept = Kept(files=_keep(tables, asked.entity, folders[number]), nameless=nameless)
+            yield json.dumps([number, encode(kept)])
 
     hands = [[numbered] for numbered in enumerate(wanted)]
     written = dict(json.loads(text) for text in arrow.in_tasks(spark, hands, work))
-    return [{name: decode(Output, file) for name, file in written[number].items()} for number in range(len(wanted))]
+    return [decode(Kept, written[number]) for number in range(len(wanted))]
 
 
 def _reference(asked: Asked) -> pa.Table | None:
-    """What is looked up in the reference, one row a value: columns, and the place of the split's value. Raises: DataError."""
+    """What is looked up in the reference, one row a value: columns, and the place of the split's value. A null is no value.
+
+    Raises:
+        DataError: a value has two rows.
+    """
     if asked.looked is None:
         return None
     on, columns = str(asked.part.on), asked.looked.names
     read = chunks.read_chunks(chunks.chunks_of(asked.reference), columns)
     batches = [in_utc(batch, asked.looked, None) for batch in read]
     found = pa.Table.from_batches(batches, None if batches else asked.looked.remove_metadata())
+    found = found.filter(found[on].is_valid())
     counted = found.group_by(on, use_threads=False).aggregate([([], "count_all")])
     doubled = counted.filter(pc.greater(counted["count_all"], 1))[on].to_pylist()
     if doubled:
@@ -129,12 +145,14 @@ def _reference(asked: Asked) -> pa.Table | None:
 
 
 def _code(part: Aggregates, column: pa.Array) -> pa.Array:
-    """The place of each row's value among those of the split; null where it is none of them."""
-    return pc.index_in(column.cast(pa.string()), value_set=pa.array(part.values)).cast(pa.int16())
+    """The place of each row's value among those of the split, which are text or whole numbers; null where it is none of them."""
+    return pc.index_in(column.cast(pa.string()), value_set=pa.array(part.values, pa.string())).cast(pa.int16())
 
 
-def _partial(asked: Asked, block: Block, reference: pa.Table | None) -> dict[str, pa.Table]:
-    """The partial sums of a block: `sums`, and a table of different values for each column that is counted so."""
+def _partial(asked: Asked, block: Block, reference: pa.Table | None) -> tuple[dict[str, pa.Table], int]:
+    """The partial sums of a block: `sums`, and a table of different values for each column that is counted so; and its events
+    without an entity.
+    """
     part = asked.part
     looked = [] if reference is None else [name for name in reference.column_names if name != part.on]
     tables = [
@@ -158,7 +176,7 @@ def _rows(asked: Asked, block: Block, batch: pa.RecordBatch, reference: pa.Table
     segment = np.searchsorted(edges, pc.fill_null(time.cast(pa.int64()), -(2**63)).to_numpy(zero_copy_only=False), "right") - 1
     columns: dict[str, Any] = {name: batch.column(name) for name in batch.schema.names}
     if reference is not None:
-        place = pc.index_in(columns[str(part.on)], value_set=reference[str(part.on)].combine_chunks())
+        place = places(columns[str(part.on)], reference[str(part.on)].combine_chunks())
         columns |= {name: reference[name].combine_chunks().take(place) for name in looked}
     if part.split:
         columns[CODE] = columns[CODE] if CODE in columns else _code(part, columns[part.split])
@@ -177,12 +195,12 @@ def keys(asked: Asked) -> list[str]:
     return [asked.entity, START, *([CODE] if asked.part.split else [])]
 
 
-def _grouped(asked: Asked, tables: Sequence[pa.Table]) -> dict[str, pa.Table]:
-    """The partial sums of events. One that counts for nobody has a null among its keys: groups are fewer than events, so it is
-    left out only of them.
+def _grouped(asked: Asked, tables: Sequence[pa.Table]) -> tuple[dict[str, pa.Table], int]:
+    """The partial sums of events, and how many of them have no entity. One that counts for nobody has a null among its keys:
+    groups are fewer than events, so it is left out only of them.
     """
     if not tables:
-        return {}
+        return {}, 0
     rows, part, by = pa.concat_tables(tables), asked.part, keys(asked)
     sums: list[Any] = [([], "count_all"), (LAST, "max")]
     names = [*by, EVENTS, LAST]
@@ -191,11 +209,38 @@ def _grouped(asked: Asked, tables: Sequence[pa.Table]) -> dict[str, pa.Table]:
             if function != DISTINCT:
                 sums.append((column, function))
                 names.append(f"{function} {column}")
-    found = {SUMS: _told(rows.group_by(by, use_threads=False).aggregate(sums).rename_columns(names), by)}
+    rows = summable(rows, [column for column, functions in part.columns.items() if SUM in functions], part.name)
+    groups = rows.group_by(by, use_threads=False).aggregate(sums).rename_columns(names)
+    nameless = groups.filter(pc.and_(groups[asked.entity].is_null(), groups[START].is_valid()))
+    found = {SUMS: _told(groups, by)}
     for column, functions in part.columns.items():
         if DISTINCT in functions:
             found[f"{DISTINCT} {column}"] = _told(rows.group_by([*by, column], use_threads=False).aggregate([]), [*by, column])
-    return found if found[SUMS].num_rows else {}
+    return (found if found[SUMS].num_rows else {}), int(pc.sum(nameless[EVENTS]).as_py() or 0)
+
+
+def summable(rows: pa.Table, columns: Sequence[str], part: str) -> pa.Table:
+    """Rows whose columns can be summed: whole numbers whose sum might not fit into 64 bits are decimals.
+
+    Raises:
+        DataError: a sum might have more than 38 digits.
+    """
+    for name in columns:
+        column = rows[name]
+        exact = pa.types.is_integer(column.type) or pa.types.is_decimal(column.type)
+        bounds = pc.min_max(column).as_py() if exact else {"min": None}
+        if bounds["min"] is None:
+            continue
+        most = max(abs(bounds["min"]), abs(bounds["max"])) * rows.num_rows
+        if pa.types.is_integer(column.type):
+            if most >= 2**63:
+                rows = rows.set_column(rows.column_names.index(name), name, column.cast(EXACT))
+        elif most >= 10 ** (38 - column.type.scale):
+            raise DataError(
+                f"Aggregates({part!r}): sums of {name} ({column.type}, up to {bounds['max']}) may have more than 38 digits, which "
+                "no decimal holds. Deliver the column with fewer digits, or as a double."
+            )
+    return rows
 
 
 def _told(groups: pa.Table, keys: Sequence[str]) -> pa.Table:

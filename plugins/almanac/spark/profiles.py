@@ -49,9 +49,10 @@ def _column(column: pa.ChunkedArray) -> ColumnProfile:
     numbers = column.cast(pa.float64()).to_numpy()
     values = numbers[np.isfinite(numbers)]
     nulls = int(np.isnan(numbers).sum())
+    infinite = len(numbers) - len(values) - nulls
     if not len(values):
-        return ColumnProfile(nulls=nulls)
+        return ColumnProfile(nulls=nulls, infinite=infinite)
     found, counts = np.unique(values, return_counts=True)
     few = zip(found.tolist(), counts.tolist(), strict=True) if len(found) <= FEW_VALUES else ()
     quantiles = tuple(float(one) for one in np.quantile(values, SHARES))
-    return ColumnProfile(nulls=nulls, quantiles=quantiles, mean=float(values.mean()), values=tuple(few))
+    return ColumnProfile(nulls=nulls, quantiles=quantiles, mean=float(values.mean()), values=tuple(few), infinite=infinite)

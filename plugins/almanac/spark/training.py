@@ -5,21 +5,27 @@ Rows come sorted by (as_of, entity) and threads are pinned, so that the same row
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from sklearn import metrics as measured
-from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
 
+from almanac.columns import key_kind, places
 from almanac.core.target import BINARY, MULTICLASS, REGRESSION, Target
 from almanac.core.window import Label
-from almanac.errors import DataError, DescriptionError, examples
-from almanac.spark.bundles import Scores, stacked
+from almanac.errors import AlmanacError, DataError, DescriptionError, examples
+from almanac.spark.bundles import Scores, line, stacked
 
 LABEL = "label"
 SNAPSHOT = "snapshot"
@@ -46,33 +52,47 @@ class Fitted:
     target: Target = Target()
 
 
-def label_rows(entities: pd.DataFrame, labels: pd.DataFrame, entity: str, label: Label) -> pd.DataFrame:
-    """The label joined to a snapshot's entities: entities in equal entities out.
+def label_rows(rows: pa.Table, labels: pa.Table, entity: str, label: Label) -> pd.DataFrame:
+    """A snapshot's rows with the label joined by entity: rows in equal rows out. A label without an entity is nobody's.
 
     Adds `label`: int8 for a binary one, int64 or text for classes, float64 for a regression's.
 
     Raises:
-        DescriptionError: the function gave no `label`, or other values than the kind allows.
+        DescriptionError: the function gave no `label`, other values than the kind allows, or keys of another type.
         DataError: an entity is labelled twice, or not at all where `label.absent` is None.
     """
-    function, target = label.name, label.target
-    if missing := [column for column in (entity, LABEL) if column not in labels.columns]:
-        raise DescriptionError(f"Function {function!r} gave no column {examples(missing)} (it gave: {examples(labels.columns)}).")
-    doubled = labels.loc[labels[entity].duplicated(), entity].unique()
-    if len(doubled):
-        raise DataError(f"Function {function!r} labels {entity} {examples(doubled)} more than once. One row an entity is needed.")
-    if strange := sorted((one for one in labels[LABEL].unique().tolist() if not target.holds(one)), key=str):
-        raise DescriptionError(f"Function {function!r} gave the label {examples(strange)}, allowed are {target.allowed}.")
-    joined = entities.merge(labels[[entity, LABEL]], on=entity, how="left", validate="one_to_one")
-    unnamed = joined[LABEL].isna()
-    if label.absent is None and unnamed.any():
-        without = joined.loc[unnamed, entity]
+    what, target = f"Function {label.name!r}", label.target
+    if missing := [column for column in (entity, LABEL) if column not in labels.column_names]:
+        raise DescriptionError(f"{what} gave no column {examples(missing)} (it gave: {examples(labels.column_names)}).")
+    keys, ours = labels[entity], rows[entity]
+    if key_kind(keys.type) != key_kind(ours.type):
+        raise DescriptionError(
+            f"{what} gave {entity} as {keys.type}, the features have it as {ours.type}, and only keys of one type are matched. "
+            "Cast it in the function, or deliver it as one type."
+        )
+    labels = labels.select([entity, LABEL]).filter(keys.is_valid())
+    counted = labels.group_by(entity).aggregate([([], "count_all")])
+    if doubled := sorted(counted.filter(pc.greater(counted["count_all"], 1))[entity].to_pylist()):
+        raise DataError(f"{what} labels {entity} {examples(doubled)} more than once. One row an entity is needed.")
+    if strange := sorted(_shown(one, target) for one in pc.unique(labels[LABEL]).to_pylist() if not target.holds(one)):
+        raise DescriptionError(f"{what} gave the label {examples(strange)}, allowed are {target.allowed}.")
+    place = places(ours, labels[entity].combine_chunks())
+    if label.absent is None and place.null_count:
+        without = ours.filter(place.is_null())
         raise DataError(
-            f"Function {function!r} gave no label for {len(without)} entities, such as {entity} {examples(without[:6])}. "
+            f"{what} gave no label for {len(without)} entities, such as {entity} {examples(without[:6].to_pylist())}. "
             "Label each, or say what the others are with Label(absent=...)."
         )
-    whole = joined[LABEL].astype(object).where(~unnamed, label.absent)
-    return joined.assign(**{LABEL: whole.astype(label_type(target))})
+    found = pd.Series(labels[LABEL].take(place).to_pylist(), dtype=object)
+    whole = found.where(found.notna(), label.absent)
+    return rows.to_pandas().assign(**{LABEL: whole.astype(label_type(target))})
+
+
+def _shown(label: object, target: Target) -> str:
+    """A label that is none of the target's, so that its type is told: `'1' (text)`."""
+    if isinstance(label, str):
+        return repr(label) if isinstance(next(iter(target.classes), 0), str) else f"{label!r} (text)"
+    return "null" if label is None else str(label)
 
 
 def label_type(target: Target) -> np.dtype[Any]:
@@ -109,28 +129,60 @@ def scores_of(rows: pd.DataFrame, target: Target) -> Scores:
     return stacked(rows[name] for name in target.columns)
 
 
-def fit(estimators: Mapping[str, BaseEstimator], rows: pd.DataFrame, features: Sequence[str], target: Target) -> Fitted:
+def fit(
+    estimators: Mapping[str, BaseEstimator], rows: pd.DataFrame, features: Sequence[str], target: Target, period: str = ""
+) -> Fitted:
     """Fits all estimators on all but the newest snapshot, keeps the one that is best there, refits it on all.
 
-    With a single snapshot the last quarter of its rows chooses. What is best says `chosen_by`. Where rows have a weight, it
-    counts in both.
+    With a single snapshot the last quarter of each label's rows chooses. What is best says `chosen_by`. Where rows have a weight,
+    it counts in both. `period`: which one the retrain is for, as errors tell.
 
     Raises:
-        DescriptionError: there is no estimator, or one that cannot give the target's scores, or takes no weights.
+        DescriptionError: there is no estimator, or one that cannot be pickled or fitted, cannot give the target's scores, or takes
+            no weights.
     """
     _check_estimators(estimators, target)
     newest = rows[SNAPSHOT] == rows[SNAPSHOT].max()
     if newest.all():
-        newest = pd.Series(np.arange(len(rows)) >= len(rows) * 3 // 4, index=rows.index)
+        newest = _last_quarter(rows, target)
     older, chooser = rows[~newest], rows[newest]
     choice = {}
     with threadpool_limits(THREADS):
         for name, model in estimators.items():
-            trial = _fitted(name, model, older, features)
-            choice[name] = chosen_by(chooser[LABEL], predict(trial, chooser[list(features)], target), target, weights(chooser))
+            with _named(name, period, older, target):
+                trial = _fitted(name, model, older, features, target)
+                scores = predict(trial, chooser[list(features)], target)
+                choice[name] = chosen_by(chooser[LABEL], scores, target, weights(chooser))
         best = max(choice, key=lambda name: choice[name])
-        model = _fitted(best, estimators[best], rows, features)
+        with _named(best, period, rows, target):
+            model = _fitted(best, estimators[best], rows, features, target)
     return Fitted(name=best, model=model, choice=choice, target=target)
+
+
+def _last_quarter(rows: pd.DataFrame, target: Target) -> pd.Series[bool]:
+    """Which rows of one snapshot choose: of each label the last quarter, and never all of its rows."""
+    if target.kind == REGRESSION:
+        return pd.Series(np.arange(len(rows)) >= len(rows) * 3 // 4, index=rows.index)
+    by_label = rows.groupby(LABEL)[LABEL]
+    return by_label.cumcount() >= (by_label.transform("size") * 3 // 4).clip(lower=1)
+
+
+@contextlib.contextmanager
+def _named(name: str, period: str, rows: pd.DataFrame, target: Target) -> Iterator[None]:
+    """What an estimator raises is told with its name and the rows that it was given. Raises: DescriptionError."""
+    try:
+        yield
+    except AlmanacError:
+        raise
+    except Exception as error:
+        labels = rows[LABEL].value_counts().sort_index()
+        given = f"{len(rows)} rows" + (
+            "" if target.kind == REGRESSION else f" ({', '.join(f'{n} of {one}' for one, n in labels.items())})"
+        )
+        raise DescriptionError(
+            f"estimators(): {name!r} failed{f' for {period}' if period else ''} on {given}: {type(error).__name__}: {line(error)}. "
+            "Correct it in the user's module, or give it rows that it can take: a longer window, or features without such values."
+        ) from error
 
 
 def weights(rows: pd.DataFrame) -> Scores | None:
@@ -138,7 +190,7 @@ def weights(rows: pd.DataFrame) -> Scores | None:
     return rows[WEIGHT].to_numpy(dtype=np.float64) if WEIGHT in rows.columns else None
 
 
-def _fitted(name: str, model: BaseEstimator, rows: pd.DataFrame, features: Sequence[str]) -> BaseEstimator:
+def _fitted(name: str, model: BaseEstimator, rows: pd.DataFrame, features: Sequence[str], target: Target) -> BaseEstimator:
     found, given, weigh = clone(model), {}, weights(rows)
     if weigh is not None:
         steps = getattr(found, "steps", [("", found)])
@@ -149,20 +201,57 @@ def _fitted(name: str, model: BaseEstimator, rows: pd.DataFrame, features: Seque
                 "window's rows are sampled. Give an estimator that takes weights, or take sampling= out of MovingWindow."
             )
         given = {f"{last}__sample_weight" if last else "sample_weight": weigh}
-    return found.fit(rows[list(features)], rows[LABEL], **given)
+    found.fit(rows[list(features)], rows[LABEL], **given)
+    # Asked once it is fitted: of some estimators their parts decide it.
+    if target.kind != REGRESSION and not hasattr(found, "predict_proba"):
+        raise DescriptionError(f"estimators(): {name!r} has no predict_proba when it is fitted; give classifiers that have.")
+    return found
 
 
 def _check_estimators(estimators: Mapping[str, BaseEstimator], target: Target) -> None:
+    if not isinstance(estimators, Mapping):
+        raise DescriptionError(
+            f"estimators() gave {type(estimators).__name__}; give a dict of names to estimators, such as "
+            "{'logistic': LogisticRegression()}."
+        )
     if not estimators:
         noun = "regressor" if target.kind == REGRESSION else "classifier"
         raise DescriptionError(f"estimators() gave none. Give at least one scikit-learn {noun} under a name.")
-    if target.kind == REGRESSION:
-        if blind := [name for name, model in estimators.items() if not hasattr(model, "predict") or is_classifier(model)]:
+    for name, model in estimators.items():
+        if isinstance(model, type) or not hasattr(model, "fit"):
+            raise DescriptionError(f"estimators(): {name!r} is {model!r}, which has no fit; give an instance of an estimator.")
+        if target.kind == REGRESSION and (not hasattr(model, "predict") or is_classifier(model)):
             raise DescriptionError(
-                f"estimators(): {examples(blind)} gives no number; give regressors, or make the label binary or multiclass."
+                f"estimators(): {name!r} gives no number; give regressors, or make the label binary or multiclass."
             )
-    elif blind := [name for name, model in estimators.items() if not hasattr(model, "predict_proba")]:
-        raise DescriptionError(f"estimators(): {examples(blind)} has no predict_proba; give classifiers that have.")
+        if target.kind != REGRESSION and is_regressor(model):
+            raise DescriptionError(
+                f"estimators(): {name!r} has no predict_proba, as it is a regressor; give classifiers, or make the label one of "
+                "kind='regression'."
+            )
+        _check_pickles(name, model)
+
+
+def _check_pickles(name: str, model: Any) -> None:
+    """A version is kept as a pickle; what cannot be one is told before anything is fitted. Raises: DescriptionError."""
+    try:
+        pickled(model)
+    except Exception as error:
+        why = re.sub(r" at 0x[0-9a-fA-F]+", "", line(error))
+        raise DescriptionError(
+            f"estimators(): {name!r} cannot be pickled, and a version is kept as a pickle ({type(error).__name__}: {why}). Define "
+            "its functions and classes at the top level of the user's module: a lambda, or one inside another function, has no name "
+            "to be found by."
+        ) from error
+
+
+def pickled(model: Any) -> bytes:
+    """The bytes that `models.open_model` loads."""
+    import joblib
+
+    body = io.BytesIO()
+    joblib.dump(model, body, compress=3)
+    return body.getvalue()
 
 
 def chosen_by(label: Any, scores: Scores, target: Target, weight: Scores | None = None) -> float:
