@@ -1,4 +1,4 @@
-"""Described groups on data that are not tame: sums that never wrap, references with nulls, values of other types; told or right."""
+"""Described groups on wild data: sums that never wrap, references with nulls, values of other types; right, or told."""
 
 from __future__ import annotations
 
@@ -121,8 +121,8 @@ def test_events_without_an_entity_count_for_nobody_and_are_told(world: World) ->
 
     counted = [shops.visits(datetime(2017, month, 1)).num_rows for month in (3, 4, 5)]
     assert receipt.findings == (
-        f"Source 'visits' has {sum(-(-one // 10) for one in counted)} events without customer in the files of these windows; they "
-        "count for nobody.",
+        f"Source 'visits' has {sum(-(-one // 10) for one in counted)} events without customer in the files of these windows; "
+        "they count for nobody.",
     )
 
 
@@ -132,7 +132,7 @@ def test_events_without_an_entity_count_for_nobody_and_are_told(world: World) ->
         (
             pa.array([True, False]),
             {"split": "kind", "values": ("True",)},
-            "Aggregates('agg').split: kind is bool; values are told apart in columns of text or whole numbers. Deliver it as text",
+            "Aggregates('agg').split: kind is bool; values are told apart in columns of text or whole numbers. Deliver",
         ),
         (pa.array([1.0, 2.0]), {"split": "kind", "values": ("1.0",)}, "Aggregates('agg').split: kind is double; values"),
         (

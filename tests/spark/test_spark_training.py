@@ -245,7 +245,7 @@ def test_an_estimator_that_fails_is_named_with_the_period_and_what_it_was_given(
     assert str(refused.value).startswith(
         "estimators(): 'logistic' failed for 2017-06 on 8 rows (4 of 0, 4 of 1): ValueError: Input X contains NaN."
     )
-    assert str(refused.value).endswith(" or features without such values.")
+    assert str(refused.value).endswith(" or other features.")
 
 
 @pytest.mark.parametrize("positives", [2, 3, 8])

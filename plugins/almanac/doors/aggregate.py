@@ -62,8 +62,11 @@ def features(work: Work, part: Aggregates) -> Receipt:
         "partials": sorted(file.uri for files in kept for file in files.values()),
     }
     nameless = sum(one.nameless for one in partials)
-    said = f"Source {part.reads[0]!r} has {nameless} events without {asked.entity} in the files of these windows; they count for nobody."
-    return work.receipt(content=written.sums.digest, outputs=written.outputs, findings=[said] if nameless else [], facts=facts)
+    findings = []
+    if nameless:
+        files = "in the files of these windows"
+        findings = [f"Source {part.reads[0]!r} has {nameless} events without {asked.entity} {files}; they count for nobody."]
+    return work.receipt(content=written.sums.digest, outputs=written.outputs, findings=findings, facts=facts)
 
 
 def _asked(work: Work, part: Aggregates, pins: Mapping[str, Pin]) -> Asked:
@@ -120,17 +123,20 @@ def _check_types(asked: Asked) -> None:
                 f"{own}.on: {part.on} is {ours} in source {part.reads[0]!r} and {theirs} in source {part.reads[1]!r}, and only "
                 "values of one type are matched. Deliver both as one type."
             )
-    compared = {"on": [part.on], "columns": [name for name, functions in part.columns.items() if DISTINCT in functions]}
+    compared: dict[str, list[str]] = {
+        "on": [part.on] if part.on else [],
+        "columns": [name for name, functions in part.columns.items() if DISTINCT in functions],
+    }
     for place, names in compared.items():
-        if nested := [f"{name} ({types[name]})" for name in names if name and pa.types.is_nested(types[name])]:
+        if nested := [f"{name} ({types[name]})" for name in names if pa.types.is_nested(types[name])]:
             raise DescriptionError(
-                f"{own}.{place}: {examples(nested)} is nested, and its values cannot be compared. Name another column, or deliver "
-                "the parts as columns of their own."
+                f"{own}.{place}: {examples(nested)} is nested, and its values cannot be compared. Name another column, or "
+                "deliver the parts as columns of their own."
             )
     if part.split and not is_key(types[part.split]):
         raise DescriptionError(
-            f"{own}.split: {part.split} is {types[part.split]}; values are told apart in columns of text or whole numbers. Deliver "
-            f"it as text, such as {part.values[0]!r}."
+            f"{own}.split: {part.split} is {types[part.split]}; values are told apart in columns of text or whole numbers. "
+            f"Deliver it as text, such as {part.values[0]!r}."
         )
     if part.split and pa.types.is_integer(types[part.split]) and (odd := [one for one in part.values if not _is_whole(one)]):
         raise DescriptionError(

@@ -92,9 +92,9 @@ def check_columns(home: Home, order: Order, names: Sequence[str]) -> None:
     if new or gone:
         raise DescriptionError(
             f"Function {order.part!r} gave other columns for {order.period} than for {first.period}: new are "
-            f"{examples(new) or 'none'}, missing are {examples(gone) or 'none'}. Features of one definition have the same columns "
-            "in every period. Name them in the function; a pivot gives those that the period's rows happen to hold, unless it "
-            "has its values: pivot('category', ['food', 'toys'])."
+            f"{examples(new) or 'none'}, missing are {examples(gone) or 'none'}. Features of one definition have the same "
+            "columns in every period. Name them in the function; a pivot gives those that the period's rows happen to hold, "
+            "unless it has its values: pivot('category', ['food', 'toys'])."
         )
 
 

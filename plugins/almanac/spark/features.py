@@ -17,7 +17,6 @@ from almanac.errors import SHOWN_EXAMPLES, DataError, DescriptionError, examples
 from almanac.spark import arrow, chunks
 from almanac.spark.chunks import Batches, Chunk
 
-
 KNOWN = "@known"  # a column that tells the entities of a group while it is joined
 ODD = (".", "`")  # in the name of a column Spark and Great Expectations read them as something else
 
@@ -33,8 +32,8 @@ def shaped(given: DataFrame, entity: str, function: str) -> DataFrame:
     check_key(given, entity, f"Function {function!r}")
     if odd := [name for name in names if not name.strip() or name.startswith("@") or any(one in name for one in ODD)]:
         raise DescriptionError(
-            f"Function {function!r} gave columns {examples(map(repr, odd))}. A feature's name is not empty, does not begin with @ "
-            "and has neither a dot nor a backtick in it; rename them, such as with withColumnRenamed."
+            f"Function {function!r} gave columns {examples(map(repr, odd))}. A feature's name is not empty, does not begin with "
+            "@ and has neither a dot nor a backtick in it; rename them, such as with withColumnRenamed."
         )
     if strange := [
         f"{field.name} ({field.dataType.simpleString()})"

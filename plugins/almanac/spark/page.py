@@ -43,7 +43,7 @@ def page(name: str, results: Sequence[Mapping[str, Any]], severities: Sequence[s
     worst = sorted(groups, key=lambda group: (min(rank for rank, _ in groups[group]), group != OF_TABLE, group))
     failed, warned = kinds.count("failed"), kinds.count("warning")
     outcome = "Did not pass" if failed else "Passed"
-    figures = f"{len(results)} expectations: {kinds.count('passed')} hold, {failed} failed, {warned} {'warns' if warned == 1 else 'warn'}."
+    figures = f"{len(results)} expectations: {kinds.count('passed')} hold, {failed} failed, {warned} only warned."
     tables = "\n".join(_table(group, [row for _, row in sorted(groups[group], key=lambda ranked: ranked[0])]) for group in worst)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

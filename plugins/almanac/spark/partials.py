@@ -228,7 +228,7 @@ def summable(rows: pa.Table, columns: Sequence[str], part: str) -> pa.Table:
     for name in columns:
         column = rows[name]
         exact = pa.types.is_integer(column.type) or pa.types.is_decimal(column.type)
-        bounds = pc.min_max(column).as_py() if exact else {"min": None}
+        bounds: dict[str, Any] = pc.min_max(column).as_py() if exact else {"min": None}
         if bounds["min"] is None:
             continue
         most = max(abs(bounds["min"]), abs(bounds["max"])) * rows.num_rows
@@ -237,8 +237,8 @@ def summable(rows: pa.Table, columns: Sequence[str], part: str) -> pa.Table:
                 rows = rows.set_column(rows.column_names.index(name), name, column.cast(EXACT))
         elif most >= 10 ** (38 - column.type.scale):
             raise DataError(
-                f"Aggregates({part!r}): sums of {name} ({column.type}, up to {bounds['max']}) may have more than 38 digits, which "
-                "no decimal holds. Deliver the column with fewer digits, or as a double."
+                f"Aggregates({part!r}): sums of {name} ({column.type}, up to {bounds['max']}) may have more than 38 digits, "
+                "which no decimal holds. Deliver the column with fewer digits, or as a double."
             )
     return rows
 

@@ -85,7 +85,8 @@ def label_rows(rows: pa.Table, labels: pa.Table, entity: str, label: Label) -> p
         )
     found = pd.Series(labels[LABEL].take(place).to_pylist(), dtype=object)
     whole = found.where(found.notna(), label.absent)
-    return rows.to_pandas().assign(**{LABEL: whole.astype(label_type(target))})
+    joined: pd.DataFrame = rows.to_pandas().assign(**{LABEL: whole.astype(label_type(target))})
+    return joined
 
 
 def _shown(label: object, target: Target) -> str:
@@ -138,8 +139,8 @@ def fit(
     it counts in both. `period`: which one the retrain is for, as errors tell.
 
     Raises:
-        DescriptionError: there is no estimator, or one that cannot be pickled or fitted, cannot give the target's scores, or takes
-            no weights.
+        DescriptionError: there is no estimator, or one that cannot be pickled or fitted, cannot give the target's scores, or
+            takes no weights.
     """
     _check_estimators(estimators, target)
     newest = rows[SNAPSHOT] == rows[SNAPSHOT].max()
@@ -180,8 +181,8 @@ def _named(name: str, period: str, rows: pd.DataFrame, target: Target) -> Iterat
             "" if target.kind == REGRESSION else f" ({', '.join(f'{n} of {one}' for one, n in labels.items())})"
         )
         raise DescriptionError(
-            f"estimators(): {name!r} failed{f' for {period}' if period else ''} on {given}: {type(error).__name__}: {line(error)}. "
-            "Correct it in the user's module, or give it rows that it can take: a longer window, or features without such values."
+            f"estimators(): {name!r} failed{f' for {period}' if period else ''} on {given}: {type(error).__name__}: "
+            f"{line(error)}. Correct it in the user's module, or give it rows that it can take: a longer window, or other features."
         ) from error
 
 
@@ -239,9 +240,9 @@ def _check_pickles(name: str, model: Any) -> None:
     except Exception as error:
         why = re.sub(r" at 0x[0-9a-fA-F]+", "", line(error))
         raise DescriptionError(
-            f"estimators(): {name!r} cannot be pickled, and a version is kept as a pickle ({type(error).__name__}: {why}). Define "
-            "its functions and classes at the top level of the user's module: a lambda, or one inside another function, has no name "
-            "to be found by."
+            f"estimators(): {name!r} cannot be pickled, and a version is kept as a pickle ({type(error).__name__}: {why}). "
+            "Define its functions and classes at the top level of the user's module: a lambda, or one inside another function, "
+            "has no name to be found by."
         ) from error
 
 
