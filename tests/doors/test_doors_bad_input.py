@@ -259,7 +259,7 @@ def test_two_groups_that_give_a_column_of_one_name_are_refused(world: World) -> 
     text = told(refusal(world, doubled, stage.features), "DescriptionError")
 
     assert text.startswith(
-        "Feature group 'traits' gave columns that another one gives: visits (also of habits), amount (also of "
+        "Feature group 'traits' gave columns that another one gives, as case does not count: visits (visits of habits), "
     )
     assert text.endswith("Rename them.")
 
@@ -272,7 +272,7 @@ def test_a_group_with_an_entity_twice_is_refused_with_examples(world: World) -> 
 
     text = told(refusal(world, world.group("traits"), stage.features), "DataError")
 
-    assert "Feature group 'traits' has 40 entities more than once, or null, such as customer 0 (2 rows), 2 (2 rows)" in text
+    assert "Feature group 'traits' has 40 entities more than once, such as customer 0 (2 rows), 2 (2 rows)" in text
     assert "One row an entity is needed; group or deduplicate in the function." in text
     assert text.count("(2 rows)") == 5
 
@@ -283,7 +283,7 @@ def test_a_population_with_an_entity_twice_is_refused_with_examples(world: World
     text = told(refusal(world, world.coded(world.standing()), stage.features), "DataError")
 
     assert text.startswith("Population 'customers' of 2017-05 has ")
-    assert "entities more than once, or null, such as customer " in text
+    assert "entities more than once, such as customer " in text
     assert "group or deduplicate in the function." in text
 
 
@@ -292,7 +292,7 @@ def test_a_population_of_fractions_is_refused(world: World) -> None:
 
     text = told(refusal(world, world.coded(world.standing()), stage.features), "DescriptionError")
 
-    assert "Population 'customers' gives customer as double; whole numbers or text are needed." in text
+    assert "Population 'customers' gave customer as double; whole numbers or text are needed." in text
 
 
 def test_a_period_without_a_single_event_is_refused(world: World) -> None:

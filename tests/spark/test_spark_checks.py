@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import great_expectations.expectations as gxe
 import pytest
 
 from almanac.errors import DescriptionError
@@ -72,8 +73,9 @@ def test_a_check_that_could_not_be_run_says_why(told: dict[str, Any]) -> None:
 
 
 def test_sections_of_checks_are_read_and_unknown_ones_refused() -> None:
-    assert checks.section({"features": [1, 2]}, "features") == [1, 2]
-    assert checks.section({"features": [1, 2]}, "predictions") == []
+    asked = [gxe.ExpectColumnValuesToNotBeNull(column="a"), gxe.ExpectTableRowCountToEqual(value=2)]
+    assert checks.section({"features": asked}, "features") == asked
+    assert checks.section({"features": tuple(asked)}, "predictions") == []
     with pytest.raises(DescriptionError) as refused:
         checks.section({"feature": [], "features": [], "model": []}, "features")
     assert str(refused.value) == "checks() has feature, model, allowed are features, predictions, sources. Rename or remove it."

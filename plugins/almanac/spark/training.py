@@ -182,7 +182,8 @@ def _named(name: str, period: str, rows: pd.DataFrame, target: Target) -> Iterat
         )
         raise DescriptionError(
             f"estimators(): {name!r} failed{f' for {period}' if period else ''} on {given}: {type(error).__name__}: "
-            f"{line(error)}. Correct it in the user's module, or give it rows that it can take: a longer window, or other features."
+            f"{line(error)}. Correct it in the user's module, or give it rows that it can take: a longer window, or other "
+            "features."
         ) from error
 
 
