@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import math
+import re
+from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
 
+from almanac.core.canonical import sealed
 from almanac.core.pipeline import Population
+from almanac.core.receipts import Door, Order, Thing
+from almanac.core.window import Label
+from almanac.doors import fitting
 from almanac.errors import DataError, DescriptionError
 from almanac.spark import features as rooms
+from almanac.spark import training
+from almanac.store.home import Home
+from almanac.store.objects import Objects
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -162,3 +172,38 @@ def test_text_is_written_plain_and_times_in_utc(spark: SparkSession) -> None:
 )
 def test_whole_numbers_and_text_name_entities(spark: SparkSession, kind: str, fits: bool) -> None:
     assert rooms.is_entity_type(spark.sql(f"SELECT CAST(NULL AS {kind}) AS customer"), "customer") is fits
+
+
+def features_order(period: str, part: str) -> Order:
+    told = {"pipeline": "shop", "thing": Thing.FEATURES, "door": Door.STAGE, "almanac": "1"}
+    return Order(**told, period=period, part=part, description="d", module="m", inputs={}, parameters={})
+
+
+def test_the_errors_in_the_docs_are_those_that_are_raised(
+    spark: SparkSession, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = re.findall(r"^```text\n(.*?)\n```", (repository / "docs" / "features.md").read_text(), re.DOTALL | re.MULTILINE)
+    label = Label("returns", reads=("visits",), horizon=timedelta(days=30), absent=0)
+    people, traits = spark.sql("SELECT 1L AS customer"), spark.sql("SELECT '1' AS customer, 1.0F AS band")
+    twice, dotted = (
+        spark.sql("SELECT 1L AS customer, 1 AS band, 2 AS Band"),
+        spark.sql("SELECT 1L AS customer, 1 AS `amount.eur`"),
+    )
+    first = sealed(fitting.Columns(period="2017-05", names=("food",)))
+    monkeypatch.setattr(Objects, "find", lambda *_: first)
+    home, order = Home.of("s3://shop", "shop", Objects()), features_order("2017-06", "traits")
+    raised = [
+        lambda: rooms.combine(people, {"traits": traits}, "customer"),
+        lambda: training.label_rows(pa.table({"customer": [1]}), pa.table({"customer": [1.0], "label": [1]}), "customer", label),
+        lambda: fitting.check_columns(home, order, ["food", "toys"]),
+        lambda: rooms.shaped(twice, "customer", "traits"),
+        lambda: rooms.shaped(dotted, "customer", "traits"),
+    ]
+
+    told = []
+    for ask in raised:
+        with pytest.raises(DescriptionError) as refused:
+            ask()
+        told.append(str(refused.value))
+
+    assert shown == told
