@@ -55,6 +55,8 @@ NUMBER = frozenset({"ExpectColumnMeanToBeBetween", "ExpectColumnMedianToBeBetwee
 # Whole numbers are summed in Spark, which tells when a sum is too large.
 FLOAT = frozenset({"ExpectColumnSumToBeBetween"})
 TEXT = frozenset({"ExpectColumnValueLengthsToBeBetween", "ExpectColumnValueLengthsToEqual"})
+# Of two columns of numbers, neither with a null: what a null is beside a value differs.
+PAIR = frozenset({"ExpectColumnPairValuesAToBeGreaterThanB", "ExpectColumnPairValuesToBeEqual"})
 
 NUMBERS, TIMES = ("whole", "float"), ("time",)
 
@@ -68,6 +70,10 @@ def in_pandas(expectation: Any, held: pa.Table) -> bool:
         return False
     if name in TABLE:
         return True
+    if name in PAIR:
+        pair = [asked.get("column_A"), asked.get("column_B")]
+        known = [held.column(one) for one in pair if one in held.column_names]
+        return len(known) == 2 and all(_kind(one.type) in NUMBERS and not one.null_count for one in known)
     if asked.get("column") not in held.column_names:
         return bool(asked.get("column"))  # neither engine can, and both say so
     column = held.column(asked["column"])
