@@ -10,6 +10,7 @@ import os
 # Before numpy is loaded: two processes whose models each train on all cores spend more on waiting for one another than on work.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import gc
 import sys
 import uuid
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from demo import java, seaweed
 from tests.sharing import made_once
 from tests.shop import Shop
 from tests.world import World
+
+gc.set_threshold(100_000)  # as in a Spark job's driver: most objects here are of imported modules
 
 settings.register_profile("repeated", derandomize=True, database=None, deadline=None)
 settings.register_profile(

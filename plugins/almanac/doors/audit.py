@@ -19,7 +19,6 @@ from almanac.core.degrade import NULLS, left_out
 from almanac.core.gate import Comparison, Gate, decide
 from almanac.core.receipts import Door, Output, Receipt, Thing, admit, publish_order
 from almanac.core.target import Target
-from almanac.doors import calls
 from almanac.doors.job import Work
 from almanac.errors import Drifted, IntegrityError, examples
 from almanac.store.home import Home
@@ -95,7 +94,7 @@ def _asked(work: Work, staged: Receipt, thing: str) -> list[Any]:
     """
     from almanac.spark import checks
 
-    given = calls.asked(work, "checks")
+    given = work.asked("checks")
     checks.suites(given, work.pipeline)
     asked, absent = checks.section(given, thing), set(staged.facts.get(NULLS, ()))
     return [one for one in asked if not checks.columns_of(one) & absent] if staged.rows else []

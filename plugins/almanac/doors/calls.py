@@ -57,24 +57,6 @@ def ask(work: Work, part: Part, cut: Mapping[str, Cut], period: str) -> DataFram
     return found
 
 
-def asked(work: Work, name: str) -> Any:
-    """What a function of the user's module gives that takes nothing: `estimators()`, `checks()`.
-
-    Raises:
-        DescriptionError: it is missing, or failed.
-    """
-    function = function_of(work.module, name)
-    try:
-        return function()
-    except AlmanacError:
-        raise
-    except Exception as error:
-        raise DescriptionError(
-            f"{name}() of {work.pipeline.name!r} failed: {job.plain(error)}. Correct it in the user's module; the next run takes "
-            "the new one."
-        ) from error
-
-
 @contextlib.contextmanager
 def reading(work: Work, cut: Mapping[str, Cut]) -> Iterator[None]:
     """The files that are read inside are at the end still those that were pinned. Where they are not, reading may have

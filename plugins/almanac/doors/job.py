@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import gc
 import importlib
 import json
 import os
@@ -25,9 +26,10 @@ from typing import TYPE_CHECKING, Any
 
 from almanac import errors
 from almanac.core.canonical import decode, digest, sha256
+from almanac.core.functions import function_of
 from almanac.core.pipeline import Pipeline
 from almanac.core.receipts import Order, Output, Placed, Receipt, Witness
-from almanac.errors import AlmanacError, Conflict, StoreError
+from almanac.errors import AlmanacError, Conflict, DescriptionError, StoreError
 from almanac.settings import Settings
 from almanac.store.home import Home
 from almanac.store.objects import Objects
@@ -41,6 +43,7 @@ LIBRARIES = (
     *("onnxruntime", "skl2onnx", "great-expectations", "deltalake"),
 )
 LONGEST_FINDING = 2000
+GARBAGE = 100_000  # new objects before Python looks for garbage; 700 unless told otherwise
 
 
 class Bench:
@@ -115,6 +118,23 @@ class Work:
         """The receipt that the order links under a name. Raises: NotFound."""
         return self.home.receipts.read(self.placed.links[name])
 
+    def asked(self, name: str) -> Any:
+        """What a function of the user's module gives that takes nothing: `estimators()`, `checks()`.
+
+        Raises:
+            DescriptionError: it is missing, or failed.
+        """
+        function = function_of(self.module, name)
+        try:
+            return function()
+        except AlmanacError:
+            raise
+        except Exception as error:
+            raise DescriptionError(
+                f"{name}() of {self.pipeline.name!r} failed: {plain(error)}. Correct it in the user's module; the next run takes "
+                "the new one."
+            ) from error
+
     def put(self, folder: str, name: str, body: bytes) -> Output:
         """Keeps a file that the order gave."""
         uri = f"{folder}/{name}"
@@ -157,6 +177,8 @@ def main(carry: Carry, arguments: Sequence[str] | None = None, *, spark: bool = 
     parser.add_argument("orders", nargs="+", metavar="ORDER_URI", help="s3://.../orders/DIGEST.json")
     parser.add_argument("--witness", default="{}", help="who asks, as JSON: dag, run, task, attempt, actor")
     asked = parser.parse_args(arguments)
+    # What a short job imports is most of its objects, and looking for garbage among them a fifth of the time.
+    gc.set_threshold(GARBAGE)
     witness = decode(Witness, {**json.loads(asked.witness), "environment": environment_digest(), "commit": commit()})
     root = Settings.from_environment().root
     bench = Bench(Path(sys.argv[0]).stem)

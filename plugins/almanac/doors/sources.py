@@ -79,7 +79,7 @@ def audit(work: Work) -> Receipt:
 
     receipt = admit(work.linked("pin"), Thing.SOURCES, Door.PIN, pipeline=work.home.name)
     pins = dict(pin.pinned(work.home, receipt))
-    suites = checks.suites(calls.asked(work, "checks"), work.pipeline)
+    suites = checks.suites(work.asked("checks"), work.pipeline)
     folder = work.home.layout.report(work.order.digest, uuid.uuid4().hex, "").rstrip("/")
     pages: list[Output] = []
     aside: list[Output] = []

@@ -49,7 +49,7 @@ def model(work: Work) -> Receipt:
     rows, labels = _training(work, {period: published[period] for period in periods}, names, nameless)
     labels[holdout_period] = holdout[training.LABEL]
     check_classes({period: label.value_counts().to_dict() for period, label in labels.items()}, target)
-    fitted = training.fit(calls.asked(work, "estimators"), rows, names, target, order.period)
+    fitted = training.fit(work.asked("estimators"), rows, names, target, order.period)
     groups = parts.columns(work.home, published[holdout_period], pipeline.entity)
     shares = importance.shares(fitted, holdout, names, groups)
     report = {**reports.report(fitted, rows, holdout, names), "importance": shares}

@@ -71,9 +71,9 @@ def in_pandas(expectation: Any, held: pa.Table) -> bool:
     if name in TABLE:
         return True
     if name in PAIR:
-        pair = [asked.get("column_A"), asked.get("column_B")]
-        known = [held.column(one) for one in pair if one in held.column_names]
-        return len(known) == 2 and all(_kind(one.type) in NUMBERS and not one.null_count for one in known)
+        pair = (asked.get("column_A"), asked.get("column_B"))
+        columns: list[pa.ChunkedArray] = [held.column(one) for one in pair if one in held.column_names]
+        return len(columns) == 2 and all(_kind(one.type) in NUMBERS and not one.null_count for one in columns)
     if asked.get("column") not in held.column_names:
         return bool(asked.get("column"))  # neither engine can, and both say so
     column = held.column(asked["column"])
