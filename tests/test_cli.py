@@ -38,6 +38,16 @@ def test_versions_show_period_metrics_decision_and_where_each_is_in_force(world:
     assert set(rows[0]["metrics"]) == {"roc_auc", "average_precision", "log_loss", "brier_score"}
 
 
+def test_the_newest_of_many_are_shown_and_how_many_came_before(world: World, ask: Asking, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(console, "MANY", 1)
+    code, output, told = ask("versions", "shop")
+    assert (code, told) == (0, "The newest 1 of 2. --last 0 shows the 1 before them too.\n")
+    assert world.new in output and world.old not in output
+    assert ask("versions", "shop", "--last", "0")[1:] == ask("versions", "shop", "--last", "9")[1:]
+    for asked, shown in (((), 2), (("--last", "1"), 1)):
+        assert len(json.loads(ask("versions", "shop", "--json", *asked)[1])) == shown
+
+
 def test_predictions_show_rows_and_the_version_that_wrote_each_period(world: World, ask: Asking):
     (row,) = json.loads(ask("predictions", "shop", "--json")[1])
     assert (row["period"], row["version"], row["rows"]) == ("2017-07", world.old, world.scored.rows)

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from unicodedata import category
 
 import typer
@@ -27,9 +27,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+MANY = 100  # rows of a table that people read
+Item = TypeVar("Item")
+
 Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="The pipeline's name.")]
 Version = Annotated[str, typer.Argument(help="A version's id.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Plain JSON, for scripts.")]
+Last = Annotated[int | None, typer.Option("--last", min=0, help=f"Only the newest ones, {MANY} unless told; 0 for all.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it stays in the promotion log for ever.")]
 
 
@@ -54,6 +58,14 @@ def figures(values: dict[str, Any] | Any) -> str:
 def out() -> Console:
     # A pipe has no width of its own, and a table that is cut says less than a wide one.
     return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+
+
+def newest(found: Sequence[Item], last: int | None, as_json: bool) -> Sequence[Item]:
+    """The last of many, in their order; how many come before them is told. Of JSON nothing is left out unless it is asked for."""
+    asked = (0 if as_json else MANY) if last is None else last
+    if left := max(0, len(found) - asked) if asked else 0:
+        complain(f"The newest {asked} of {len(found)}. --last 0 shows the {left} before them too.")
+    return found[left:]
 
 
 def show_rows(data: Any, as_json: bool, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

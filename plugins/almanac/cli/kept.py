@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 
-from almanac.cli.console import AsJson, Name, Version, app, figures, home_of, out, show_rows
+from almanac.cli.console import AsJson, Last, Name, Version, app, figures, home_of, newest, out, show_rows
 from almanac.core.bundle import REPORT
 from almanac.core.canonical import encode
 from almanac.core.functions import check_module
@@ -32,9 +32,9 @@ def list_pipelines(as_json: AsJson = False) -> None:
 
 
 @app.command(epilog="Example: almanac versions purchase_propensity")
-def versions(name: Name, as_json: AsJson = False) -> None:
+def versions(name: Name, as_json: AsJson = False, last: Last = None) -> None:
     """Every version: its period, metrics on the holdout, the gate's decision, and the periods it is in force for."""
-    rows = overview.versions(home_of(name))
+    rows = newest(overview.versions(home_of(name)), last, as_json)
     measured = [name for name in METRICS if any(name in row.metrics for row in rows)][:2]
     columns = ["version", "period", "estimator", *(HEADS.get(name, name) for name in measured), "gate", "in force"]
     show_rows(
@@ -56,18 +56,18 @@ def versions(name: Name, as_json: AsJson = False) -> None:
 
 
 @app.command(epilog="Example: almanac predictions purchase_propensity")
-def predictions(name: Name, as_json: AsJson = False) -> None:
+def predictions(name: Name, as_json: AsJson = False, last: Last = None) -> None:
     """The visible prediction periods: rows, and the version that wrote each."""
-    rows = home_of(name).written()
+    rows = newest(home_of(name).written(), last, as_json)
     show_rows(
         rows, as_json, ["period", "rows", "version", "order"], [[r.period, str(r.rows), r.version, r.order[:8]] for r in rows]
     )
 
 
-@app.command(epilog="Example: almanac history purchase_propensity")
-def history(name: Name, as_json: AsJson = False) -> None:
+@app.command(epilog="Examples: almanac history purchase_propensity; almanac history churn --last 5")
+def history(name: Name, as_json: AsJson = False, last: Last = None) -> None:
     """The promotion log, entry by entry."""
-    entries = home_of(name).log().entries
+    entries = newest(home_of(name).log().entries, last, as_json)
     columns = ["#", "action", "version", "in force from", "before", "reason", "by", "at"]
     show_rows(entries, as_json, columns, [entry_row(entry) for entry in entries])
 
