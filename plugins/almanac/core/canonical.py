@@ -11,7 +11,7 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, TypeVar
@@ -32,7 +32,11 @@ def later(default: Value) -> Value:
 
 def dumps(value: object) -> bytes:
     """Canonical JSON: sorted keys, no spaces, UTF-8, no NaN. Dataclasses, enums and times are encoded first."""
-    return json.dumps(encode(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _written(encode(value))
+
+
+def _written(plain: Any) -> bytes:
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def digest(value: object) -> str:
@@ -59,13 +63,15 @@ def opened(kind: type[Record], body: bytes) -> Record:
     if not isinstance(found, dict) or SEAL not in found:
         raise ValueError("it has no seal")
     seal = found.pop(SEAL)
-    if digest(found) != seal:
+    if sha256(_written(found)) != seal:
         raise ValueError("its seal does not fit what stands beside it")
     return decode(kind, found)
 
 
 def encode(value: Any) -> Any:
     """Plain JSON values. A dataclass is the object of its fields; a timedelta is seconds; a datetime is ISO 8601."""
+    if value is None or type(value) in (str, int, float, bool):
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
         return {field.name: encode(item) for field, item in fields if LATER not in field.metadata or item != field.default}
@@ -96,53 +102,72 @@ def decode(kind: type[Record], value: Any) -> Record:
 
 
 def _decode(kind: Any, value: Any) -> Any:
+    read = _decoder(kind)
+    return value if read is None else read(value)
+
+
+@functools.cache
+def _decoder(kind: Any) -> Callable[[Any], Any] | None:
+    """What makes a value of a type from JSON; None of a type whose JSON is the value."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        return _decode_union(arguments, value)
-    if origin is tuple:
-        return tuple(_decode(arguments[0], item) for item in value)
-    if origin is list:
-        return [_decode(arguments[0], item) for item in value]
+        return _union_decoder(arguments)
+    if origin in (tuple, list):
+        return _items_decoder(origin, _decoder(arguments[0]))
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return {key: _decode(arguments[1], item) for key, item in value.items()}
+        return _values_decoder(_decoder(arguments[1]))
     if dataclasses.is_dataclass(kind):
-        return _decode_record(kind, value)
+        return functools.partial(_decode_record, kind)
     if isinstance(kind, type) and issubclass(kind, Enum):
-        return kind(value)
+        return kind
     if kind is timedelta:
-        return timedelta(seconds=value)
-    if kind is datetime:
-        return datetime.fromisoformat(value)
-    return value
+        return lambda value: timedelta(seconds=value)
+    return datetime.fromisoformat if kind is datetime else None
 
 
-def _decode_union(arguments: tuple[Any, ...], value: Any) -> Any:
-    if value is None:
-        return None
+def _items_decoder(kind: Callable[[Any], Any], read: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
+    return kind if read is None else lambda value: kind(read(item) for item in value)
+
+
+def _values_decoder(read: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
+    return lambda value: {key: item if read is None else read(item) for key, item in value.items()}
+
+
+def _union_decoder(arguments: tuple[Any, ...]) -> Callable[[Any], Any]:
     kinds = [argument for argument in arguments if argument is not types.NoneType]
     if len(kinds) == 1:
-        return _decode(kinds[0], value)
-    records = [kind for kind in kinds if dataclasses.is_dataclass(kind)]
-    if isinstance(value, Mapping) and records:
-        # Each record of a union carries a `kind` that no other one has. One that was there before its union may leave it out.
-        named = {str(_kind(kind).default): kind for kind in records}
-        found = value.get("kind", next((name for name, kind in named.items() if LATER in _kind(kind).metadata), None))
+        return lambda value: None if value is None else _decode(kinds[0], value)
+    # Each record of a union carries a `kind` that no other one has. One that was there before its union may leave it out.
+    named = {str(_kind(kind).default): kind for kind in kinds if dataclasses.is_dataclass(kind)}
+    unnamed = next((name for name, kind in named.items() if LATER in _kind(kind).metadata), None)
+
+    def read(value: Any) -> Any:
+        if not named or not isinstance(value, Mapping):
+            return value
+        found = value.get("kind", unnamed)
         if found not in named:
             raise ValueError(f"found a record of kind {found!r} (known are: {', '.join(sorted(named))})")
         return _decode_record(named[found], value)
-    return value
+
+    return read
 
 
 def _decode_record(kind: Any, value: Mapping[str, Any]) -> Any:
-    hints = _hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
-    known = {field.name for field in dataclasses.fields(kind)}
-    unknown = sorted(set(value) - known)
-    if unknown:
+    fields, known = _fields(kind)
+    if unknown := sorted(set(value) - known):
         raise ValueError(f"{kind.__name__} has no field {', '.join(unknown)} (it has: {', '.join(sorted(known))})")
-    if missing := [name for name, field in fields.items() if name not in value and _is_required(field)]:
+    if missing := [name for name, (required, _) in fields.items() if required and name not in value]:
         raise ValueError(f"{kind.__name__} misses {', '.join(missing)} (found: {', '.join(sorted(value))})")
-    return kind(**{name: _decode(hints[name], value[name]) for name in fields if name in value})
+    given = ((name, read, value[name]) for name, (_, read) in fields.items() if name in value)
+    return kind(**{name: found if read is None else read(found) for name, read, found in given})
+
+
+@functools.cache
+def _fields(kind: Any) -> tuple[dict[str, tuple[bool, Callable[[Any], Any] | None]], frozenset[str]]:
+    """A record's fields that are given: whether each must be, and what reads it; and the names of all of them."""
+    hints, fields = typing.get_type_hints(kind), dataclasses.fields(kind)
+    given = {field.name: (_is_required(field), _decoder(hints[field.name])) for field in fields if field.init}
+    return given, frozenset(field.name for field in fields)
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:
@@ -151,8 +176,3 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
 
 def _kind(kind: Any) -> dataclasses.Field[Any]:
     return next(field for field in dataclasses.fields(kind) if field.name == "kind")
-
-
-@functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)

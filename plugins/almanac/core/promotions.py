@@ -117,7 +117,7 @@ def _digest(entry: Entry) -> str:
     return digest(entry)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Log:
     """The promotion log as it was read, checked entry by entry.
 
@@ -155,7 +155,7 @@ class Log:
         """What a publish keeps of the log that it has seen: its position and head, which prove that no entry is gone since."""
         return f"{self.position} {self.head}"
 
-    @property
+    @functools.cached_property
     def withdrawn(self) -> frozenset[str]:
         found: set[str] = set()
         for entry in self.entries:
@@ -182,6 +182,10 @@ class Log:
 
         A rollback puts its version wherever the replaced one stood; without withdrawal only from its effective period on.
         """
+        return self._assignments
+
+    @functools.cached_property
+    def _assignments(self) -> Mapping[str, str]:
         return _fold(self.entries)
 
     def in_force(self, period: str) -> str | None:

@@ -5,20 +5,23 @@ Nothing is pinned or written. What a run would read today is found by the functi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from almanac.core.degrade import leaves_out
 from almanac.core.pipeline import Pipeline
 from almanac.core.plan import ASKED
 from almanac.core.provenance import known_by
-from almanac.core.receipts import PART, Placed
+from almanac.core.receipts import PART, Order, Placed
 from almanac.core.redo import Redo, StaleFeatures, StalePredictions, StaleVersion, changed
 from almanac.core.sources import KNOWN_AT, UNTIL, Pin
 from almanac.doors import building, late, orders
 from almanac.store import sources
 from almanac.store.home import Home
 from almanac.store.versions import Manifest
+
+READERS = 16
 
 
 def found(home: Home) -> Redo:
@@ -34,9 +37,10 @@ def found(home: Home) -> Redo:
     written = {one.period: one for one in home.written()}
     in_force = {period: log.in_force(period) for period in written}
     names = {name for name in (*in_force.values(), *(one.version for one in written.values()), log.champion) if name}
-    manifests = {name: home.versions.read(name) for name in sorted(names)}
+    manifests = home.versions.read_all(names)
+    staged = _orders(home, [*(one.order for one in written.values()), *(one.order for one in manifests.values())])
     read = {(manifests[one.version].definition, period) for period, one in written.items()}
-    kept = {name: one for name, one in manifests.items() if name not in log.withdrawn and not _of_then(home, one)}
+    kept = {name: one for name, one in manifests.items() if name not in log.withdrawn and not _of_then(home, one, staged)}
     read |= {(one.definition, period) for one in kept.values() for period in (*one.training, one.holdout)}
     features = tuple(_features(now, home, sorted(read)))
     stale = {(one.definition, one.period) for one in features}
@@ -48,7 +52,7 @@ def found(home: Home) -> Redo:
     built = {name: home.published(home.features(name), written) for name in definitions}
     predictions = []
     for period, one in sorted(written.items()):
-        reasons, order = [], home.receipts.placed(one.order).order
+        reasons, order = [], staged[one.order]
         definition = manifests[one.version].definition
         if (definition, period) in stale:
             reasons.append("its features change")
@@ -73,9 +77,15 @@ def stale(home: Home, definition: str, periods: Iterable[str]) -> list[str]:
     return [one.period for one in _features(_Now(home), home, listed)]
 
 
-def _of_then(home: Home, manifest: Manifest) -> bool:
+def _orders(home: Home, digests: Sequence[str]) -> dict[str, Order]:
+    """Orders by their digests."""
+    with ThreadPoolExecutor(READERS) as pool:
+        return dict(zip(digests, pool.map(lambda digest: home.receipts.placed(digest).order, digests), strict=True))
+
+
+def _of_then(home: Home, manifest: Manifest, staged: Mapping[str, Order]) -> bool:
     """Whether a version was trained on sources as they were at a time: whatever comes later changes nothing of it."""
-    asked = home.receipts.placed(manifest.order).order.parameters.get(KNOWN_AT)
+    asked = staged[manifest.order].parameters.get(KNOWN_AT)
     return bool(asked) and bool(home.receipts.description(manifest.description).versioned)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from almanac.core.bundle import GOLDEN, MODEL, ONNX, ONNXRUNTIME, REPORT, Bundle, Engine
@@ -165,6 +165,11 @@ class Versions:
             except IntegrityError as error:
                 log.warning("Left out: %s", error)
         return dict(sorted(found.items()))
+
+    def read_all(self, names: Iterable[str]) -> dict[str, Manifest]:
+        """The manifests of many versions. Raises: as `read`."""
+        known = self.readable()
+        return {name: known.get(name) or self.read(name) for name in sorted(names)}
 
     def names(self) -> list[str]:
         """Every visible version, the oldest first."""
