@@ -10,6 +10,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -32,6 +33,7 @@ RETENTION = {"delta.logRetentionDuration": "interval 3650 days"}
 Answer = TypeVar("Answer")
 
 ATTEMPTS_BESIDE_OTHERS = 30
+THREADS = 4
 # Whole numbers that a column may hold besides those of its own width.
 WIDTHS = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
 WIDER = {kind: WIDTHS[number + 1 :] for number, kind in enumerate(WIDTHS)}
@@ -119,7 +121,9 @@ class Table:
 
         def look(table: DeltaTable) -> tuple[dict[str, Visible], dict[str, int]]:
             seen = _seen(table)
-            return seen, {period: _fence(table, period) for period in sorted({*seen, *listed})}
+            names = sorted({*seen, *listed})
+            with ThreadPoolExecutor(THREADS) as pool:  # a lookup takes milliseconds, outside Python
+                return seen, dict(zip(names, pool.map(lambda period: _fence(table, period), names), strict=True))
 
         nothing: tuple[dict[str, Visible], dict[str, int]] = ({}, dict.fromkeys(listed, 0))
         return self._ask(look, nothing)
