@@ -64,7 +64,7 @@ class Builder:
         folder = Path(task.out).with_suffix(".partials") / part.name
         folder.mkdir(parents=True, exist_ok=True)
         made = partials.summed(self.spark, asked(part, task), missing, [str(folder)] * len(missing))
-        self.kept |= {key(part, block): files for block, files in zip(missing, made, strict=True)}
+        self.kept |= {key(part, block): one.files for block, one in zip(missing, made, strict=True)}
 
     def carry(self, task: Task) -> None:
         """Both groups at once, as the tasks of a DAG run are."""
