@@ -9,6 +9,8 @@ import sys
 import pytest
 
 from almanac.cli import console
+from almanac.core.receipts import Witness
+from almanac.doors import promotions
 from tests.asking import Asking
 from tests.shop import MODULE, MONTHS, visits
 from tests.world import World
@@ -156,6 +158,18 @@ def test_show_tells_what_a_version_is(world: World, ask: Asking):
     }
     shares = whole["report"]["importance"]
     assert f"habits {shares['habits']:.4f}, traits {shares['traits']:.4f}" in " ".join(output.split())
+
+
+def test_the_approver_of_a_promotion_is_shown_wherever_the_promotion_is(world: World, ask: Asking):
+    shop, told = world.shop, "by ann, approved by bob"
+    said = {"reason": "fresher", "gate": None, "witness": Witness(actor="ann"), "approver": "bob"}
+    promotions.promote(shop.home, shop.pipeline, shop.home.log(), world.new, **said)
+    assert "ann, approved by bob" in ask("history", "shop")[1]
+    shown = " ".join(ask("show", "shop", world.new)[1].split())
+    assert f"promotion 2: promote of {world.new} from 2017-08, {told}" in shown and ": fresher" in shown
+    shop.score("2017-08")
+    assert told in ask("explain", "shop", "2017-08")[1]
+    assert "promotion 1: promote of" in " ".join(ask("show", "shop", world.old)[1].split())
 
 
 def test_an_unknown_pipeline_lists_those_that_there_are(ask: Asking):

@@ -150,7 +150,9 @@ def test_a_version_of_other_classes_is_not_comparable_with_the_one_in_force(trai
     )
 
 
-def test_a_promoted_version_writes_a_column_for_each_score(trained: Trained) -> None:
+def test_a_promoted_version_writes_a_column_for_each_score(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     shop, target = trained.shop, trained.shop.pipeline.label.target
     publish.champion(shop.home, shop.pipeline, trained.decided, Witness())
     shop.score("2017-08")
@@ -168,3 +170,9 @@ def test_a_promoted_version_writes_a_column_for_each_score(trained: Trained) -> 
     assert list(found["customer"]) == list(rows["customer"])
     assert training.scores_of(found, target) == pytest.approx(wanted, rel=1e-5, abs=1e-5)
     assert set(found["model_version"]) == {trained.new}
+
+    monkeypatch.setenv("ALMANAC_ROOT", shop.home.layout.root)
+    row = found.iloc[0]
+    code, output, _ = Asking(monkeypatch, capsys)("explain", "shop", "2017-08", "--entity", str(row["customer"]))
+    scores = ", ".join(f"{name.replace('_', ' ')} {row[name]:.6f}" for name in target.columns)
+    assert code == 0 and f"customer {row['customer']}: {scores} by {trained.new}" in output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Iterator
 
 from almanac.cli.console import AsJson, Last, Name, Version, app, figures, home_of, newest, out, show_rows
 from almanac.core.bundle import REPORT
@@ -76,6 +77,7 @@ def entry_row(entry: Entry) -> list[str]:
     action = f"{entry.action.value} over a rejection" if entry.over_a_rejection else entry.action.value
     withdrawn = f"{entry.previous} (withdrawn)" if entry.withdraw else entry.previous
     by, at = entry.actor or entry.run, f"{entry.at:%Y-%m-%d %H:%M}"
+    by += f", approved by {entry.approver}" if entry.approver else ""
     return [str(entry.sequence), action, entry.version, entry.effective, withdrawn, entry.reason, by, at]
 
 
@@ -94,6 +96,7 @@ def show(name: Name, version: Version, as_json: AsJson = False) -> None:
         "holdout": manifest.holdout,
         "on the holdout": figures(manifest.metrics),
         "verdict": report["verdict"],
+        "promotion": "\n".join(_promotions(home, version)) or "none",
         "scored by": f"{manifest.engine.name} ({manifest.engine.reason or 'nothing else was tried'})",
         "importance": figures(report.get("importance", {})),
         "features": f"{len(manifest.features)} of definition {manifest.definition}",
@@ -103,6 +106,15 @@ def show(name: Name, version: Version, as_json: AsJson = False) -> None:
         "notes": "\n".join(in_words(note) for note in said) or "none",
     }
     show_rows(whole, as_json, ["", manifest.pipeline], [[key, value] for key, value in lines.items()])
+
+
+def _promotions(home: Home, version: str) -> Iterator[str]:
+    """What the log says of a version, an entry a line."""
+    for entry in home.log().entries:
+        if version in (entry.version, entry.replaces):
+            number, action, named, effective, _, reason, by, at = entry_row(entry)
+            since = f" from {effective}" if effective else ""
+            yield f"{number}: {action} of {named}{since}, by {by}, {at}: {reason}"
 
 
 @app.command(epilog="Example: almanac check purchase_propensity")

@@ -21,6 +21,7 @@ from almanac.core.index import Impact, Index, Shown, of_features, of_run, of_sou
 from almanac.core.integrity import Verified
 from almanac.core.provenance import Evidence, Node
 from almanac.core.provenance import explain as told
+from almanac.core.target import SCORE
 from almanac.errors import examples
 from almanac.store import index, integrity, provenance, rereading
 
@@ -116,6 +117,7 @@ def _checks(node: Node, facts: Facts) -> str:
 
 def _entry(node: Node, facts: Facts) -> str:
     by = facts["actor"] or facts["run"] or "not told"
+    by += f", approved by {facts['approver']}" if facts["approver"] else ""
     reason = "" if node.kind == "promotion" and not facts["actor"] else f": {facts['reason']}"
     over = " over a rejection" if facts["over_a_rejection"] else ""
     since = f", in force from {facts['effective']}" if facts["effective"] and node.kind in ("promotion", "rollback") else ""
@@ -124,7 +126,8 @@ def _entry(node: Node, facts: Facts) -> str:
 
 def _row(node: Node, facts: Facts) -> str:
     sample = ", in-sample" if facts["in_sample"] else ""
-    return f"{node.name}: score {facts['score']:.6f} by {facts['model_version']}{sample}"
+    scores = [f"{name.replace('_', ' ', 1)} {value:.6f}" for name, value in facts.items() if name.split("_")[0] == SCORE]
+    return f"{node.name}: {', '.join(scores)} by {facts['model_version']}{sample}"
 
 
 def _features(node: Node, facts: Facts) -> str:
