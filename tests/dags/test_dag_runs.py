@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import urllib.request
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -123,6 +124,9 @@ def test_a_failed_check_fails_the_task_with_what_was_found_and_publishes_nothing
     assert re.search(r"warning: source 'visits': \d+ of \d+ rows \([\d.]+\) are set aside: \d+ by expect_column", ended["log"])
     assert ended["tasks"]["features.audit"] == "failed"
     assert ended["tasks"]["features.publish"] == "upstream_failed"
+    *_, report = re.findall(r"The whole report, for seven days: (http\S+)", ended["log"])
+    with urllib.request.urlopen(report) as answer:
+        assert b"Did not pass." in answer.read()
     assert "did not pass its audit, nothing was published" in ended["log"]
     assert "expect_column_values_to_be_between(column='visits', min_value=3" in ended["log"]
     assert {key: before[key] for key in ("predictions", "versions", "log")} == {
