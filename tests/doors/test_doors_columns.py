@@ -50,6 +50,22 @@ def test_of_two_periods_that_are_built_at_once_one_decides(world: World) -> None
         fitting.keep_columns(world.shop.home, later, ["tier"])
 
 
+def test_a_period_that_was_wrong_is_built_again_with_other_columns_while_nobody_sees_another_one(world: World) -> None:
+    first = replace(world.group("traits", "2017-05").order, description="another definition")
+    home, later = world.shop.home, replace(first, period="2017-06")
+    fitting.keep_columns(home, first, ["fod"])
+    with pytest.raises(DescriptionError, match=r"Where the data of 2017-05 were wrong, correct them and build it again first\."):
+        fitting.check_columns(home, later, ["food"])
+
+    fitting.keep_columns(home, first, ["food"])
+    fitting.check_columns(home, later, ["food"])
+
+    seen = replace(first, description=world.standing("2017-05").order.description, part="another group")
+    fitting.keep_columns(home, seen, ["food"])
+    with pytest.raises(DescriptionError, match=r"for 2017-05 than before: new are fod, missing are food"):
+        fitting.check_columns(home, seen, ["fod"])
+
+
 def test_a_reference_whose_keys_are_text_is_not_matched_with_numbers(shop: Shop) -> None:
     """Spark would make numbers of them: '048' would be the customer 48."""
     keys = pa.array([f"{one:03}" for one in range(0, 80, 2)])

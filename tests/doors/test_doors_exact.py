@@ -150,6 +150,17 @@ def test_events_without_an_entity_count_for_nobody_and_are_told(world: World) ->
             {"reads": ("visits", "people"), "on": "kind", "columns": {"band": ("sum",)}},
             "Aggregates('agg').on: kind is string in source 'visits' and int64 in source 'people', and only values of one type",
         ),
+        (
+            pa.array([1, 2], pa.uint64()),
+            {"reads": ("visits", "people"), "on": "kind", "columns": {"band": ("sum",)}},
+            "Aggregates('agg').on: kind is decimal128(20, 0) in source 'visits' and int64 in source 'people', and only values "
+            "of one type are matched. Deliver both as one type, whole numbers as int64: uint64 is read as a decimal.",
+        ),
+        (
+            pa.array([1, 2]),
+            {"columns": {"customer": ("distinct",)}},
+            "Aggregates('agg').columns: customer is the entity, of which each has one. Leave it out.",
+        ),
     ],
 )
 def test_values_that_cannot_be_told_apart_are_refused(
@@ -160,6 +171,28 @@ def test_values_that_cannot_be_told_apart_are_refused(
     described(world, **{"events": ("count",), **changes})
 
     assert refused(world).startswith(message)
+
+
+def test_a_column_that_both_sources_have_is_refused_and_not_taken_from_one_of_them(world: World) -> None:
+    world.shop.put("people", "all.parquet", shops.people().append_column("amount", pa.array([1] * 40)))
+    described(world, reads=("visits", "people"), on="customer", columns={"amount": ("sum",)})
+
+    assert refused(world).startswith(
+        "Aggregates('agg'): amount (int64) stands in both visits and people, and which is meant cannot be told. Rename it"
+    )
+
+
+def test_the_splitting_column_of_a_reference_can_be_aggregated_and_a_minus_is_told(world: World) -> None:
+    bands = [one - 2 for one in shops.people()["band"].to_pylist()]
+    world.shop.put("people", "all.parquet", shops.people().set_column(1, "band", pa.array(bands)))
+    asked = {"split": "band", "values": ("-2", "2"), "columns": {"band": ("distinct", "min")}}
+    described(world, reads=("visits", "people"), on="customer", events=("count",), **asked)
+
+    (receipt,) = group(world, "agg", "2017-05")
+
+    found = rows(world.shop, receipt)
+    assert found["agg_minus_2_band_min_90d"].dropna().unique().tolist() == [-2]
+    assert found["agg_2_band_distinct_90d"].max() == 1 and found["agg_minus_2_count_90d"].sum() > 0
 
 
 @pytest.mark.parametrize("kind", [pa.float64(), pa.uint64(), pa.bool_()])

@@ -117,6 +117,14 @@ def test_keys_of_text_and_of_numbers_are_not_matched(spark: SparkSession, spine:
     )
 
 
+@pytest.mark.parametrize("name", ["*", "sum(band)", "a b", "self", "ü"])
+def test_other_names_of_columns_are_taken_as_they_are(spark: SparkSession, name: str) -> None:
+    given = spark.sql("SELECT 1L AS customer, 2 AS band").withColumnRenamed("band", name)
+    part = rooms.shaped(given, "customer", "traits")
+    found = rooms.combine(spark.sql("SELECT 1L AS customer UNION SELECT 2L"), {"traits": part}, "customer", [name])
+    assert [row[:] for row in found.orderBy("customer").collect()] == [(1, 2.0), (2, 0.0)]
+
+
 def test_whole_numbers_of_two_widths_are_matched_without_loss(spark: SparkSession) -> None:
     people = spark.sql("SELECT 7L AS customer UNION SELECT 9007199254740993L")
     found = rooms.combine(people, {"traits": spark.sql("SELECT 7 AS customer, 1.0F AS band")}, "customer").orderBy("customer")

@@ -55,6 +55,16 @@ def test_what_a_group_says_jointly_is_counted_jointly(rows: pd.DataFrame, model:
     assert shares(model, rows) == found, "the same rows give the same shares"
 
 
+def test_a_feature_may_be_called_as_an_argument_of_pandas_is(rows: pd.DataFrame) -> None:
+    model = HistGradientBoostingClassifier(max_iter=3, random_state=0)
+    named = rows.rename(columns={"strong": "self"})[["self", "weak", LABEL]]
+    fitted = Fitted(name="model", model=model.fit(named[["self", "weak"]], named[LABEL]), choice={})
+
+    found = importance.shares(fitted, named, ["self", "weak"], {"one": ["self"], "other": ["weak"]})
+
+    assert sum(found.values()) == pytest.approx(1)
+
+
 def test_a_regression_is_measured_by_its_own_figure(rows: pd.DataFrame) -> None:
     values = rows.assign(**{LABEL: 3.0 * rows.strong + rows.weak})
 

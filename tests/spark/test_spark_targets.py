@@ -85,7 +85,7 @@ def test_values_are_numbers_of_any_type() -> None:
     [
         (SIZES, ["low", "huge"], "'huge'", "low, middle, high"),
         (SIZES, ["low", None], "null", "low, middle, high"),
-        (SIZES, [1, 2], "1, 2", "low, middle, high"),
+        (SIZES, [1, 2], "1 (no text), 2 (no text)", "low, middle, high"),
         (DEGREES, [0, 1], "0", "3, 1, 2"),
         (DEGREES, [1.5, 2], "1.5", "3, 1, 2"),
         (AMOUNT, [1.0, math.nan], "nan", "finite numbers"),

@@ -212,7 +212,11 @@ def test_no_estimator_and_one_without_probabilities_are_refused() -> None:
     [
         (None, "estimators() gave NoneType; give a dict of names to estimators"),
         ([LogisticRegression()], "estimators() gave list; give a dict of names to estimators"),
-        ({"logistic": LogisticRegression}, "estimators(): 'logistic' is <class 'sklearn.linear_model"),
+        ({"logistic": LogisticRegression}, "estimators(): 'logistic' is the class LogisticRegression; give an instance"),
+        (
+            {"thing": object()},
+            "estimators(): 'thing' is of the class object, which has no fit; give an instance of an estimator.",
+        ),
         ({"line": LinearRegression()}, "estimators(): 'line' has no predict_proba, as it is a regressor; give classifiers"),
         (
             {"mine": make_pipeline(FunctionTransformer(lambda rows: rows), LogisticRegression())},
@@ -227,6 +231,53 @@ def test_what_is_no_estimator_is_told_before_anything_is_fitted(given: Any, mess
     assert text.startswith(message) and text.count(".") and "0x" not in text
     if "mine" in message:
         assert "Define its functions and classes at the top level of the user's module" in text
+
+
+class Duck:
+    """A classifier of another library: it is none of scikit-learn's classes."""
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002 - scikit-learn's signature
+        return {}
+
+    def fit(self, rows: pd.DataFrame, label: pd.Series) -> Duck:  # noqa: ARG002
+        self.classes_ = [0, 1]
+        return self
+
+    def predict_proba(self, rows: pd.DataFrame) -> np.ndarray:
+        return np.column_stack([1 - rows["good"], rows["good"]])
+
+
+class Holds(LogisticRegression):
+    """It can be pickled until it is fitted."""
+
+    def fit(self, *given: Any, **more: Any) -> Holds:
+        self.held_ = lambda value: value
+        super().fit(*given, **more)
+        return self
+
+
+def test_a_classifier_of_another_library_is_fitted() -> None:
+    assert training.fit({"duck": Duck()}, snapshots("2017-03", "2017-04"), ["good"], BINARY).choice == {"duck": 1.0}
+
+
+def test_what_cannot_be_pickled_once_it_is_fitted_is_told_by_name() -> None:
+    fitted = training.fit({"mine": Holds()}, snapshots("2017-03", "2017-04"), ["good"], BINARY)
+    with pytest.raises(DescriptionError, match=r"estimators\(\): 'mine' cannot be pickled") as refused:
+        training.pickled(fitted.model, fitted.name)
+    assert "0x" not in str(refused.value)
+
+
+def test_what_cannot_be_trained_on_is_no_estimators_fault() -> None:
+    rows = snapshots("2017-03", rows=2)
+    with pytest.raises(DataError, match="has 2 rows, one of each label, so none is left to choose an estimator by"):
+        training.fit({"logistic": LogisticRegression()}, rows, ["good"], BINARY)
+    with pytest.raises(DescriptionError, match="The feature groups give no column but the entity"):
+        training.fit({"logistic": LogisticRegression()}, rows, [], BINARY)
+
+
+def test_a_label_of_lists_is_refused_by_its_type() -> None:
+    with pytest.raises(DescriptionError, match=r"Function 'returns' gave the label as list<item: int64>, allowed are 0 and 1\."):
+        labelled(pa.table({"customer": [1], "label": [[1]]}))
 
 
 def test_an_estimator_that_has_its_probabilities_only_when_it_is_fitted_is_a_classifier() -> None:

@@ -137,7 +137,8 @@ class Aggregates:
 
 
 def _slug(text: str) -> str:
-    """A value as part of a column's name."""
+    """A value as part of a column's name: `drug_gm`, and `minus_20` of a number."""
+    text = re.sub(r"^-(?=\d+$)", "minus_", text)
     return re.sub(r"\W+", "_", text.lower()).strip("_")
 
 

@@ -85,6 +85,11 @@ def _asked(work: Work, part: Aggregates, pins: Mapping[str, Pin]) -> Asked:
             )
     aggregated = [*part.columns, *filter(None, (part.split,))]
     looked = [name for name in (reference.columns if reference else ()) if name in aggregated and name not in (entity, part.on)]
+    if both := [f"{name} ({events.columns[name]})" for name in looked if name in events.columns]:
+        raise DescriptionError(
+            f"Aggregates({part.name!r}): {examples(both)} stands in both {' and '.join(part.reads)}, and which is meant cannot "
+            "be told. Rename it in one of them, or leave it out of one with columns=(...)."
+        )
     columns = {**events.columns, **{name: reference.columns[name] for name in looked if reference}}
     wanted = [entity, *aggregated]
     if missing := [name for name in wanted if name not in columns]:
@@ -110,18 +115,20 @@ def _check_types(asked: Asked) -> None:
     """Keys can be compared, and values told apart. Raises: DescriptionError."""
     part, looked = asked.part, asked.looked
     own = f"Aggregates({part.name!r})"
+    if asked.entity in part.columns:
+        raise DescriptionError(f"{own}.columns: {asked.entity} is the entity, of which each has one. Leave it out.")
     types = {field.name: field.type for schema in (looked or (), asked.schema) for field in schema}
     if not is_key(types[asked.entity]):
         raise DescriptionError(
             f"{own}: {asked.entity} is {types[asked.entity]} in source {part.reads[0]!r}; an entity is told by whole numbers or "
-            "text. Deliver it as one of them: doubles above 2^53 are one for two keys."
+            f"text. Deliver it as one of them{_why(types[asked.entity])}."
         )
     if looked is not None:
         ours, theirs = (schema.field(str(part.on)).type for schema in (asked.schema, looked))
         if key_kind(ours) != key_kind(theirs):
             raise DescriptionError(
                 f"{own}.on: {part.on} is {ours} in source {part.reads[0]!r} and {theirs} in source {part.reads[1]!r}, and only "
-                "values of one type are matched. Deliver both as one type."
+                f"values of one type are matched. Deliver both as one type{_why(ours) or _why(theirs)}."
             )
     compared: dict[str, list[str]] = {
         "on": [part.on] if part.on else [],
@@ -142,6 +149,13 @@ def _check_types(asked: Asked) -> None:
         raise DescriptionError(
             f"{own}.values: {part.split} holds whole numbers, got {examples(map(repr, odd))}; write them as '1' or '-20'."
         )
+
+
+def _why(kind: pa.DataType) -> str:
+    """Why a type that looks like a key is none."""
+    if pa.types.is_decimal(kind) and not kind.scale:
+        return ", whole numbers as int64: uint64 is read as a decimal"
+    return ": doubles above 2^53 are one for two keys" if pa.types.is_floating(kind) else ""
 
 
 def _is_whole(text: str) -> bool:

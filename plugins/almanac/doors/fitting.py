@@ -78,28 +78,41 @@ class Columns:
 
 
 def check_columns(home: Home, order: Order, names: Sequence[str]) -> None:
-    """A group gives the same columns in each period of a definition: a model is trained on them by name.
+    """A group gives the same columns in each period of a definition: a model is trained on them by name. The period that decided
+    them may give others as long as nobody sees another one: its data were corrected.
 
     Raises:
         DescriptionError: it gave others in the period that was built first.
     """
     uri = home.layout.columns(order.description, order.part)
     body = home.objects.find(uri)
-    if body is None:
+    if body is None or (first := record(Columns, body, uri)).names == tuple(names) or _may_decide(home, order, first):
         return
-    first = record(Columns, body, uri)
     new, gone = [name for name in names if name not in first.names], [name for name in first.names if name not in names]
     if new or gone:
         raise DescriptionError(
-            f"Function {order.part!r} gave other columns for {order.period} than for {first.period}: new are "
+            f"Function {order.part!r} gave other columns for {order.period} than {_before(order, first)}: new are "
             f"{examples(new) or 'none'}, missing are {examples(gone) or 'none'}. Features of one definition have the same "
             "columns in every period. Name them in the function; a pivot gives those that the period's rows happen to hold, "
-            "unless it has its values: pivot('category', ['food', 'toys'])."
+            "unless it has its values: pivot('category', ['food', 'toys']). Where the data of "
+            f"{first.period} were wrong, correct them and build it again first."
         )
 
 
 def keep_columns(home: Home, order: Order, names: Sequence[str]) -> None:
     """Remembers the columns of a group, those of the period that was built first. Raises: as `check_columns`."""
-    uri = home.layout.columns(order.description, order.part)
-    if not home.objects.put_if_absent(uri, sealed(Columns(period=order.period, names=tuple(names)))):
-        check_columns(home, order, names)
+    uri, found = home.layout.columns(order.description, order.part), Columns(period=order.period, names=tuple(names))
+    if home.objects.put_if_absent(uri, sealed(found)):
+        return
+    check_columns(home, order, names)
+    first = record(Columns, home.objects.get(uri), uri)
+    if first.period == order.period and first != found:
+        home.objects.put(uri, sealed(found))
+
+
+def _may_decide(home: Home, order: Order, first: Columns) -> bool:
+    return first.period == order.period and not home.features(order.description).visible().keys() - {order.period}
+
+
+def _before(order: Order, first: Columns) -> str:
+    return "before" if first.period == order.period else f"for {first.period}"

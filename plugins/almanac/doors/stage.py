@@ -51,18 +51,19 @@ def model(work: Work) -> Receipt:
     check_classes({period: label.value_counts().to_dict() for period, label in labels.items()}, target)
     fitted = training.fit(work.asked("estimators"), rows, names, target, order.period)
     groups = parts.columns(work.home, published[holdout_period], pipeline.entity)
-    shares = importance.shares(fitted, holdout, names, groups)
-    report = {**reports.report(fitted, rows, holdout, names), "importance": shares}
-    scored, trained = (
-        some.assign(**training.score_columns(training.predict(fitted.model, some[names], target), target))
-        for some in (holdout, skew.sample(rows))
-    )
+    with training.named(fitted.name, holdout_period, holdout, target):
+        shares = importance.shares(fitted, holdout, names, groups)
+        report = {**reports.report(fitted, rows, holdout, names), "importance": shares}
+        scored, trained = (
+            some.assign(**training.score_columns(training.predict(fitted.model, some[names], target), target))
+            for some in (holdout, skew.sample(rows))
+        )
     content = digests.of_batches(
         pa.Table.from_pandas(rows, preserve_index=False).to_batches(), pa.Schema.from_pandas(rows, preserve_index=False)
     )
     version = version_id(order.period, order.digest)
     files = {
-        MODEL: training.pickled(fitted.model),
+        MODEL: training.pickled(fitted.model, fitted.name),
         REPORT: json.dumps(report, indent=2).encode(),
         "holdout.parquet": _parquet(scored),
         GOLDEN: _parquet(scored.head(training.GOLDEN_ROWS)),
@@ -133,7 +134,8 @@ def _labelled(work: Work, period: str, published: Receipt, nameless: dict[str, i
     with calls.reading(work, cuts):
         given = calls.ask(work, label, cuts, period)
         frames.columns_of(given, pipeline.entity, label.name)
-        labels = given.toArrow()
+        asked = [name for name in (pipeline.entity, training.LABEL) if name in given.columns]
+        labels = (given.select(*asked) if len(asked) == 2 else given).toArrow()
     joined = training.label_rows(rows, labels, pipeline.entity, label)
     if lost := labels[pipeline.entity].null_count:
         nameless[period] = lost

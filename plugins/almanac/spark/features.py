@@ -48,7 +48,7 @@ def shaped(given: DataFrame, entity: str, function: str) -> DataFrame:
 
 
 def _feature(field: StructField) -> Column:
-    column = F.col(field.name).cast(FloatType())
+    column = F.col(f"`{field.name}`").cast(FloatType())
     if isinstance(field.dataType, DoubleType | FloatType):  # to Spark two NaN are equal
         column = F.nullif(column, F.lit(float("nan")).cast(FloatType()))
     return column.alias(field.name)
@@ -75,7 +75,7 @@ def check_key(given: DataFrame, entity: str, what: str) -> None:
     if not is_entity_type(given, entity):
         raise DescriptionError(
             f"{what} gave {entity} as {given.schema[entity].dataType.simpleString()}; whole numbers or text are needed. Cast it "
-            "in the function, or deliver it as one of them: two keys of another type may differ and look alike."
+            "in the function, or deliver it as one of them; uint64 is read as a decimal."
         )
 
 
@@ -153,7 +153,7 @@ def combine(spine: DataFrame, parts: Mapping[str, DataFrame], entity: str, zeros
         combined = combined.join(part.withColumn(KNOWN, F.lit(True)) if filled else part, entity, "left")
         if filled:
             nobody = F.col(KNOWN).isNull()
-            empty = {column: F.when(nobody, F.lit(0.0).cast(FloatType())).otherwise(F.col(column)) for column in filled}
+            empty = {column: F.when(nobody, F.lit(0.0).cast(FloatType())).otherwise(F.col(f"`{column}`")) for column in filled}
             combined = combined.withColumns(empty).drop(KNOWN)
     return combined
 

@@ -48,8 +48,10 @@ def shares(
 
 def _takes_nulls(fitted: Fitted, given: pd.DataFrame, columns: Sequence[str]) -> bool:
     """Whether the model scores rows in which a group is null."""
+    empty = given.copy()
+    empty[list(columns)] = np.float32(np.nan)
     try:
-        found = predict(fitted.model, given.assign(**dict.fromkeys(columns, np.float32(np.nan))), fitted.target)
+        found = predict(fitted.model, empty, fitted.target)
     except Exception:  # an estimator may refuse a null in any way
         return False
     return bool(np.isfinite(found).all())

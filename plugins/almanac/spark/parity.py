@@ -115,7 +115,8 @@ def _new(seen: npt.NDArray[np.float32]) -> Iterator[float]:
 def _part_on(
     pipeline: ScikitLearn, onnx: Onnx, rows: pd.DataFrame, features: Sequence[str], value: float, allowed: float
 ) -> bool:
-    changed = rows.assign(**dict.fromkeys(features, np.float32(value)))[list(onnx.features)]
+    changed = rows[list(onnx.features)].copy()
+    changed[list(features)] = np.float32(value)
     batch = pa.RecordBatch.from_pandas(changed, preserve_index=False)
     one, other = _answer(pipeline, batch), _answer(onnx, batch)
     if one is None or other is None:

@@ -140,8 +140,7 @@ def _reference(asked: Asked) -> pa.Table | None:
         )
     if asked.part.split not in columns:
         return found
-    place = columns.index(str(asked.part.split))
-    return found.set_column(place, CODE, _code(asked.part, found.column(place).combine_chunks()))
+    return found.append_column(CODE, _code(asked.part, found[str(asked.part.split)].combine_chunks()))
 
 
 def _code(part: Aggregates, column: pa.Array) -> pa.Array:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +65,8 @@ def label_rows(rows: pa.Table, labels: pa.Table, entity: str, label: Label) -> p
     if missing := [column for column in (entity, LABEL) if column not in labels.column_names]:
         raise DescriptionError(f"{what} gave no column {examples(missing)} (it gave: {examples(labels.column_names)}).")
     keys, ours = labels[entity], rows[entity]
+    if pa.types.is_nested(labels[LABEL].type):
+        raise DescriptionError(f"{what} gave the label as {labels[LABEL].type}, allowed are {target.allowed}.")
     if key_kind(keys.type) != key_kind(ours.type):
         raise DescriptionError(
             f"{what} gave {entity} as {keys.type}, the features have it as {ours.type}, and only keys of one type are matched. "
@@ -92,8 +94,12 @@ def label_rows(rows: pa.Table, labels: pa.Table, entity: str, label: Label) -> p
 def _shown(label: object, target: Target) -> str:
     """A label that is none of the target's, so that its type is told: `'1' (text)`."""
     if isinstance(label, str):
-        return repr(label) if isinstance(next(iter(target.classes), 0), str) else f"{label!r} (text)"
-    return "null" if label is None else str(label)
+        return repr(label) if _of_text(target) else f"{label!r} (text)"
+    return "null" if label is None else f"{label} (no text)" if _of_text(target) else str(label)
+
+
+def _of_text(target: Target) -> bool:
+    return isinstance(next(iter(target.classes), 0), str)
 
 
 def label_type(target: Target) -> np.dtype[Any]:
@@ -147,15 +153,22 @@ def fit(
     if newest.all():
         newest = _last_quarter(rows, target)
     older, chooser = rows[~newest], rows[newest]
+    if not len(features):
+        raise DescriptionError("The feature groups give no column but the entity, so there is nothing to train on. Add features.")
+    if not len(chooser):
+        raise DataError(
+            f"The only training snapshot has {len(rows)} rows, one of each label, so none is left to choose an estimator by. "
+            "Train on more periods, or on more entities."
+        )
     choice = {}
     with threadpool_limits(THREADS):
         for name, model in estimators.items():
-            with _named(name, period, older, target):
+            with named(name, period, older, target):
                 trial = _fitted(name, model, older, features, target)
                 scores = predict(trial, chooser[list(features)], target)
                 choice[name] = chosen_by(chooser[LABEL], scores, target, weights(chooser))
         best = max(choice, key=lambda name: choice[name])
-        with _named(best, period, rows, target):
+        with named(best, period, rows, target):
             model = _fitted(best, estimators[best], rows, features, target)
     return Fitted(name=best, model=model, choice=choice, target=target)
 
@@ -169,7 +182,7 @@ def _last_quarter(rows: pd.DataFrame, target: Target) -> pd.Series[bool]:
 
 
 @contextlib.contextmanager
-def _named(name: str, period: str, rows: pd.DataFrame, target: Target) -> Iterator[None]:
+def named(name: str, period: str, rows: pd.DataFrame, target: Target) -> Iterator[None]:
     """What an estimator raises is told with its name and the rows that it was given. Raises: DescriptionError."""
     try:
         yield
@@ -182,8 +195,8 @@ def _named(name: str, period: str, rows: pd.DataFrame, target: Target) -> Iterat
         )
         raise DescriptionError(
             f"estimators(): {name!r} failed{f' for {period}' if period else ''} on {given}: {type(error).__name__}: "
-            f"{line(error)}. Correct it in the user's module, or give it rows that it can take: a longer window, or other "
-            "features."
+            f"{line(error).rstrip('.')}. Correct it in the user's module, or give it rows that it can take: a longer window, or "
+            "other features."
         ) from error
 
 
@@ -221,38 +234,50 @@ def _check_estimators(estimators: Mapping[str, BaseEstimator], target: Target) -
         raise DescriptionError(f"estimators() gave none. Give at least one scikit-learn {noun} under a name.")
     for name, model in estimators.items():
         if isinstance(model, type) or not hasattr(model, "fit"):
-            raise DescriptionError(f"estimators(): {name!r} is {model!r}, which has no fit; give an instance of an estimator.")
-        if target.kind == REGRESSION and (not hasattr(model, "predict") or is_classifier(model)):
+            kind = (
+                f"the class {model.__name__}"
+                if isinstance(model, type)
+                else f"of the class {type(model).__name__}, which has no fit"
+            )
+            raise DescriptionError(f"estimators(): {name!r} is {kind}; give an instance of an estimator.")
+        if target.kind == REGRESSION and (not hasattr(model, "predict") or _is(is_classifier, model)):
             raise DescriptionError(
                 f"estimators(): {name!r} gives no number; give regressors, or make the label binary or multiclass."
             )
-        if target.kind != REGRESSION and is_regressor(model):
+        if target.kind != REGRESSION and _is(is_regressor, model):
             raise DescriptionError(
                 f"estimators(): {name!r} has no predict_proba, as it is a regressor; give classifiers, or make the label one of "
                 "kind='regression'."
             )
-        _check_pickles(name, model)
+        pickled(model, name)  # what cannot be kept is told before anything is fitted
 
 
-def _check_pickles(name: str, model: Any) -> None:
-    """A version is kept as a pickle; what cannot be one is told before anything is fitted. Raises: DescriptionError."""
+def _is(kind: Callable[[Any], bool], model: Any) -> bool:
+    """scikit-learn's question, which it asks of its own estimators alone."""
     try:
-        pickled(model)
-    except Exception as error:
-        why = re.sub(r" at 0x[0-9a-fA-F]+", "", line(error))
-        raise DescriptionError(
-            f"estimators(): {name!r} cannot be pickled, and a version is kept as a pickle ({type(error).__name__}: {why}). "
-            "Define its functions and classes at the top level of the user's module: a lambda, or one inside another function, "
-            "has no name to be found by."
-        ) from error
+        return kind(model)
+    except AttributeError:
+        return False
 
 
-def pickled(model: Any) -> bytes:
-    """The bytes that `models.open_model` loads."""
+def pickled(model: Any, name: str = "") -> bytes:
+    """The bytes that `models.open_model` loads. `name`: under which the user's module gave it.
+
+    Raises:
+        DescriptionError: it cannot be pickled.
+    """
     import joblib
 
     body = io.BytesIO()
-    joblib.dump(model, body, compress=3)
+    try:
+        joblib.dump(model, body, compress=3)
+    except Exception as error:
+        why = re.sub(r" at 0x[0-9a-fA-F]+", "", line(error))
+        raise DescriptionError(
+            f"estimators(): {name!r} cannot be pickled, and a version is kept as a pickle ({type(error).__name__}: "
+            f"{why.rstrip('.')}). Define its functions and classes at the top level of the user's module: a lambda, or one "
+            "inside another function, has no name to be found by."
+        ) from error
     return body.getvalue()
 
 
