@@ -40,6 +40,7 @@ bench-features: $(VENV)/demo.stamp $(PEERS)/bench.stamp  ## feature building bes
 
 check: $(VENV)/dev.stamp  ## ruff, mypy, the rooms' import directions; warns of files over 350 lines
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@long=$$(git ls-files '*.py' | xargs wc -l | awk '$$2 != "total" && $$1 > 350'); \
