@@ -14,7 +14,7 @@ COPY requirements.txt ./
 COPY deploy/requirements-postgres.txt deploy/
 RUN pip install --no-cache-dir -r requirements.txt -r deploy/requirements-postgres.txt
 
-COPY pyproject.toml ./
+COPY pyproject.toml README.md LICENSE ./
 COPY plugins plugins
 COPY dags dags
 COPY spark_jobs spark_jobs
