@@ -5,7 +5,8 @@ Nothing is pinned or written. What a run would read today is found by the functi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -38,9 +39,9 @@ def found(home: Home) -> Redo:
     in_force = {period: log.in_force(period) for period in written}
     names = {name for name in (*in_force.values(), *(one.version for one in written.values()), log.champion) if name}
     manifests = home.versions.read_all(names)
-    staged = _orders(home, [*(one.order for one in written.values()), *(one.order for one in manifests.values())])
+    staged, described = _orders(home, [one.order for one in written.values()]), functools.cache(home.receipts.description)
     read = {(manifests[one.version].definition, period) for period, one in written.items()}
-    kept = {name: one for name, one in manifests.items() if name not in log.withdrawn and not _of_then(home, one, staged)}
+    kept = {name: one for name, one in manifests.items() if name not in log.withdrawn and not _of_then(home, one, described)}
     read |= {(one.definition, period) for one in kept.values() for period in (*one.training, one.holdout)}
     features = tuple(_features(now, home, sorted(read)))
     stale = {(one.definition, one.period) for one in features}
@@ -83,10 +84,9 @@ def _orders(home: Home, digests: Sequence[str]) -> dict[str, Order]:
         return dict(zip(digests, pool.map(lambda digest: home.receipts.placed(digest).order, digests), strict=True))
 
 
-def _of_then(home: Home, manifest: Manifest, staged: Mapping[str, Order]) -> bool:
+def _of_then(home: Home, manifest: Manifest, described: Callable[[str], Pipeline]) -> bool:
     """Whether a version was trained on sources as they were at a time: whatever comes later changes nothing of it."""
-    asked = staged[manifest.order].parameters.get(KNOWN_AT)
-    return bool(asked) and bool(home.receipts.description(manifest.description).versioned)
+    return bool(described(manifest.description).versioned) and KNOWN_AT in home.receipts.placed(manifest.order).order.parameters
 
 
 @dataclass
