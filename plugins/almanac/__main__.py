@@ -1,5 +1,17 @@
-"""`python -m almanac`: the same as `almanac`."""
+"""`almanac`, and `python -m almanac`."""
 
-from almanac.cli import main
+import gc
 
-main()
+from almanac.settings import GARBAGE
+
+
+def main() -> None:
+    """The command line."""
+    gc.set_threshold(GARBAGE)  # before what it is made of is imported
+    from almanac import cli
+
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -24,6 +24,7 @@ from almanac.errors import DescriptionError, StoreError
 
 PACKAGE = Path(__file__).resolve().parent
 VERSION = "0.1.0"
+GARBAGE = 100_000  # new objects before a short process looks for garbage; 700 unless told otherwise, a fifth of its imports
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=-]*")  # of a root: what a URL, a key and a Delta log all read alike
 
 

@@ -30,7 +30,7 @@ from almanac.core.functions import function_of
 from almanac.core.pipeline import Pipeline
 from almanac.core.receipts import Order, Output, Placed, Receipt, Witness
 from almanac.errors import AlmanacError, Conflict, DescriptionError, StoreError
-from almanac.settings import Settings
+from almanac.settings import GARBAGE, Settings
 from almanac.store.home import Home
 from almanac.store.objects import Objects
 from almanac.store.receipts import read_order
@@ -43,7 +43,6 @@ LIBRARIES = (
     *("onnxruntime", "skl2onnx", "great-expectations", "deltalake"),
 )
 LONGEST_FINDING = 2000
-GARBAGE = 100_000  # new objects before Python looks for garbage; 700 unless told otherwise
 
 
 class Bench:
