@@ -19,13 +19,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from almanac.settings import GARBAGE
 from almanac.store.objects import Objects
 from demo import java, seaweed
 from tests.sharing import made_once
 from tests.shop import Shop
 from tests.world import World
 
-gc.set_threshold(100_000)  # as in a Spark job's driver: most objects here are of imported modules
+gc.set_threshold(GARBAGE)  # as in a Spark job's driver: most objects here are of imported modules
 
 settings.register_profile("repeated", derandomize=True, database=None, deadline=None)
 settings.register_profile(

@@ -155,7 +155,7 @@ class Desk:
         page = next((output.uri for output in receipt.outputs if output.name.endswith(".html")), "")
         if page:
             self.context["task"].left_report = page
-            log.info("The whole report, for seven days: %s", report_link(page))
+            log.info("The whole report, for seven days: %s", self.home.objects.signed(page))
 
     def announce_decisions(self, uris: Iterable[str]) -> None:
         """Puts what a gate decided into the events of the task's assets, where it has some."""

@@ -85,8 +85,12 @@ def check_columns(home: Home, order: Order, names: Sequence[str]) -> None:
         DescriptionError: it gave others in the period that was built first.
     """
     uri = home.layout.columns(order.description, order.part)
-    body = home.objects.find(uri)
-    if body is None or (first := record(Columns, body, uri)).names == tuple(names) or _may_decide(home, order, first):
+    if (body := home.objects.find(uri)) is not None:
+        _check_alike(home, order, record(Columns, body, uri), names)
+
+
+def _check_alike(home: Home, order: Order, first: Columns, names: Sequence[str]) -> None:
+    if first.names == tuple(names) or _may_decide(home, order, first):
         return
     new, gone = [name for name in names if name not in first.names], [name for name in first.names if name not in names]
     if new or gone:
@@ -104,8 +108,8 @@ def keep_columns(home: Home, order: Order, names: Sequence[str]) -> None:
     uri, found = home.layout.columns(order.description, order.part), Columns(period=order.period, names=tuple(names))
     if home.objects.put_if_absent(uri, sealed(found)):
         return
-    check_columns(home, order, names)
     first = record(Columns, home.objects.get(uri), uri)
+    _check_alike(home, order, first, names)
     if first.period == order.period and first != found:
         home.objects.put(uri, sealed(found))
 

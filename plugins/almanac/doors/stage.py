@@ -37,16 +37,15 @@ def features(work: Work) -> Receipt:
 def model(work: Work) -> Receipt:
     """A version's files: the fitted model, its report, the frozen holdout, golden rows."""
     from almanac.spark import digests, importance, models, reports, skew, training
-    from almanac.spark import features as frames
 
     order, pipeline = work.order, work.pipeline
     target = pipeline.label.target
     periods, holdout_period = list(order.parameters["training"]), str(order.parameters["holdout"])
     published = {period: work.linked(f"features.{period}") for period in (*periods, holdout_period)}
-    nameless: dict[str, int] = {}  # period to the labels without an entity
-    holdout = _labelled(work, holdout_period, published[holdout_period], nameless)
+    lost: list[str] = []  # what is told of labels without an entity
+    holdout = _labelled(work, holdout_period, published[holdout_period], lost)
     names = [name for name in holdout.columns if name not in (pipeline.entity, training.LABEL, training.SNAPSHOT)]
-    rows, labels = _training(work, {period: published[period] for period in periods}, names, nameless)
+    rows, labels = _training(work, {period: published[period] for period in periods}, names, lost)
     labels[holdout_period] = holdout[training.LABEL]
     check_classes({period: label.value_counts().to_dict() for period, label in labels.items()}, target)
     fitted = training.fit(work.asked("estimators"), rows, names, target, order.period)
@@ -88,16 +87,11 @@ def model(work: Work) -> Receipt:
     outputs = [work.put(folder, name, body) for name, body in files.items()]
     of = sum(len(labels[period]) for period in periods)
     drawn = [f"{len(rows)} of {of} training rows were drawn."] if pipeline.window.sampling else []
-    lost = [
-        line
-        for period, count in sorted(nameless.items())
-        for line in frames.nameless(f"Function {pipeline.label.name!r} of {period}", count, pipeline.entity)
-    ]
-    return work.receipt(content=content.digest, outputs=outputs, findings=[report["verdict"], *drawn, *lost], facts=facts)
+    return work.receipt(content=content.digest, outputs=outputs, findings=[report["verdict"], *drawn, *sorted(lost)], facts=facts)
 
 
 def _training(
-    work: Work, published: Mapping[str, Receipt], features: Sequence[str], nameless: dict[str, int]
+    work: Work, published: Mapping[str, Receipt], features: Sequence[str], lost: list[str]
 ) -> tuple[pd.DataFrame, dict[str, pd.Series[Any]]]:
     """The rows that train, sorted by snapshot and entity, and the labels of each snapshot, of every row.
 
@@ -107,11 +101,11 @@ def _training(
 
     asked, entity = work.pipeline.window.sampling, work.pipeline.entity
     if asked is None:
-        whole = {period: _labelled(work, period, receipt, nameless) for period, receipt in published.items()}
+        whole = {period: _labelled(work, period, receipt, lost) for period, receipt in published.items()}
         return _stacked(list(whole.values())), {period: rows[training.LABEL] for period, rows in whole.items()}
     if unknown := [name for name in asked.by if name not in features]:
         raise DescriptionError(f"Sampling.by: found {examples(unknown)}, the features are {examples(features, 30)}.")
-    narrow = {period: _labelled(work, period, receipt, nameless, [entity, *asked.by]) for period, receipt in published.items()}
+    narrow = {period: _labelled(work, period, receipt, lost, [entity, *asked.by]) for period, receipt in published.items()}
     drawn = sampling.draw(_stacked(list(narrow.values())), asked, work.pipeline.label.target, entity)
     rows = [
         sampling.read(work.bench.spark, published[str(period)].outputs, part, entity)
@@ -120,9 +114,9 @@ def _training(
     return _stacked(rows), {period: found[training.LABEL] for period, found in narrow.items()}
 
 
-def _labelled(work: Work, period: str, published: Receipt, nameless: dict[str, int], columns: Sequence[str] = ()) -> pd.DataFrame:
+def _labelled(work: Work, period: str, published: Receipt, lost: list[str], columns: Sequence[str] = ()) -> pd.DataFrame:
     """A snapshot's published features, or some of their columns, with its label, sorted by entity. How many labels have no
-    entity is added to `nameless`.
+    entity is told in `lost`.
     """
     from almanac.spark import arrow, training
     from almanac.spark import features as frames
@@ -137,8 +131,7 @@ def _labelled(work: Work, period: str, published: Receipt, nameless: dict[str, i
         asked = [name for name in (pipeline.entity, training.LABEL) if name in given.columns]
         labels = (given.select(*asked) if len(asked) == 2 else given).toArrow()
     joined = training.label_rows(rows, labels, pipeline.entity, label)
-    if lost := labels[pipeline.entity].null_count:
-        nameless[period] = lost
+    lost += frames.nameless(f"Function {label.name!r} of {period}", labels[pipeline.entity].null_count, pipeline.entity)
     return joined.assign(**{training.SNAPSHOT: period})
 
 

@@ -12,6 +12,7 @@ from almanac.core.conditions import Candidate, Fate, newest_first
 from almanac.core.gate import Verdict
 from almanac.core.notes import Note
 from almanac.core.pipeline import Pipeline
+from almanac.core.promotions import Log
 from almanac.core.receipts import Door, Receipt, Thing
 from almanac.errors import PromotionError
 from almanac.store.home import Home
@@ -50,7 +51,6 @@ def versions(home: Home) -> list[VersionRow]:
     """Every version, the oldest first. One whose manifest was altered is left out, and named in a warning."""
     log, decided, said = home.log(), decisions(home), notes(home)
     described = functools.cache(home.receipts.description)
-    assigned, withdrawn = log.assignments(), log.withdrawn
     by_hand = {entry.version for entry in log.entries if entry.over_a_rejection}
     rows = []
     for name, manifest in home.versions.readable().items():
@@ -66,8 +66,8 @@ def versions(home: Home) -> list[VersionRow]:
                 metrics=manifest.metrics,
                 decision=f"{verdict}, promoted by hand" if name in by_hand else verdict,
                 reasons=gate.findings if gate else (),
-                in_force=tuple(spans(assigned, name, described(manifest.description))),
-                withdrawn=name in withdrawn,
+                in_force=tuple(spans(log, name, described(manifest.description))),
+                withdrawn=name in log.withdrawn,
                 notes=said.get(name, ()),
             )
         )
@@ -116,9 +116,9 @@ def _when(receipt: Receipt) -> tuple[int, str]:
     return int(receipt.facts["decision"]["position"]), ended.isoformat() if ended else ""
 
 
-def spans(assigned: Mapping[str, str], version: str, pipeline: Pipeline) -> list[str]:
-    """When a version is in force, by a log's assignments: `2017-08`, `2017-09 to 2017-11`, `from 2017-12`."""
-    changes = [(effective, held) for effective, held in assigned.items()]
+def spans(log: Log, version: str, pipeline: Pipeline) -> list[str]:
+    """The periods that a version is in force for, in words: `2017-08`, `2017-09 to 2017-11`, `from 2017-12`."""
+    changes = [(effective, held) for effective, held in log.assignments().items()]
     kept = [change for before, change in pairwise([("", None), *changes]) if before[1] != change[1]]
     found = []
     for (effective, held), following in zip(kept, [*kept[1:], None], strict=True):
