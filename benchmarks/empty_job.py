@@ -9,17 +9,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from almanac.doors.job import Bench
+from almanac.jobs.context import SparkJob
 
 
 def main() -> None:
-    bench = Bench("empty")
-    bench.begin()
+    job = SparkJob("empty")
+    job.begin()
     from almanac.spark import scoring
     from benchmarks.contestants.almanac_scoring import kept_scorer
 
     model, features, out = sys.argv[1:]
-    written = scoring.score(bench.spark, [features], kept_scorer(Path(model)), out, "f00d")
+    written = scoring.score(job.spark, [features], kept_scorer(Path(model)), out, "f00d")
     print(written.rows)
 
 

@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from almanac.spark.export import joined
+from almanac.model.export import joined
 from benchmarks import kept, rows
 
 EDITION = 2

@@ -22,9 +22,9 @@ from hypothesis import HealthCheck, settings
 from almanac.settings import GARBAGE
 from almanac.store.objects import Objects
 from demo import java, seaweed
-from tests.sharing import made_once
-from tests.shop import Shop
-from tests.world import World
+from tests.support.shared import made_once
+from tests.support.shop import Shop
+from tests.support.world import World
 
 gc.set_threshold(GARBAGE)  # as in a Spark job's driver: most objects here are of imported modules
 
@@ -118,7 +118,7 @@ def world(made: World) -> Iterator[World]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Path]:
     """A real PostgreSQL server; gives the folder of its socket."""
-    from tests import postgres
+    from tests.support import postgres
 
     with postgres.running() as folder:
         yield folder

@@ -14,7 +14,7 @@ import pytest
 from almanac.core.canonical import decode
 from almanac.core.functions import check_module
 from almanac.core.pipeline import Pipeline
-from tests.asking import Asking
+from tests.support.command_line import Asking
 
 LOAD = """
 import json

@@ -42,7 +42,7 @@ def scorer(model: Path) -> Scorer:
     import joblib
     import pandas as pd
 
-    from almanac.spark import parity
+    from almanac.model import parity
 
     bundle = Bundle(
         version="2017-06-0123abcd",

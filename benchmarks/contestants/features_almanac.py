@@ -18,9 +18,10 @@ from pyspark.sql import SparkSession
 from almanac import Aggregates, EventSource, columns
 from almanac.core.aggregates import edges
 from almanac.core.period import Every
-from almanac.core.sources import PinnedFile, as_utc
+from almanac.core.pins import PinnedFile
+from almanac.core.sources import as_utc
 from almanac.spark import aggregates, partials
-from almanac.spark.partials import Asked, Block
+from almanac.spark.partials import Aggregation, Block
 from benchmarks import events
 from benchmarks.contestants.answering import Task, answer
 from benchmarks.contestants.session import local
@@ -83,11 +84,11 @@ class Builder:
             aggregates.merged(self.spark, asked(part, task), used, as_of, str(folder), schema)
 
 
-def asked(part: Aggregates, task: Task) -> Asked:
+def asked(part: Aggregates, task: Task) -> Aggregation:
     reference = (task.options["products"],) if part is BY else ()
     looked = schema(reference[0], {events.PRODUCT, events.DEPARTMENT}) if reference else None
     used = {events.ENTITY, events.TIME, *part.columns, *((events.PRODUCT,) if looked else ())}
-    return Asked(
+    return Aggregation(
         part=part, entity=events.ENTITY, source=SOURCE, schema=schema(task.files[0], used), reference=reference, looked=looked
     )
 

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from almanac.spark.linear import take_apart
+from almanac.model.linear import take_apart
 from benchmarks import rows
 from benchmarks.contestants.answering import Task, answer
 

@@ -15,7 +15,7 @@ from almanac.core.canonical import decode, digest, encode
 from almanac.core.period import Every, Period
 from almanac.core.pipeline import Pipeline
 from almanac.errors import DescriptionError
-from tests.shop import pipeline
+from tests.support.shop import pipeline
 
 DAY = timedelta(days=1)
 SHOPPING: dict[str, Any] = {"reads": ("visits",), "windows": (7 * DAY, 36 * timedelta(hours=1)), "events": ("count", "recency")}

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from almanac.core.bundle import Bundle, drift
-from tests.records import output
+from tests.support.records import output
 
 THEN = {"python": "3.11.9", "scikit-learn": "1.7.0", "numpy": "2.1"}
 

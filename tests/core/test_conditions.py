@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from almanac.core.conditions import Bound, Candidate, Conditions, Fate, age, bound, newest_first, period, since
+from almanac.core.conditions import Candidate, Conditions, Fate, MetricBound, age, bound, newest_first, period, since
 from almanac.core.notes import Note
-from tests.records import NOON
+from tests.support.records import NOON
 
 FOUND = Candidate(
     pipeline="shop",
@@ -42,7 +42,7 @@ def test_without_conditions_every_version_fits() -> None:
         {"since": NOON - timedelta(days=1)},
         {"features": ("baskets_30d", "visits")},
         {"period": "2017-06"},
-        {"metrics": (Bound(metric="roc_auc", sign=">=", value=0.8), Bound(metric="log_loss", sign="<", value=0.51))},
+        {"metrics": (MetricBound(metric="roc_auc", sign=">=", value=0.8), MetricBound(metric="log_loss", sign="<", value=0.51))},
         {"fates": (Fate.PROMOTED,)},
         {"fates": (Fate.WITHDRAWN, Fate.PROMOTED)},
         {"note": "SALES"},
@@ -61,8 +61,8 @@ def test_a_version_fits_what_it_is(asked: dict[str, Any]) -> None:
         {"since": NOON + timedelta(seconds=1)},
         {"features": ("baskets_30d", "baskets")},
         {"period": "2017-07"},
-        {"metrics": (Bound(metric="roc_auc", sign=">", value=0.8),)},
-        {"metrics": (Bound(metric="brier_score", sign="<", value=1.0),)},
+        {"metrics": (MetricBound(metric="roc_auc", sign=">", value=0.8),)},
+        {"metrics": (MetricBound(metric="brier_score", sign="<", value=1.0),)},
         {"fates": (Fate.REJECTED,)},
         {"fates": (Fate.PROMOTED, Fate.REJECTED)},
         {"note": "holiday"},
@@ -100,8 +100,8 @@ def test_since_is_so_long_ago_or_the_beginning_of_a_day() -> None:
 
 
 def test_a_bound_is_a_metric_a_sign_and_a_number() -> None:
-    assert bound("roc_auc>=0.8") == Bound(metric="roc_auc", sign=">=", value=0.8)
-    assert bound(" log_loss < 1 ") == Bound(metric="log_loss", sign="<", value=1.0)
+    assert bound("roc_auc>=0.8") == MetricBound(metric="roc_auc", sign=">=", value=0.8)
+    assert bound(" log_loss < 1 ") == MetricBound(metric="log_loss", sign="<", value=1.0)
 
 
 def test_a_period_is_a_month_or_a_day() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from almanac.core.folder import Kind, is_hidden, is_named_like, kind, logs_above, table
+from almanac.core.folder import FileKind, is_hidden, is_named_like, kind, logs_above, table
 
 NAMES = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=6)
 
@@ -28,32 +28,32 @@ NAMES = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1,
     ],
 )
 def test_what_sparks_readers_pass_over_is_nothing(path: str) -> None:
-    assert kind(path, 1000) is Kind.NOTHING
+    assert kind(path, 1000) is FileKind.NOTHING
 
 
 @pytest.mark.parametrize("path", ["a.parquet", "_x=1/a.parquet", "x=_1/a.parquet", "a/b/c.snappy.parquet"])
 def test_files_named_as_parquet_are_data_in_folders_of_partitions_too(path: str) -> None:
-    assert kind(path, 1000) is Kind.DATA
+    assert kind(path, 1000) is FileKind.DATA
 
 
 @pytest.mark.parametrize("path", ["a.PARQUET", "a.Parquet", "a.parq", "a.pq"])
 def test_other_spellings_of_the_ending_are_data_of_whatever_size(path: str) -> None:
-    assert kind(path, 1000) is Kind.DATA and kind(path, 0) is Kind.DATA
+    assert kind(path, 1000) is FileKind.DATA and kind(path, 0) is FileKind.DATA
 
 
 @pytest.mark.parametrize(
     ("path", "size", "found"),
     [
-        ("part-00005", 1000, Kind.UNNAMED),
-        ("2017.05/000000_0", 1000, Kind.UNNAMED),
-        ("ready/2017-07", 0, Kind.NOTHING),
-        ("2017_$folder$", 0, Kind.NOTHING),
-        ("2017-05.parquet.bak", 1000, Kind.OTHER),
-        ("2017-05.csv", 1000, Kind.OTHER),
-        ("2017-05.csv", 11, Kind.NOTHING),
+        ("part-00005", 1000, FileKind.UNNAMED),
+        ("2017.05/000000_0", 1000, FileKind.UNNAMED),
+        ("ready/2017-07", 0, FileKind.NOTHING),
+        ("2017_$folder$", 0, FileKind.NOTHING),
+        ("2017-05.parquet.bak", 1000, FileKind.OTHER),
+        ("2017-05.csv", 1000, FileKind.OTHER),
+        ("2017-05.csv", 11, FileKind.NOTHING),
     ],
 )
-def test_of_other_names_the_bytes_decide_where_there_are_enough(path: str, size: int, found: Kind) -> None:
+def test_of_other_names_the_bytes_decide_where_there_are_enough(path: str, size: int, found: FileKind) -> None:
     assert kind(path, size) is found
 
 

@@ -8,29 +8,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from almanac.core.garbage import YOUNGEST, Item, Kind, Total, check_age, garbage, kind_of, totals
+from almanac.core.garbage import GarbageKind, Item, Total, check_age, garbage, kind_of, totals
 from almanac.core.layout import Layout, staged_file
-from tests.records import NOON
+from almanac.core.receipts import RETENTION
+from tests.support.records import NOON
 
 LAYOUT = Layout("s3://bucket/almanac", "shop")
 ORDER = "ea02faee" * 8
 STAGED = staged_file("2017-06", ORDER, "u")
 
 
-def item(uri: str, age: timedelta, kind: Kind = Kind.PARTS, size: int = 10) -> Item:
+def item(uri: str, age: timedelta, kind: GarbageKind = GarbageKind.PARTS, size: int = 10) -> Item:
     return Item(kind=kind, uri=uri, bytes=size, modified=NOON - age)
 
 
 @pytest.mark.parametrize(
     ("uri", "kind"),
     [
-        (f"{LAYOUT.predictions}/{STAGED}", Kind.PREDICTIONS),
-        (f"{LAYOUT.features('d1')}/{STAGED}", Kind.FEATURES),
-        (f"{LAYOUT.part(ORDER, 'unique')}/habits-1.parquet", Kind.PARTS),
-        (f"{LAYOUT.model('2017-06-ea02faee', 'unique')}/model.joblib", Kind.MODELS),
+        (f"{LAYOUT.predictions}/{STAGED}", GarbageKind.PREDICTIONS),
+        (f"{LAYOUT.features('d1')}/{STAGED}", GarbageKind.FEATURES),
+        (f"{LAYOUT.part(ORDER, 'unique')}/habits-1.parquet", GarbageKind.PARTS),
+        (f"{LAYOUT.model('2017-06-ea02faee', 'unique')}/model.joblib", GarbageKind.MODELS),
     ],
 )
-def test_data_files_of_four_kinds_are_candidates(uri: str, kind: Kind) -> None:
+def test_data_files_of_four_kinds_are_candidates(uri: str, kind: GarbageKind) -> None:
     assert kind_of(LAYOUT, uri) is kind
 
 
@@ -98,17 +99,17 @@ def test_an_age_below_a_week_is_refused_with_the_reason(days: float, told: str) 
 
 
 def test_an_age_of_a_week_or_more_is_allowed() -> None:
-    assert check_age(YOUNGEST) == YOUNGEST
+    assert check_age(RETENTION) == RETENTION
     assert check_age(timedelta(days=28)) == timedelta(days=28)
 
 
 def test_totals_count_files_and_bytes_of_each_kind_and_know_the_oldest() -> None:
     old, older = timedelta(days=8), timedelta(days=9)
-    found = totals([item("a", old), item("b", older, size=5), item("c", old, Kind.MODELS)])
+    found = totals([item("a", old), item("b", older, size=5), item("c", old, GarbageKind.MODELS)])
 
     assert found == (
-        Total(kind=Kind.PREDICTIONS, files=0, bytes=0, oldest=None),
-        Total(kind=Kind.FEATURES, files=0, bytes=0, oldest=None),
-        Total(kind=Kind.PARTS, files=2, bytes=15, oldest=NOON - older),
-        Total(kind=Kind.MODELS, files=1, bytes=10, oldest=NOON - old),
+        Total(kind=GarbageKind.PREDICTIONS, files=0, bytes=0, oldest=None),
+        Total(kind=GarbageKind.FEATURES, files=0, bytes=0, oldest=None),
+        Total(kind=GarbageKind.PARTS, files=2, bytes=15, oldest=NOON - older),
+        Total(kind=GarbageKind.MODELS, files=1, bytes=10, oldest=NOON - old),
     )

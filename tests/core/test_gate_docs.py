@@ -16,7 +16,8 @@ from almanac.core import gate
 from almanac.core.bundle import GOLDEN, GOLDEN_TOLERANCE, MODEL, ONNX, TRAINED
 from almanac.core.layout import Layout
 from almanac.core.target import LOWER_IS_BETTER, METRICS_OF
-from almanac.spark import comparison, skew, training
+from almanac.model import comparison, training
+from almanac.spark import skew
 from almanac.store import signatures
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from almanac.core.canonical import decode, encode
-from almanac.core.gate import Bound, Comparison, Decision, Gate, Slice, SliceFigure, Verdict, decide
-from almanac.core.receipts import Door, Thing
+from almanac.core.gate import Comparison, Decision, GainBound, Gate, Slice, SliceFigure, Verdict, decide
+from almanac.core.receipts import Artifact, Step
 from almanac.errors import DescriptionError
-from tests.records import order, receipt
+from tests.support.records import order, receipt
 
 FOUND = "roc_auc 0.7500 on the holdout 2017-06"
 AGAINST = f"{FOUND}, 2017-06-bbbbbbbb in force has 0.7000: a gain of +0.0500"
@@ -35,8 +35,8 @@ def alone(**changes: Any) -> Comparison:
     return compared(champion_version="", champion=None, **changes)
 
 
-def bound(gain_at: float | None, **changes: Any) -> Bound:
-    return Bound(**{"gain_at": gain_at, "resamples": 1000, "rows": 80, **changes})
+def bound(gain_at: float | None, **changes: Any) -> GainBound:
+    return GainBound(**{"gain_at": gain_at, "resamples": 1000, "rows": 80, **changes})
 
 
 def band(value: str, figure: float | None, rows: int = 60, obstacle: str = "") -> SliceFigure:
@@ -223,7 +223,7 @@ def test_a_rejection_passes_in_no_mode() -> None:
 
 
 def test_the_gates_no_is_an_answer_and_a_failure_is_none() -> None:
-    asked = order(thing=Thing.CHAMPION, door=Door.AUDIT)
+    asked = order(artifact=Artifact.CHAMPION, step=Step.AUDIT)
 
     assert receipt(asked, passed=False, facts={"decision": {}}).answered
     assert not receipt(asked, passed=False, facts={"error": "DataError"}).answered

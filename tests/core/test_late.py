@@ -10,7 +10,7 @@ import pytest
 
 from almanac import EventSource, Late
 from almanac.core.canonical import decode, encode
-from almanac.core.late import STEP, Found, Span, consistent_until, lacking, refusal
+from almanac.core.late import STEP, Span, SpanContents, consistent_until, lacking, refusal
 from almanac.core.sources import Cut, cut_for_features, cut_for_label
 from almanac.errors import DescriptionError, SourceError
 
@@ -20,8 +20,8 @@ JULY = Span(period="2017-07", reader="the features of 2017-07", low=LOW, high=HI
 VISITS = EventSource("s3://bucket/visits/", event_time="at", timezone="UTC")
 
 
-def found(days_before: float = 0.5, rows: int = 100, *, marked: bool = True) -> Found:
-    return Found(rows=rows, newest=HIGH - timedelta(days=days_before), marked=marked)
+def found(days_before: float = 0.5, rows: int = 100, *, marked: bool = True) -> SpanContents:
+    return SpanContents(rows=rows, newest=HIGH - timedelta(days=days_before), marked=marked)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_the_watermark_is_the_newest_event_before_the_end(days: float, whole: bo
 
 def test_everything_that_is_asked_for_is_told_at_once() -> None:
     asked = Late("fail", within=DAY, rows=500, marker="ready-{period}")
-    assert lacking(asked, JULY, Found(rows=0, newest=None, marked=False)) == [
+    assert lacking(asked, JULY, SpanContents(rows=0, newest=None, marked=False)) == [
         "for the features of 2017-07 it has no event, one of 2017-07-31 or later is asked for",
         "for the features of 2017-07 it has 0 events from 2017-07-01 to 2017-08-01, at least 500 are asked for",
         "for the features of 2017-07 there is no file ready-2017-07",
@@ -128,12 +128,12 @@ def test_consistent_sources_are_cut_after_the_newest_event_of_the_one_that_is_fa
 def test_sources_that_are_close_enough_to_the_end_have_everything() -> None:
     close = Late("consistent", within=3 * DAY)
     assert consistent_until({"a": (close, JULY, found(0.5)), "b": (close, JULY, found(3))}) is None
-    assert consistent_until({"a": (CONSISTENT, JULY, Found(rows=1, newest=HIGH - STEP))}) is None
+    assert consistent_until({"a": (CONSISTENT, JULY, SpanContents(rows=1, newest=HIGH - STEP))}) is None
 
 
 def test_a_consistent_source_without_an_event_leaves_no_time_that_all_have() -> None:
     with pytest.raises(SourceError) as refused:
-        consistent_until({"a": (CONSISTENT, JULY, found()), "b": (CONSISTENT, JULY, Found(rows=0, newest=None))})
+        consistent_until({"a": (CONSISTENT, JULY, found()), "b": (CONSISTENT, JULY, SpanContents(rows=0, newest=None))})
     assert str(refused.value) == (
         "Source 'b' holds no event that the features of 2017-07 could see, so there is no time that all consistent sources have. "
         "Deliver it, or give it another policy."

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from almanac.core.notes import Note, in_words, note_of, note_order
-from almanac.core.receipts import Door, Order, Thing, Witness
-from tests.records import NOON, receipt
+from almanac.core.receipts import Artifact, Order, RunInfo, Step
+from tests.support.records import NOON, receipt
 
 
 def order(text: str = "sales week", tags: tuple[str, ...] = ("campaign",), actor: str = "ann", **changes: Any) -> Order:
@@ -20,7 +20,7 @@ def order(text: str = "sales week", tags: tuple[str, ...] = ("campaign",), actor
 def test_a_note_asks_for_what_one_person_says_of_one_manifest() -> None:
     said = order()
 
-    assert (said.thing, said.door, said.period) == (Thing.MODEL, Door.NOTE, "2017-06")
+    assert (said.artifact, said.step, said.period) == (Artifact.MODEL, Step.NOTE, "2017-06")
     assert said.inputs == {"version": "m"}
     assert said.parameters == {"text": "sales week", "tags": ["campaign"], "actor": "ann"}
 
@@ -53,7 +53,7 @@ def test_a_tag_that_is_not_one_word_is_refused(tag: str) -> None:
 
 
 def test_a_note_is_read_from_its_receipt_and_told_in_words() -> None:
-    note = note_of(receipt(order(tags=("b", "a")), witness=Witness(actor="ann", ended=NOON)))
+    note = note_of(receipt(order(tags=("b", "a")), run_info=RunInfo(actor="ann", ended=NOON)))
 
     assert note == Note(text="sales week", tags=("a", "b"), actor="ann", at=NOON)
     assert in_words(note) == "ann, 2017-09-01: sales week [a, b]"

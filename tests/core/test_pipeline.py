@@ -19,7 +19,7 @@ from almanac.core.scoring import Scoring
 from almanac.core.sources import EventSource, ReferenceSource
 from almanac.core.window import Label, MovingWindow
 from almanac.errors import DescriptionError
-from tests.shop import pipeline
+from tests.support.shop import pipeline
 
 QUARTER = timedelta(days=90)
 HABITS = FeatureGroup("habits", reads=("visits",), lookback=QUARTER)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from almanac.core.canonical import decode, encode
 from almanac.core.promotions import GENESIS, Action, Entry, Log
-from almanac.core.rollback import Kept, plan
+from almanac.core.rollback import PipelineState, plan_rollback
 from almanac.errors import IntegrityError, PromotionError
-from tests.records import altered, promote, promoted, roll_back
+from tests.support.records import altered, promote, promoted, roll_back
 
 MONTHS = [f"2017-{number:02d}" for number in range(1, 13)]
 THREE = (("A", "2017-04"), ("B", "2017-05"), ("C", "2017-06"))
@@ -149,9 +149,9 @@ def test_the_fold_is_what_a_plain_ledger_of_months_says(data: st.DataObject) -> 
             bad, to = log.champion, data.draw(st.sampled_from(targets), label="to")
             withdraw = data.draw(st.booleans(), label="withdraw")
             following = data.draw(st.sampled_from(["", *MONTHS]), label="first period not yet scored")
-            planned = plan(
+            planned = plan_rollback(
                 "shop",
-                Kept(log=log, written=(), earliest=dict.fromkeys(known, "")),
+                PipelineState(log=log, written=(), earliest=dict.fromkeys(known, "")),
                 reason="bad",
                 to=to,
                 withdraw=withdraw,

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from almanac.core.canonical import decode, dumps
-from almanac.core.receipts import FRESH, Door, Order, Placed, Receipt, Thing, Witness, admit, publish_order
+from almanac.core.receipts import FRESH, Artifact, Order, PlacedOrder, Receipt, RunInfo, Step, admit, publish_order
 from almanac.errors import NotAdmitted
-from tests.records import NOON, order, output, receipt
+from tests.support.records import NOON, order, output, receipt
 
 OTHERS: dict[str, Any] = {
     "pipeline": "mall",
-    "thing": Thing.PREDICTIONS,
-    "door": Door.AUDIT,
+    "artifact": Artifact.PREDICTIONS,
+    "step": Step.AUDIT,
     "part": "habits",
     "period": "2017-07",
     "description": "d2",
@@ -70,8 +70,8 @@ def test_an_order_that_differs_in_anything_else_is_other_work(name: str) -> None
 def test_the_order_for_the_next_door_is_of_the_same_thing_with_new_inputs() -> None:
     staged = order(part="habits", parameters={"old": 1}, replaces="an older order", fence=3)
 
-    assert staged.next(Door.AUDIT, {"staged": "c2"}, strict=True) == order(
-        door=Door.AUDIT, inputs={"staged": "c2"}, parameters={"strict": True}, replaces="an older order", fence=3
+    assert staged.next(Step.AUDIT, {"staged": "c2"}, strict=True) == order(
+        step=Step.AUDIT, inputs={"staged": "c2"}, parameters={"strict": True}, replaces="an older order", fence=3
     )
 
 
@@ -89,13 +89,13 @@ def test_orders_and_receipts_are_read_as_they_were_written() -> None:
         links={"pin": "s3://almanac/receipt"},
         findings=("too few rows",),
         facts={"metrics": {"roc_auc": 0.7}, "error": "DataError"},
-        witness=Witness(dag="shop_retrain", attempt=1, began=datetime(2017, 9, 1, 12, 0, 0, 5, tzinfo=UTC)),
+        run_info=RunInfo(dag="shop_retrain", attempt=1, began=datetime(2017, 9, 1, 12, 0, 0, 5, tzinfo=UTC)),
     )
-    placed = Placed(order=order(), links={"pin": "s3://almanac/receipt"})
+    placed = PlacedOrder(order=order(), links={"pin": "s3://almanac/receipt"})
 
     assert decode(Receipt, json.loads(dumps(full))) == full
     assert decode(Receipt, json.loads(dumps(full))).order.digest == full.order.digest
-    assert decode(Placed, json.loads(dumps(placed))) == placed
+    assert decode(PlacedOrder, json.loads(dumps(placed))) == placed
 
 
 # --- what a receipt admits to ---
@@ -104,34 +104,34 @@ def test_orders_and_receipts_are_read_as_they_were_written() -> None:
 def test_a_passed_receipt_opens_the_door_it_was_asked_for() -> None:
     shown = receipt()
 
-    assert admit(shown, Thing.FEATURES, Door.STAGE, pipeline="shop") is shown
-    assert admit(shown, Thing.FEATURES, Door.STAGE, pipeline="shop", period="2017-06") is shown
+    assert admit(shown, Artifact.FEATURES, Step.STAGE, pipeline="shop") is shown
+    assert admit(shown, Artifact.FEATURES, Step.STAGE, pipeline="shop", period="2017-06") is shown
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"thing": Thing.PREDICTIONS}, "shop predictions.stage 2017-06"),
-        ({"door": Door.AUDIT}, "shop features.audit 2017-06"),
+        ({"artifact": Artifact.PREDICTIONS}, "shop predictions.stage 2017-06"),
+        ({"step": Step.AUDIT}, "shop features.audit 2017-06"),
         ({"period": "2017-07"}, "shop features.stage 2017-07"),
         ({"pipeline": "mall"}, "mall features.stage 2017-06"),
     ],
 )
 def test_a_receipt_for_something_else_is_refused_and_both_are_named(changes: dict[str, Any], named: str) -> None:
     with pytest.raises(NotAdmitted) as refused:
-        admit(receipt(order(**changes)), Thing.FEATURES, Door.STAGE, pipeline="shop", period="2017-06")
+        admit(receipt(order(**changes)), Artifact.FEATURES, Step.STAGE, pipeline="shop", period="2017-06")
 
     assert str(refused.value) == f"A receipt for {named} was shown where one for shop features.stage 2017-06 is needed."
 
 
 def test_a_receipt_of_any_period_is_admitted_where_none_is_asked_for() -> None:
-    assert admit(receipt(order(period="2019-01")), Thing.FEATURES, Door.STAGE, pipeline="shop")
+    assert admit(receipt(order(period="2019-01")), Artifact.FEATURES, Step.STAGE, pipeline="shop")
 
 
 def test_a_receipt_that_did_not_pass_is_refused_with_its_findings_bounded() -> None:
     findings = tuple(f"finding {number}" for number in range(14))
     with pytest.raises(NotAdmitted) as refused:
-        admit(receipt(passed=False, findings=findings), Thing.FEATURES, Door.STAGE, pipeline="shop")
+        admit(receipt(passed=False, findings=findings), Artifact.FEATURES, Step.STAGE, pipeline="shop")
 
     lines = str(refused.value).splitlines()
     assert lines[0] == "The receipt for shop features.stage 2017-06 did not pass, so nothing is built on it:"
@@ -141,7 +141,7 @@ def test_a_receipt_that_did_not_pass_is_refused_with_its_findings_bounded() -> N
 
 def test_no_receipt_is_refused_with_the_task_that_makes_one() -> None:
     with pytest.raises(NotAdmitted) as refused:
-        admit(None, Thing.MODEL, Door.PUBLISH, pipeline="shop", period="2017-06")
+        admit(None, Artifact.MODEL, Step.PUBLISH, pipeline="shop", period="2017-06")
 
     assert str(refused.value) == "No receipt for shop model.publish 2017-06. Run the task model.publish first."
 
@@ -150,20 +150,20 @@ def test_no_receipt_is_refused_with_the_task_that_makes_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("thing", "door", "passed", "facts", "answered"),
+    ("artifact", "step", "passed", "error", "answered"),
     [
-        (Thing.FEATURES, Door.STAGE, True, {}, True),
-        (Thing.FEATURES, Door.STAGE, False, {}, False),
-        (Thing.FEATURES, Door.AUDIT, False, {}, False),
-        (Thing.CHAMPION, Door.STAGE, False, {}, False),
-        (Thing.CHAMPION, Door.AUDIT, False, {"decision": {"verdict": "reject"}}, True),
-        (Thing.CHAMPION, Door.AUDIT, False, {"error": "DataError"}, False),
+        (Artifact.FEATURES, Step.STAGE, True, "", True),
+        (Artifact.FEATURES, Step.STAGE, False, "", False),
+        (Artifact.FEATURES, Step.AUDIT, False, "", False),
+        (Artifact.CHAMPION, Step.STAGE, False, "", False),
+        (Artifact.CHAMPION, Step.AUDIT, False, "", True),
+        (Artifact.CHAMPION, Step.AUDIT, False, "DataError", False),
     ],
 )
 def test_an_order_is_answered_when_it_passed_or_the_gate_said_no(
-    thing: Thing, door: Door, passed: bool, facts: dict[str, Any], answered: bool
+    artifact: Artifact, step: Step, passed: bool, error: str, answered: bool
 ) -> None:
-    assert receipt(order(thing=thing, door=door), passed=passed, facts=facts).answered is answered
+    assert receipt(order(artifact=artifact, step=step), passed=passed, error=error).answered is answered
 
 
 def test_the_rows_of_a_receipt_are_those_of_its_outputs() -> None:
@@ -177,7 +177,7 @@ def test_the_rows_of_a_receipt_are_those_of_its_outputs() -> None:
 
 
 def test_a_stage_is_stale_after_a_day() -> None:
-    staged = receipt(outputs=(output("a"),), witness=Witness(ended=NOON))
+    staged = receipt(outputs=(output("a"),), run_info=RunInfo(ended=NOON))
 
     assert timedelta(days=1) == FRESH
     assert not staged.stale(NOON + FRESH)
@@ -188,14 +188,14 @@ def test_a_stage_is_stale_after_a_day() -> None:
     "changes",
     [
         {"outputs": ()},
-        {"witness": Witness()},
-        {"asked": order(door=Door.AUDIT)},
-        {"asked": order(door=Door.PUBLISH)},
-        {"asked": order(thing=Thing.SOURCES, door=Door.PIN)},
+        {"run_info": RunInfo()},
+        {"asked": order(step=Step.AUDIT)},
+        {"asked": order(step=Step.PUBLISH)},
+        {"asked": order(artifact=Artifact.SOURCES, step=Step.PIN)},
     ],
 )
 def test_what_is_no_stage_or_made_no_files_is_never_stale(changes: dict[str, Any]) -> None:
-    shown = receipt(**{"outputs": (output("a"),), "witness": Witness(ended=NOON), **changes})
+    shown = receipt(**{"outputs": (output("a"),), "run_info": RunInfo(ended=NOON), **changes})
 
     assert not shown.stale(NOON + 1000 * FRESH)
 
@@ -208,4 +208,4 @@ def test_an_audit_asks_for_the_content_of_one_attempt_of_one_order() -> None:
 def test_the_order_that_publishes_follows_from_the_one_that_staged() -> None:
     staged = order(parameters={"version": "v"}, fence=2)
 
-    assert publish_order(staged) == order(door=Door.PUBLISH, inputs={"staged": staged.digest}, fence=2)
+    assert publish_order(staged) == order(step=Step.PUBLISH, inputs={"staged": staged.digest}, fence=2)

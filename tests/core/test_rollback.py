@@ -8,34 +8,34 @@ import pytest
 
 from almanac.core.canonical import decode, encode
 from almanac.core.promotions import Action, Log
-from almanac.core.rollback import Decided, Kept, Plan, Written, plan
+from almanac.core.rollback import GateDecision, PipelineState, RollbackPlan, WrittenPeriod, plan_rollback
 from almanac.errors import IllegalTransition, PromotionError
-from tests.records import NOON, promote, promoted, roll_back
+from tests.support.records import NOON, promote, promoted, roll_back
 
 THREE = (("A", "2017-04"), ("B", "2017-05"), ("C", "2017-06"))
 WRITTEN = (
-    Written(period="2017-05", version="B", order="order-05", rows=50),
-    Written(period="2017-08", version="C", order="order-08", rows=80),
-    Written(period="2017-06", version="C", order="order-06", rows=60),
-    Written(period="2017-07", version="C", order="order-07", rows=70),
+    WrittenPeriod(period="2017-05", version="B", order="order-05", rows=50),
+    WrittenPeriod(period="2017-08", version="C", order="order-08", rows=80),
+    WrittenPeriod(period="2017-06", version="C", order="order-06", rows=60),
+    WrittenPeriod(period="2017-07", version="C", order="order-07", rows=70),
 )
 
 
 EARLIEST = {"A": "2017-04", "B": "2017-05", "C": "2017-06"}
 
 
-def kept(log: Log | None = None, **changes: Any) -> Kept:
+def kept(log: Log | None = None, **changes: Any) -> PipelineState:
     described: dict[str, Any] = {"log": promoted(THREE) if log is None else log, "written": WRITTEN, "earliest": EARLIEST}
-    return Kept(**{**described, **changes})
+    return PipelineState(**{**described, **changes})
 
 
-def planned(log: Log | None = None, here: Kept | None = None, **asked: Any) -> Plan:
+def planned(log: Log | None = None, here: PipelineState | None = None, **asked: Any) -> RollbackPlan:
     described: dict[str, Any] = {"reason": "scores drifted", "next_period": "2017-09"}
-    return plan("shop", here or kept(log), **{**described, **asked})
+    return plan_rollback("shop", here or kept(log), **{**described, **asked})
 
 
 def test_a_rollback_goes_to_what_was_before_and_repairs_all_that_the_bad_version_wrote() -> None:
-    assert planned() == Plan(
+    assert planned() == RollbackPlan(
         pipeline="shop",
         bad="C",
         to="B",
@@ -121,8 +121,8 @@ def test_periods_without_withdrawal_are_refused_because_nothing_is_scored_again(
 
 
 def test_gate_decisions_taken_against_the_bad_version_are_tainted() -> None:
-    against = Decided(candidate="D", against="C", verdict="reject", gate="s3://almanac/gate-4")
-    other = Decided(candidate="E", against="B", verdict="promote", gate="s3://almanac/gate-5")
+    against = GateDecision(candidate="D", against="C", verdict="reject", gate="s3://almanac/gate-4")
+    other = GateDecision(candidate="E", against="B", verdict="promote", gate="s3://almanac/gate-5")
 
     found = planned(here=kept(decided=(against, other)))
 
@@ -168,7 +168,7 @@ def test_a_version_that_knows_the_future_of_an_affected_period_is_refused() -> N
 
 
 def test_a_period_that_was_scored_before_anything_was_in_force_is_scored_by_the_version_that_comes() -> None:
-    early = (Written(period="2017-03", version="C", order="order-03", rows=30),)
+    early = (WrittenPeriod(period="2017-03", version="C", order="order-03", rows=30),)
 
     assert planned(here=kept(written=early, earliest={**EARLIEST, "A": "2017-02"}), to="A").scores == {"2017-03": "A"}
     with pytest.raises(PromotionError, match=r"Version B may be in force from 2017-05 on: .* would score 2017-03 with it"):
@@ -178,7 +178,7 @@ def test_a_period_that_was_scored_before_anything_was_in_force_is_scored_by_the_
 # --- a rollback that was begun and not finished ---
 
 
-def begun(**changes: Any) -> Kept:
+def begun(**changes: Any) -> PipelineState:
     """C was withdrawn for B; 2017-07 and 2017-08 still show it."""
     left = tuple(item for item in WRITTEN if item.period != "2017-06")
     return kept(roll_back(promoted(THREE), "B", "2017-06", reason="drift"), written=left, **changes)
@@ -211,7 +211,7 @@ def test_where_another_version_took_over_meanwhile_a_person_says_which_rollback_
     assert (planned(here=here, bad="C").finishes, planned(here=here, bad="D").finishes) == (4, 0)
 
 
-def begun_of_an_older_one(**changes: Any) -> Kept:
+def begun_of_an_older_one(**changes: Any) -> PipelineState:
     """B was withdrawn for A while C was in force already; 2017-05 still shows B."""
     return kept(roll_back(promoted(THREE), "A", "2017-05", replaces="B", previous="B"), **changes)
 
@@ -334,4 +334,4 @@ def test_the_version_before_is_refused_when_its_bundle_is_gone() -> None:
 
 
 def test_a_plan_is_read_as_it_was_written() -> None:
-    assert decode(Plan, encode(planned())) == planned()
+    assert decode(RollbackPlan, encode(planned())) == planned()

@@ -15,8 +15,8 @@ from almanac.core.bundle import ONNXRUNTIME, SCIKIT_LEARN
 from almanac.core.canonical import decode, encode
 from almanac.core.period import Every, Period
 from almanac.core.scoring import Parity, Scoring
-from almanac.doors import plan
 from almanac.errors import DescriptionError, PeriodError
+from almanac.runs import plan
 from almanac.spark import chunks
 from almanac.store.home import Home
 

@@ -13,17 +13,8 @@ from hypothesis import strategies as st
 
 from almanac import columns
 from almanac.core.canonical import decode, encode
-from almanac.core.sources import (
-    Cut,
-    EventSource,
-    Pin,
-    PinnedFile,
-    ReferenceSource,
-    as_utc,
-    content_of,
-    cut_for_features,
-    cut_for_label,
-)
+from almanac.core.pins import Pin, PinnedFile, content_of
+from almanac.core.sources import Cut, EventSource, ReferenceSource, as_utc, cut_for_features, cut_for_label
 from almanac.errors import DescriptionError
 
 VISITS = EventSource("s3://shop/visits/", event_time="at")

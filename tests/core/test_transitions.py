@@ -6,7 +6,7 @@ import pytest
 
 from almanac.core.promotions import INSTEAD, LEGAL, Action, Log, Standing
 from almanac.errors import IllegalTransition, PromotionError
-from tests.records import NOON, promote, promoted, roll_back
+from tests.support.records import NOON, promote, promoted, roll_back
 
 THREE = (("A", "2017-04"), ("B", "2017-05"), ("C", "2017-06"))
 

@@ -16,7 +16,7 @@ from almanac.core.period import Every, Period
 from almanac.core.target import MULTICLASS, REGRESSION, Target
 from almanac.core.window import Examples, Label, MovingWindow, check_classes, examples
 from almanac.errors import DataError, DescriptionError
-from tests.shop import pipeline
+from tests.support.shop import pipeline
 
 SIZES = Target(MULTICLASS, ("low", "middle", "high"))
 LONG_AGO = Period.parse("2010-01", Every.MONTH)

@@ -12,7 +12,7 @@ import pytest
 from almanac.core.deliveries import ParquetDelivery, PostgresDelivery
 from almanac.store.home import Home
 from almanac.store.objects import Objects
-from tests.deliveries.scores import Ask, Scores, Target
+from tests.support.scores import Ask, Scores, Target
 
 
 @pytest.fixture

@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from almanac.core.canonical import opened, sha256
-from almanac.core.deliveries import Manifest, ParquetDelivery
+from almanac.core.deliveries import ParquetDelivery
+from almanac.deliveries import parquet
+from almanac.deliveries.folders import Folder, LocalFolder, folder_at
+from almanac.deliveries.notes import DeliveryManifest
 from almanac.errors import AccessRefused, DeliveryError, IntegrityError, StoreError
-from almanac.store import deliveries
-from almanac.store.folders import Folder, LocalFolder, folder_at
-from tests.deliveries.scores import Scores, Target
+from tests.support.scores import Scores, Target
 
 pytestmark = pytest.mark.store
 
@@ -50,15 +51,15 @@ def place(folder: Target) -> Folder:
 
 def killed(scores: Scores, folder: Target, left: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A delivering whose process is killed before its write number `left`."""
-    real = deliveries.folder_at
+    real = parquet.folder_at
     with monkeypatch.context() as patch:
-        patch.setattr(deliveries, "folder_at", lambda *asked: Dying(real(*asked), left))
+        patch.setattr(parquet, "folder_at", lambda *asked: Dying(real(*asked), left))
         with pytest.raises(Killed):
             folder.deliver(scores)
 
 
-def manifests(folder: Target) -> dict[str, Manifest]:
-    found = [opened(Manifest, body) for name, body in folder.files() if name.endswith("_manifest.json")]
+def manifests(folder: Target) -> dict[str, DeliveryManifest]:
+    found = [opened(DeliveryManifest, body) for name, body in folder.files() if name.endswith("_manifest.json")]
     return {manifest.period: manifest for manifest in found}
 
 
@@ -155,13 +156,13 @@ def test_there_are_no_more_writes_than_those(scores: Scores, folder: Target, mon
     scores.publish("2017-07")
     folder.deliver(scores)
     scores.publish("2017-07")
-    real, last = deliveries.folder_at, []
+    real, last = parquet.folder_at, []
 
     def counting(*asked: object) -> Dying:
         last.append(Dying(real(*asked), WRITES))  # type: ignore[arg-type]
         return last[0]
 
-    monkeypatch.setattr(deliveries, "folder_at", counting)
+    monkeypatch.setattr(parquet, "folder_at", counting)
     folder.deliver(scores)
     assert last[0].left == 0
 
@@ -243,7 +244,7 @@ def test_bytes_are_put_only_over_those_that_were_read(place: Folder) -> None:
 
 def test_a_manifest_that_others_write_without_end_is_told(scores: Scores, on_s3: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     scores.publish("2017-07")
-    monkeypatch.setattr("almanac.store.folders.S3Folder.put_over", lambda *_: False)
+    monkeypatch.setattr("almanac.deliveries.folders.S3Folder.put_over", lambda *_: False)
 
     with pytest.raises(StoreError, match=r"/period=2017-07/: its manifest was written by others 8 times in a row. Nothing of"):
         on_s3.deliver(scores)

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from almanac.core.deliveries import PostgresDelivery
+from almanac.deliveries import postgres
 from almanac.errors import AccessRefused, DeliveryError, DescriptionError, Unreachable
-from almanac.store import postgres
-from tests.deliveries.scores import COLUMNS, Ask, Scores, Target
+from tests.support.scores import COLUMNS, Ask, Scores, Target
 
 pytestmark = pytest.mark.store
 

@@ -10,9 +10,9 @@ import psycopg
 import pyarrow as pa
 import pytest
 
+from almanac.deliveries import postgres
 from almanac.errors import StoreError, Unreachable
-from almanac.store import postgres
-from tests.deliveries.scores import Ask, Scores, Target
+from tests.support.scores import Ask, Scores, Target
 
 pytestmark = pytest.mark.store
 

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from almanac.errors import NotFound
 from almanac.store.objects import Objects
-from tests.clients import Client, quick
+from tests.support.s3_clients import Client, quick
 
 pytestmark = pytest.mark.store
 

@@ -9,11 +9,12 @@ from dataclasses import replace
 import pytest
 
 from almanac.core.canonical import encode
-from almanac.core.receipts import Witness
-from almanac.doors import deliver, promotions, rollback
-from tests.dags.task import Task
-from tests.deliveries.scores import WITNESS, Target
-from tests.world import World
+from almanac.core.receipts import RunInfo
+from almanac.deliveries import projection
+from almanac.runs import promotions, rollback
+from tests.support.scores import WITNESS, Target
+from tests.support.task import Task
+from tests.support.world import World
 
 pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.store]
 
@@ -27,7 +28,7 @@ def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def test_after_a_rollback_no_delivery_shows_what_the_withdrawn_version_wrote(
     world: World, on_disk: Target, in_postgres: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from almanac.airflow import again, deliveries
+    from almanac.airflow import deliveries, tasks
 
     monkeypatch.setattr(deliveries, "address", lambda one: in_postgres.address if one == in_postgres.delivery else "")
     shop, targets = world.shop, (on_disk, in_postgres)
@@ -35,17 +36,17 @@ def test_after_a_rollback_no_delivery_shows_what_the_withdrawn_version_wrote(
     shop.promote(world.new)
     shop.score("2017-08")
     for target in targets:
-        deliver.deliver(shop.home, shop.pipeline, target.delivery, target.address, WITNESS)
+        projection.deliver(shop.home, shop.pipeline, target.delivery, target.address, WITNESS)
     bad = {period: order for period, _, order in on_disk.seen()}["2017-08"]
     planned = rollback.planned(shop.home, shop.pipeline, reason="bad")
-    promotions.rollback(shop.home, planned, Witness())
+    promotions.rollback(shop.home, planned, RunInfo())
     task = Task(world)
 
-    again.verify_rollback(replace(task.desk, pipeline=shop.pipeline), {"plan": encode(planned)}, task.carry)
+    tasks.verify_rollback(replace(task.context, pipeline=shop.pipeline), task.run_orders, plan=encode(planned))
 
     visible = {item.period: item.order for item in shop.home.written()}
     assert {item.period: item.version for item in shop.home.written()} == {"2017-07": world.old, "2017-08": world.old}
     for target in targets:
         assert {period: order for period, _, order in target.seen()} == visible
         assert bad not in {order for _, _, order in target.seen()}
-        assert deliver.outstanding(shop.home, target.delivery, target.address) == []
+        assert projection.outstanding(shop.home, target.delivery, target.address) == []

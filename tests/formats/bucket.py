@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import tempfile
-import uuid
 import zipfile
 from dataclasses import replace
 from datetime import timedelta
@@ -19,12 +18,13 @@ from typing import Any
 import pyarrow as pa
 
 from almanac import Aggregates, Audit, Gate, ParquetDelivery, Scoring
-from almanac.core.receipts import Witness
-from almanac.doors import building, deliver, pin, plan, publish, stage
+from almanac.core.receipts import RunInfo
+from almanac.deliveries import projection
+from almanac.runs import feature_orders, pin, plan, publish
 from almanac.settings import VERSION
 from almanac.store.home import Home
-from tests import shop as shops
-from tests.shop import MONTHS, Shop
+from tests.support import shop as shops
+from tests.support.shop import MONTHS, Shop
 
 FOLDER = Path(__file__).parent
 ROOT = "s3://almanac/formats"
@@ -63,18 +63,18 @@ def make(root: str, spark: object) -> Shop:
     whole = shop.module
     shop.code(**{CHECKS: AUDITED, 'F.sum("amount")': 'F.sum("no_such_column")'})
     planned = plan.retrain(shop.home, shop.pipeline, shop.pipeline.period("2017-07"), shop.module)
-    shop.attempt(building.groups(shop.home, planned, shop.pin(planned), "habits")[0], stage.features)
+    shop.attempt(feature_orders.groups(shop.home, planned, shop.pin(planned), "habits")[0])
     shop.module = whole
     shop.describe(**{**described, "gate": Gate(metric="roc_auc", min_gain=-0.2, floor=0.999999)})
     shop.retrain("2017-07")
     shop.describe(**described)
     newer = shop.train("2017-08")
-    publish.champion(shop.home, shop.pipeline, shop.gate("2017-08", newer), Witness(dag="shop_retrain", run="r8"), "ann")
+    publish.champion(shop.home, shop.pipeline, shop.gate("2017-08", newer), RunInfo(dag="shop_retrain", run="r8"), "ann")
     shop.score("2017-09")
     shop.home.objects.delete(f"{shop.landing}/people/all.parquet")
     shop.score("2017-10", degrade=0.5)
     shop.put("people", "all.parquet", shops.people())
-    deliver.deliver(shop.home, shop.pipeline, shop.pipeline.deliveries[0], "", Witness(dag="shop_score", run="s1"))
+    projection.deliver(shop.home, shop.pipeline, shop.pipeline.deliveries[0], "", RunInfo(dag="shop_score", run="s1"))
     return shop
 
 
@@ -82,7 +82,7 @@ def go_on(shop: Shop) -> dict[str, Any]:
     """What must come out the same, whichever version does it: a period scored, one more model staged, a rollback."""
     scored = shop.score("2017-11")
     planned = plan.retrain(shop.home, shop.pipeline, shop.pipeline.period("2017-08"), shop.module)
-    pinned = pin.pin(shop.home, planned, Witness())
+    pinned = pin.pin(shop.home, planned, RunInfo())
     version = shop.train("2017-09")
     shop.roll_back(reason="fixture")
     return {
@@ -121,7 +121,7 @@ def unpack(version: str, spark: object) -> tuple[Shop, dict[str, Any]]:
                 home.objects.put(f"s3://{name}", archive.read(name))
     module, description = (expected.pop(key) for key in ("module", "description"))
     pipeline = home.receipts.description(description)
-    return Shop(home, f"{ROOT}/landing", pipeline, shops.Bench("test", spark), home.receipts.module(module)), expected
+    return Shop(home, f"{ROOT}/landing", pipeline, shops.SparkJob("test", spark), home.receipts.module(module)), expected
 
 
 def main() -> None:
@@ -143,9 +143,10 @@ def main() -> None:
         packed = pack(shop.home, {})
         before = standing(shop)
         expected = {"module": module, "description": description, "standing": before, "after": go_on(shop)}
-        with zipfile.ZipFile(io.BytesIO(packed)) as whole, zipfile.ZipFile(
-            FOLDER / f"{VERSION}.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=9
-        ) as archive:
+        with (
+            zipfile.ZipFile(io.BytesIO(packed)) as whole,
+            zipfile.ZipFile(FOLDER / f"{VERSION}.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive,
+        ):
             for name in whole.namelist():
                 if name != EXPECTED:
                     archive.writestr(name, whole.read(name))

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from almanac.core.canonical import encode
-from almanac.core.provenance import explain
-from almanac.core.receipts import Witness
-from almanac.doors import deliver, redo
-from almanac.store import integrity, provenance
+from almanac.core.receipts import RunInfo
+from almanac.deliveries import projection
+from almanac.lineage import trail, verification
+from almanac.lineage.tree import explain
+from almanac.runs import redo
 from tests.formats import bucket
-from tests.shop import Shop
+from tests.support.shop import Shop
 
 pytestmark = [pytest.mark.store, pytest.mark.spark, pytest.mark.slow]
 
@@ -29,19 +30,19 @@ def test_a_released_bucket_is_read_explained_and_verified_and_nothing_is_stale(k
     shop, expected = kept
     assert bucket.standing(shop) == expected["standing"]
 
-    verified = integrity.verify(shop.home)
+    verified = verification.verify(shop.home)
     assert verified.findings == ()
     assert verified.checked["receipts"] > 50
 
-    tree = encode(explain(provenance.evidence(shop.home, provenance.shown(shop.home, "2017-10"))))
+    tree = encode(explain(trail.evidence(shop.home, trail.shown(shop.home, "2017-10"))))
     assert tree["facts"]["left_out"] == ["traits"]
 
     assert [one.left_out for one in redo.found(shop.home).features] == [("traits",)]
-    delivered = deliver.deliver(shop.home, shop.pipeline, shop.pipeline.deliveries[0], "", Witness())
+    delivered = projection.deliver(shop.home, shop.pipeline, shop.pipeline.deliveries[0], "", RunInfo())
     assert not delivered.applied, "the delivery is up to date"
 
 
 def test_a_released_bucket_is_scored_trained_on_and_rolled_back_with_the_same_digests(kept: tuple[Shop, dict[str, Any]]) -> None:
     shop, expected = kept
     assert bucket.go_on(shop) == expected["after"]
-    assert integrity.verify(shop.home).findings == ()
+    assert verification.verify(shop.home).findings == ()

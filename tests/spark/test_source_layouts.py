@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from almanac import Aggregates, EventSource
 from almanac.columns import AS_WRITTEN, packed, plain, schema_of, unpacked
-from almanac.core.sources import Cut, Pin, PinnedFile
+from almanac.core.pins import Pin, PinnedFile
+from almanac.core.sources import Cut
 from almanac.cutting import in_utc, keep
 from almanac.spark import chunks
-from almanac.spark.partials import Asked, _partial, blocks
+from almanac.spark.partials import Aggregation, _partial, blocks
 from almanac.store.schemas import agreed
 
 Row = tuple[int, datetime | None, float | None, str | None, list[float | None] | None]
@@ -115,7 +116,7 @@ def test_partial_sums_of_files_of_other_types_can_be_joined(tmp_path: Path) -> N
     how = {"order": NAMES, "row_group_size": 2, "int96": False, "nulls": False}
     files = [write(tmp_path, f"{number}", rows, {**how, "kinds": kind}) for number, kind in enumerate(kinds)]
     schema = schema_of(SOURCE, unpacked(pinned(files).schema), "visits", ["customer", "at", "amount"])
-    asked = Asked(part=part, entity="customer", source=SOURCE, schema=schema)
+    asked = Aggregation(part=part, entity="customer", source=SOURCE, schema=schema)
     edges = (datetime(2017, 3, 1, tzinfo=UTC),)
     sums = [_partial(asked, block, None)[0] for file in files for block in blocks(file, edges)]
 

@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from almanac.core.canonical import sha256
-from almanac.core.garbage import YOUNGEST, Item, Kind
+from almanac.core.garbage import GarbageKind, Item
 from almanac.core.layout import staged_file
-from almanac.core.receipts import Order, Output, Placed, publish_order
+from almanac.core.receipts import RETENTION, Order, Output, PlacedOrder, publish_order
 from almanac.errors import IntegrityError
 from almanac.store import garbage
 from almanac.store.home import Home
 from almanac.store.objects import Objects
-from tests.records import order
+from tests.support.records import order
 
 pytestmark = pytest.mark.store
 
@@ -37,7 +37,7 @@ def stage(home: Home, asked: Order) -> Output:
     """A file of an order, in its table's folder and not visible."""
     table = home.table_of(asked)
     table.create(COLUMNS)
-    home.receipts.place(Placed(order=asked))
+    home.receipts.place(PlacedOrder(order=asked))
     body = io.BytesIO()
     pq.write_table(pa.table({"customer": [1, 2]}, schema=COLUMNS), body)
     name = staged_file(asked.period, asked.digest, uuid.uuid4().hex)
@@ -56,7 +56,7 @@ def publish(home: Home, asked: Order) -> str:
 
 def old(home: Home) -> datetime:
     """A time at which everything that is there now is older than a week."""
-    return home.objects.now(home.layout.home) + YOUNGEST + 2 * SECOND
+    return home.objects.now(home.layout.home) + RETENTION + 2 * SECOND
 
 
 def uris(items: tuple[Item, ...]) -> list[str]:
@@ -81,7 +81,7 @@ def test_a_replaced_and_an_orphaned_file_go_and_the_visible_one_stays(home: Home
     found = garbage.collect(home, now=now)
 
     assert sorted(uris(found)) == sorted([first, orphan.uri])
-    assert {(item.kind, item.bytes) for item in found} == {(Kind.FEATURES, orphan.bytes)}
+    assert {(item.kind, item.bytes) for item in found} == {(GarbageKind.FEATURES, orphan.bytes)}
     assert garbage.delete(home, found, now=now) == found
     assert garbage.collect(home, now=now) == ()
     assert home.objects.has(second)
@@ -94,8 +94,8 @@ def test_what_a_young_commit_replaced_is_left_to_those_who_still_read_it(home: H
     second = publish(home, order(fence=1))
     (replaced,) = (item.modified for item in home.objects.walk(second))
 
-    assert garbage.collect(home, now=replaced + YOUNGEST - SECOND) == ()
-    assert uris(garbage.collect(home, now=replaced + YOUNGEST + 3 * SECOND)) == [first]
+    assert garbage.collect(home, now=replaced + RETENTION - SECOND) == ()
+    assert uris(garbage.collect(home, now=replaced + RETENTION + 3 * SECOND)) == [first]
 
 
 def test_a_file_that_became_visible_after_it_was_collected_is_not_deleted(home: Home) -> None:
@@ -113,7 +113,7 @@ def test_a_file_that_became_visible_after_it_was_collected_is_not_deleted(home: 
 def test_a_file_that_is_too_young_is_not_deleted_whoever_says_so(home: Home) -> None:
     staged = stage(home, order())
     (listed,) = home.objects.walk(staged.uri)
-    item = Item(kind=Kind.FEATURES, uri=staged.uri, bytes=listed.size, modified=listed.modified)
+    item = Item(kind=GarbageKind.FEATURES, uri=staged.uri, bytes=listed.size, modified=listed.modified)
 
     assert garbage.delete(home, [item]) == ()
     for ask in (lambda: garbage.collect(home, older=timedelta(days=6)), lambda: garbage.delete(home, [item], older=6 * SECOND)):
@@ -165,7 +165,7 @@ def test_parts_and_model_folders_without_a_manifest_go_and_pins_stay(home: Home)
     now = old(home)
     found = garbage.collect(home, now=now)
 
-    assert [(item.kind, item.uri) for item in found] == [(Kind.MODELS, model), (Kind.PARTS, part)]
+    assert [(item.kind, item.uri) for item in found] == [(GarbageKind.MODELS, model), (GarbageKind.PARTS, part)]
     garbage.delete(home, found, now=now)
     assert [home.objects.has(uri) for uri in (part, model, pin)] == [False, False, True]
 
@@ -178,7 +178,7 @@ def test_beside_a_loop_of_publishes_nothing_visible_or_young_is_lost(home: Home)
     garbage_before = [stage(home, order(period=period, fence=100)).uri for period in periods]
     time.sleep(2)
     began = home.objects.now(home.layout.home)
-    now, done, staged = began + YOUNGEST, threading.Event(), list[str]()
+    now, done, staged = began + RETENTION, threading.Event(), list[str]()
 
     def loop() -> None:
         try:

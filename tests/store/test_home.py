@@ -13,12 +13,12 @@ import pytest
 from almanac.core.canonical import sha256
 from almanac.core.layout import staged_file
 from almanac.core.promotions import Log
-from almanac.core.receipts import Order, Output, Placed, Thing, publish_order
-from almanac.core.rollback import Written
+from almanac.core.receipts import Artifact, Order, Output, PlacedOrder, publish_order
+from almanac.core.rollback import WrittenPeriod
 from almanac.errors import NotFound
 from almanac.store.home import Home, pipelines
 from almanac.store.objects import Objects
-from tests.records import order, receipt
+from tests.support.records import order, receipt
 
 pytestmark = pytest.mark.store
 
@@ -34,7 +34,7 @@ def make_visible(home: Home, asked: Order, version: str = "2017-05-aaaaaaaa", *,
     """Publishes a file of an order; its receipt is kept too, unless the publisher dies before."""
     table = home.table_of(asked)
     table.create(COLUMNS)
-    home.receipts.place(Placed(order=asked))
+    home.receipts.place(PlacedOrder(order=asked))
     body = io.BytesIO()
     pq.write_table(pa.table({"customer": [1, 2], "model_version": [version] * 2}, schema=COLUMNS), body)
     name = staged_file(asked.period, asked.digest, uuid.uuid4().hex)
@@ -55,17 +55,17 @@ def test_a_home_without_anything_shows_nothing(home: Home) -> None:
 
 def test_features_lie_in_the_table_of_their_definition_and_predictions_in_their_own(home: Home) -> None:
     assert home.table_of(order(description="f1")).uri == home.features("f1").uri == f"{home.layout.home}/features/f1"
-    assert home.table_of(order(thing=Thing.PREDICTIONS)).uri == home.predictions.uri == f"{home.layout.home}/predictions"
+    assert home.table_of(order(artifact=Artifact.PREDICTIONS)).uri == home.predictions.uri == f"{home.layout.home}/predictions"
 
 
 def test_what_was_written_is_told_by_period_version_and_order(home: Home) -> None:
-    june, july = (order(thing=Thing.PREDICTIONS, period=period) for period in ("2017-06", "2017-07"))
+    june, july = (order(artifact=Artifact.PREDICTIONS, period=period) for period in ("2017-06", "2017-07"))
     make_visible(home, july, "2017-06-bbbbbbbb")
     make_visible(home, june, "2017-05-aaaaaaaa")
 
     assert home.written() == [
-        Written(period="2017-06", version="2017-05-aaaaaaaa", order=june.digest, rows=2),
-        Written(period="2017-07", version="2017-06-bbbbbbbb", order=july.digest, rows=2),
+        WrittenPeriod(period="2017-06", version="2017-05-aaaaaaaa", order=june.digest, rows=2),
+        WrittenPeriod(period="2017-07", version="2017-06-bbbbbbbb", order=july.digest, rows=2),
     ]
 
 

@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from almanac import EventSource, Late
-from almanac.core.late import Found, Span
+from almanac.core.late import Span, SpanContents
 from almanac.errors import SourceMissing
 from almanac.store import sources
 from almanac.store.objects import Objects
-from tests.shop import parquet
+from tests.support.shop import parquet
 
 pytestmark = pytest.mark.store
 
@@ -36,7 +36,7 @@ def source(root: str) -> EventSource:
     return EventSource(f"{root}/visits/", event_time="at", timezone="UTC")
 
 
-def look(objects: Objects, source: EventSource, span: Span = JULY) -> Found:
+def look(objects: Objects, source: EventSource, span: Span = JULY) -> SpanContents:
     return sources.look(objects, source, sources.observe(objects, "visits", source), span)
 
 
@@ -49,19 +49,19 @@ def test_only_rows_of_the_span_count_and_an_event_exactly_at_its_end_is_not_in_i
     first, last = datetime(2017, 7, 1), datetime(2017, 7, 31, 23, 59, 59, 999999)
     deliver(objects, source, a=at(datetime(2017, 6, 30, 23), first), b=at(last, datetime(2017, 8, 1)), c=at(None, None))
 
-    assert look(objects, source) == Found(rows=2, newest=last.replace(tzinfo=UTC))
+    assert look(objects, source) == SpanContents(rows=2, newest=last.replace(tzinfo=UTC))
 
 
 def test_an_event_that_is_dated_in_the_future_makes_nothing_complete(objects: Objects, source: EventSource) -> None:
     deliver(objects, source, a=at(datetime(2017, 7, 3), datetime(2099, 1, 1)))
 
-    assert look(objects, source) == Found(rows=1, newest=datetime(2017, 7, 3, tzinfo=UTC))
+    assert look(objects, source) == SpanContents(rows=1, newest=datetime(2017, 7, 3, tzinfo=UTC))
 
 
 def test_where_the_span_is_empty_the_newest_event_before_it_is_told(objects: Objects, source: EventSource) -> None:
     deliver(objects, source, a=at(datetime(2017, 3, 3)), b=at(datetime(2017, 5, 5)), c=at(datetime(2017, 9, 9)))
 
-    assert look(objects, source) == Found(rows=0, newest=datetime(2017, 5, 5, tzinfo=UTC))
+    assert look(objects, source) == SpanContents(rows=0, newest=datetime(2017, 5, 5, tzinfo=UTC))
 
 
 def test_what_was_not_known_then_does_not_count(objects: Objects, source: EventSource) -> None:
@@ -75,7 +75,7 @@ def test_what_was_not_known_then_does_not_count(objects: Objects, source: EventS
         c=at(datetime(2017, 6, 30), known=late),
     )
 
-    assert look(objects, source, replace(JULY, known=JULY.high)) == Found(rows=1, newest=datetime(2017, 7, 2, tzinfo=UTC))
+    assert look(objects, source, replace(JULY, known=JULY.high)) == SpanContents(rows=1, newest=datetime(2017, 7, 2, tzinfo=UTC))
     assert look(objects, source, replace(JULY, low=datetime(2017, 7, 3, tzinfo=UTC), known=JULY.high)).rows == 0
 
 
@@ -84,7 +84,7 @@ def test_times_are_read_in_the_sources_own_zone(objects: Objects, source: EventS
 
     found = look(objects, replace(source, timezone="America/New_York"))
 
-    assert found == Found(rows=1, newest=datetime(2017, 7, 31, 23, 59, tzinfo=UTC))
+    assert found == SpanContents(rows=1, newest=datetime(2017, 7, 31, 23, 59, tzinfo=UTC))
 
 
 def test_files_without_statistics_are_read(objects: Objects, source: EventSource) -> None:
@@ -92,7 +92,7 @@ def test_files_without_statistics_are_read(objects: Objects, source: EventSource
     pq.write_table(at(datetime(2017, 5, 5)), body, write_statistics=False)
     objects.put(f"{source.uri}a.parquet", body.getvalue().to_pybytes())
 
-    assert look(objects, source) == Found(rows=0, newest=datetime(2017, 5, 5, tzinfo=UTC))
+    assert look(objects, source) == SpanContents(rows=0, newest=datetime(2017, 5, 5, tzinfo=UTC))
 
 
 def test_the_marker_is_a_file_of_the_period(objects: Objects, source: EventSource) -> None:

@@ -19,8 +19,8 @@ from botocore.exceptions import ClientError
 from almanac.errors import AccessRefused, NotFound, StoreError, Unreachable
 from almanac.store.objects import Objects
 from demo import seaweed
-from tests import ways
-from tests.clients import Client, quick
+from tests.support import faulty_store
+from tests.support.s3_clients import Client, quick
 
 pytestmark = pytest.mark.store
 
@@ -31,7 +31,9 @@ WRITERS = 8
 def losing_answers(store: seaweed.Store, count: int) -> Iterator[str]:
     """The address of a way to the store on which the first `count` answers to a PUT are lost after it was done."""
     lost = iter(range(count))
-    with ways.way(store, lambda command: ways.LOST if command == "PUT" and next(lost, None) is not None else "") as address:
+    with faulty_store.way(
+        store, lambda command: faulty_store.LOST if command == "PUT" and next(lost, None) is not None else ""
+    ) as address:
         yield address
 
 

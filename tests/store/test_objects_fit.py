@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from almanac.core.receipts import Placed
+from almanac.core.receipts import PlacedOrder
 from almanac.errors import IntegrityError, Unfit
 from almanac.store.objects import Objects, record, verified
-from tests.clients import Client, quick
+from tests.support.s3_clients import Client, quick
 
 pytestmark = pytest.mark.store
 
@@ -60,7 +60,7 @@ def test_bytes_are_given_when_their_digest_holds_and_refused_when_not() -> None:
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[]", b"{}", b'{"order": 3}', b'{"order": {}, "more": 1}'])
 def test_bytes_that_are_no_record_are_refused_by_name(body: bytes) -> None:
     with pytest.raises(IntegrityError) as refused:
-        record(Placed, body, "s3://almanac/a")
+        record(PlacedOrder, body, "s3://almanac/a")
 
     assert str(refused.value).startswith("s3://almanac/a: found bytes that are no Placed (")
     assert str(refused.value).endswith("Restore it from the bucket's versions, or use the Almanac that wrote it.")

@@ -9,9 +9,9 @@ import pytest
 from almanac.store import packs
 from almanac.store.objects import Listed, Objects
 from almanac.store.promotions import Promotions
-from tests.records import promoted
 from tests.store.test_promotions import kept as appended
 from tests.store.test_promotions import promotions as promotions
+from tests.support.records import promoted
 
 pytestmark = pytest.mark.store
 

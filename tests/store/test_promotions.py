@@ -16,7 +16,7 @@ from almanac.core.promotions import GENESIS, Entry, Log
 from almanac.errors import Conflict, IntegrityError, LogMoved
 from almanac.store.objects import Listed, Objects
 from almanac.store.promotions import Promotions
-from tests.records import altered, promote, promoted
+from tests.support.records import altered, promote, promoted
 
 pytestmark = pytest.mark.store
 

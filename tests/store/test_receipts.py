@@ -10,12 +10,12 @@ import pytest
 
 from almanac.core.canonical import sealed, sha256
 from almanac.core.layout import Layout
-from almanac.core.receipts import Door, Order, Placed, Receipt, Thing, Witness
+from almanac.core.receipts import Artifact, Order, PlacedOrder, Receipt, RunInfo, Step
 from almanac.errors import IntegrityError, NotFound
 from almanac.store.objects import Objects
 from almanac.store.receipts import Receipts, read_order
-from tests.records import order, output, receipt
-from tests.shop import pipeline
+from tests.support.records import order, output, receipt
+from tests.support.shop import pipeline
 
 pytestmark = pytest.mark.store
 
@@ -35,7 +35,7 @@ def keys(receipts: Receipts) -> list[str]:
 
 
 def test_a_placed_order_lies_under_its_digest(receipts: Receipts) -> None:
-    placed = Placed(order=order(), links={"pin": "s3://almanac/pin"})
+    placed = PlacedOrder(order=order(), links={"pin": "s3://almanac/pin"})
     uri = receipts.place(placed)
 
     assert keys(receipts) == [f"orders/{order().digest}.json"]
@@ -43,8 +43,8 @@ def test_a_placed_order_lies_under_its_digest(receipts: Receipts) -> None:
 
 
 def test_placing_an_order_twice_keeps_the_first(receipts: Receipts) -> None:
-    first = receipts.place(Placed(order=order(), links={"pin": "s3://almanac/first"}))
-    second = receipts.place(Placed(order=order(), links={"pin": "s3://almanac/second"}))
+    first = receipts.place(PlacedOrder(order=order(), links={"pin": "s3://almanac/first"}))
+    second = receipts.place(PlacedOrder(order=order(), links={"pin": "s3://almanac/second"}))
 
     assert first == second
     assert receipts.placed(order().digest).links == {"pin": "s3://almanac/first"}
@@ -56,7 +56,7 @@ def test_an_order_that_was_never_placed_is_not_found(receipts: Receipts) -> None
 
 
 def test_an_order_altered_in_place_is_found_by_its_seal(receipts: Receipts) -> None:
-    uri = receipts.place(Placed(order=order()))
+    uri = receipts.place(PlacedOrder(order=order()))
     receipts.objects.put(uri, receipts.objects.get(uri).replace(b'"2017-06"', b'"2017-07"'))
 
     with pytest.raises(IntegrityError, match=r"no Placed \(its seal does not fit what stands beside it\)"):
@@ -64,8 +64,8 @@ def test_an_order_altered_in_place_is_found_by_its_seal(receipts: Receipts) -> N
 
 
 def test_another_order_under_an_orders_name_is_found(receipts: Receipts) -> None:
-    uri = receipts.place(Placed(order=order()))
-    receipts.objects.put(uri, sealed(Placed(order=order(period="2017-07"))))
+    uri = receipts.place(PlacedOrder(order=order()))
+    receipts.objects.put(uri, sealed(PlacedOrder(order=order(period="2017-07"))))
     with pytest.raises(IntegrityError) as refused:
         receipts.placed(order().digest)
 
@@ -73,7 +73,7 @@ def test_another_order_under_an_orders_name_is_found(receipts: Receipts) -> None
 
 
 def test_an_order_whose_bytes_are_none_is_found(receipts: Receipts) -> None:
-    uri = receipts.place(Placed(order=order()))
+    uri = receipts.place(PlacedOrder(order=order()))
     receipts.objects.put(uri, receipts.objects.get(uri)[:-7])
 
     with pytest.raises(IntegrityError, match="found bytes that are no Placed"):
@@ -129,7 +129,7 @@ def test_the_newest_of_more_than_ten_attempts_is_found(receipts: Receipts) -> No
 
 
 def test_a_no_of_the_gate_is_an_answer_and_final(receipts: Receipts) -> None:
-    asked = order(thing=Thing.CHAMPION, door=Door.AUDIT)
+    asked = order(artifact=Artifact.CHAMPION, step=Step.AUDIT)
     no = receipts.keep(receipt(asked, passed=False, facts={"decision": {"verdict": "reject"}}))
 
     assert receipts.done(asked) == no
@@ -141,7 +141,7 @@ def test_of_two_receipts_for_one_order_one_wins_and_the_other_is_adopted(receipt
 
     def keep(number: int) -> object:
         start.wait()
-        return receipts.keep(receipt(content=f"content {number}", witness=Witness(run=f"run {number}")))
+        return receipts.keep(receipt(content=f"content {number}", run_info=RunInfo(run=f"run {number}")))
 
     with ThreadPoolExecutor(4) as pool:
         kept = list(pool.map(keep, range(4)))

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from almanac.core.layout import Layout
-from almanac.core.receipts import Door, Order, Placed, Receipt, Thing, Witness, publish_order
+from almanac.core.receipts import Artifact, Order, PlacedOrder, Receipt, RunInfo, Step, publish_order
 from almanac.store.objects import Objects
 from almanac.store.receipts import Receipts
-from tests.records import NOON, order, output, receipt
+from tests.support.records import NOON, order, output, receipt
 
 pytestmark = pytest.mark.store
 
@@ -30,7 +30,7 @@ def staged(receipts: Receipts, asked: Order | None = None, **changes: Any) -> Re
     """The receipt of a stage at noon, with a file that is there."""
     uri = f"{receipts.layout.root}/{changes.get('content', 'file')}.parquet"
     receipts.objects.put(uri, b"rows")
-    described = {"outputs": (output("file", uri=uri),), "witness": Witness(run="run-1", ended=NOON)}
+    described = {"outputs": (output("file", uri=uri),), "run_info": RunInfo(run="run-1", ended=NOON)}
     return receipt(asked, **{**described, **changes})
 
 
@@ -46,7 +46,7 @@ def test_by_default_the_clock_says_whether_a_stage_is_too_old(receipts: Receipts
     receipts.keep(staged(receipts))
     assert receipts.done(order()) is None
 
-    again = receipts.keep(staged(receipts, witness=Witness(ended=datetime.now(UTC))))
+    again = receipts.keep(staged(receipts, run_info=RunInfo(ended=datetime.now(UTC))))
     assert receipts.done(order()) == again
 
 
@@ -60,7 +60,7 @@ def test_a_stage_that_was_published_answers_for_ever(receipts: Receipts) -> None
 
 
 def test_a_training_is_published_once_its_manifest_is_there(receipts: Receipts) -> None:
-    asked = order(thing=Thing.MODEL)
+    asked = order(artifact=Artifact.MODEL)
     first = receipts.keep(staged(receipts, asked, facts={"version": "2017-06-ea02faee"}), NOON)
     assert receipts.done(asked, TOMORROW) is None
 
@@ -70,8 +70,8 @@ def test_a_training_is_published_once_its_manifest_is_there(receipts: Receipts) 
 
 def test_a_stage_done_anew_is_the_next_attempt_and_answers(receipts: Receipts) -> None:
     first = receipts.keep(staged(receipts), NOON)
-    second = receipts.keep(staged(receipts, content="again", witness=Witness(ended=TOMORROW)), TOMORROW)
-    late = receipts.keep(staged(receipts, content="late", witness=Witness(ended=TOMORROW)), TOMORROW + HOUR)
+    second = receipts.keep(staged(receipts, content="again", run_info=RunInfo(ended=TOMORROW)), TOMORROW)
+    late = receipts.keep(staged(receipts, content="late", run_info=RunInfo(ended=TOMORROW)), TOMORROW + HOUR)
 
     assert (first.attempt, second.attempt) == (0, 1)
     assert late == second == receipts.done(order(), TOMORROW + HOUR)
@@ -83,7 +83,7 @@ def test_of_two_that_do_a_stage_anew_one_wins_and_the_other_adopts(receipts: Rec
     start = threading.Barrier(4)
 
     def keep(number: int) -> Receipt:
-        ours = staged(receipts, content=f"content {number}", witness=Witness(run=f"run {number}", ended=TOMORROW))
+        ours = staged(receipts, content=f"content {number}", run_info=RunInfo(run=f"run {number}", ended=TOMORROW))
         start.wait()
         return receipts.keep(ours, TOMORROW)
 
@@ -107,8 +107,8 @@ def test_a_part_answers_while_its_files_are_there_and_gc_leaves_them_alone(recei
 
 
 def test_a_stage_without_files_answers_for_ever(receipts: Receipts) -> None:
-    compared = order(thing=Thing.CHAMPION)
-    first = receipts.keep(receipt(compared, witness=Witness(ended=NOON)))
+    compared = order(artifact=Artifact.CHAMPION)
+    first = receipts.keep(receipt(compared, run_info=RunInfo(ended=NOON)))
 
     assert receipts.done(compared, NOON + 1000 * DAY) == first
 
@@ -121,7 +121,7 @@ def links(receipts: Receipts, asked: Order | None = None) -> object:
 
 
 def place(receipts: Receipts, link: str, now: datetime, asked: Order | None = None) -> None:
-    receipts.place(Placed(order=asked or order(), links={"part.habits": link}), now)
+    receipts.place(PlacedOrder(order=asked or order(), links={"part.habits": link}), now)
 
 
 def test_an_order_that_nobody_carried_out_for_a_day_gets_the_links_of_who_asks_now(receipts: Receipts) -> None:
@@ -135,7 +135,7 @@ def test_an_order_that_nobody_carried_out_for_a_day_gets_the_links_of_who_asks_n
 
 
 def test_an_order_that_was_answered_keeps_its_links(receipts: Receipts) -> None:
-    now, asked = datetime.now(UTC), order(door=Door.AUDIT)
+    now, asked = datetime.now(UTC), order(step=Step.AUDIT)
     place(receipts, "first", now, asked)
     receipts.keep(receipt(asked))
     place(receipts, "second", now + 30 * DAY, asked)

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from almanac.core.sources import Cut, EventSource, Pin, ReferenceSource
+from almanac.core.pins import Pin
+from almanac.core.sources import Cut, EventSource, ReferenceSource
 from almanac.errors import SourceError
 from almanac.store.objects import Objects
 from almanac.store.sources import check_unchanged, observe

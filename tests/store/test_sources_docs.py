@@ -16,7 +16,7 @@ import pytest
 from almanac import EventSource, ReferenceSource
 from almanac.columns import common, plain, seen
 from almanac.core import folder
-from almanac.core.folder import Kind
+from almanac.core.folder import FileKind
 from almanac.errors import SourceError
 from almanac.store.objects import Objects
 from almanac.store.sources import observe
@@ -65,7 +65,11 @@ def test_the_sources_are_described_as_shown(text: str) -> None:
 
 
 def test_what_is_data_is_as_the_table_says(text: str) -> None:
-    fates = {"read": {Kind.DATA, Kind.UNNAMED}, "not read": {Kind.OTHER, Kind.UNNAMED}, "no data": {Kind.NOTHING}}
+    fates = {
+        "read": {FileKind.DATA, FileKind.UNNAMED},
+        "not read": {FileKind.OTHER, FileKind.UNNAMED},
+        "no data": {FileKind.NOTHING},
+    }
     for names, fate in rows(text, "What is data"):
         for name in re.findall(r"`([^`]+)`", names):
             expected = next((kinds for words, kinds in fates.items() if fate.startswith(words)), None)

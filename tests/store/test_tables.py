@@ -19,7 +19,7 @@ from almanac.core.receipts import Output
 from almanac.errors import Conflict, StoreError
 from almanac.store.objects import Objects
 from almanac.store.tables import Table, Visible
-from tests.threads import at_one_moment
+from tests.support.threads import at_one_moment
 
 pytestmark = pytest.mark.store
 

@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException
 
-from almanac.airflow.desk import Desk
+from almanac.airflow.context import TaskContext
 from almanac.core.deliveries import Delivery, PostgresDelivery
-from almanac.doors import deliver as doors
+from almanac.deliveries.places import keep_described
+from almanac.deliveries.projection import deliver, showing
 from almanac.errors import AlmanacError, DeliveryError, DescriptionError, StoreError
-from almanac.store.deliveries import keep_described
 
 log = logging.getLogger(__name__)
-Given = Mapping[str, Any]
 TYPES = ("postgres", "postgresql")
 # What of a connection's extra is the database's own; the rest is for Airflow's hooks.
 LIBPQ = (
@@ -38,7 +36,7 @@ LIBPQ = (
 )
 
 
-def deliver(desk: Desk, given: Given) -> dict[str, list[str]]:  # noqa: ARG001
+def deliver_all(context: TaskContext) -> dict[str, list[str]]:
     """Brings all of the pipeline's deliveries up to date; gives delivery to the periods that were brought. One that fails
     keeps no other back.
 
@@ -46,11 +44,11 @@ def deliver(desk: Desk, given: Given) -> dict[str, list[str]]:  # noqa: ARG001
         StoreError: some failed, and one of them because its place does not answer: that is worth another try.
         DeliveryError: some failed.
     """
-    keep_described(desk.home, desk.pipeline)
+    keep_described(context.home, context.pipeline)
     done, failed = {}, []
-    for one in desk.pipeline.deliveries:
+    for one in context.pipeline.deliveries:
         try:
-            found = doors.deliver(desk.home, desk.pipeline, one, address(one), desk.witness)
+            found = deliver(context.home, context.pipeline, one, address(one), context.run_info)
         except AlmanacError as error:
             log.error("%s", error)
             failed.append(error)
@@ -58,34 +56,33 @@ def deliver(desk: Desk, given: Given) -> dict[str, list[str]]:  # noqa: ARG001
         log.info(found.in_words)
         done[one.name] = [applied.period for applied in found.applied]
     if failed:
-        text = (
-            "\n".join(map(str, failed)) + "\nWhat is published stays published; the next run of the score DAG delivers what is "
-        )
-        raise (StoreError if any(isinstance(error, StoreError) for error in failed) else DeliveryError)(f"{text}missing.")
+        kind = StoreError if any(isinstance(error, StoreError) for error in failed) else DeliveryError
+        reasons = "\n".join(map(str, failed))
+        raise kind(f"{reasons}\nWhat is published stays published; the next run of the score DAG delivers what is missing.")
     return done
 
 
-def deliver_in_rollback(desk: Desk, given: Given) -> dict[str, list[str]]:
-    """As `deliver`, in a rollback: the task that verifies comes next and delivers again, so a failure must not keep it back."""
-    if desk.params.get("dry_run"):
+def deliver_in_rollback(context: TaskContext) -> dict[str, list[str]]:
+    """As `deliver_all`. The rollback's last task delivers again, so a failure here must not keep it back."""
+    if context.params.get("dry_run"):
         raise AirflowSkipException("Dry run. Nothing was delivered.")
     try:
-        return deliver(desk, given)
+        return deliver_all(context)
     except AlmanacError as error:
         raise AirflowSkipException(f"{error} The task verify tries it again.") from None
 
 
-def verify(desk: Desk, withdrawn: str) -> None:
+def verify(context: TaskContext, withdrawn: str) -> None:
     """Delivers what is left after a rollback; no delivery shows the withdrawn version any more.
 
     Raises:
         StoreError, DeliveryError: one may still show it.
     """
-    if not desk.pipeline.deliveries:
+    if not context.pipeline.deliveries:
         return
-    deliver(desk, {})
-    for one in desk.pipeline.deliveries:
-        if shown := doors.showing(desk.home, one, address(one), withdrawn):
+    deliver_all(context)
+    for one in context.pipeline.deliveries:
+        if shown := showing(context.home, one, address(one), withdrawn):
             raise DeliveryError(
                 f"Delivery {one.name!r} still shows {', '.join(shown)} as {withdrawn} wrote it, which is withdrawn: the "
                 "predictions moved while it was delivered. Clear the task verify: it delivers again."

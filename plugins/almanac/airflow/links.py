@@ -1,4 +1,4 @@
-"""Links from a task in the UI to what it left on S3."""
+"""Links from a task in the UI to what it wrote to S3."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from airflow.sdk import BaseOperatorLink
 
 
 class ReportLink(BaseOperatorLink):
-    """To the checks' report as a page, where the task is an audit. Signed for seven days when the task ends."""
+    """To the page of an audit's checks. The link is signed when the task ends, for seven days."""
 
     name = "Report"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's signature
-        from almanac.airflow import desk
+        from almanac.store.objects import Objects
 
-        return desk.report_link(getattr(operator, "left_report", ""))
+        uri = getattr(operator, "left_report", "")
+        return Objects().signed(uri) if uri else ""

@@ -1,11 +1,12 @@
-"""The operators: `SparkDoor` submits the Spark job of a door, `StoreDoor` does a door's work in the worker, `PublishDoor` does
-too and can go back to the doors before, `Arrival` waits for a source, `Approve` asks a person.
+"""The operators: `WorkerTask` runs a function of `tasks` in the worker, `SparkOrders` submits the Spark job of some orders,
+`Publish` runs in the worker and can submit jobs of its own, `SourceComplete` waits for a source, `Approve` asks a person.
 
-All store their arguments; what they do when they run is in `work` and `again`, imported then and not when DAGs are parsed.
+They store their arguments. What they do when they run is imported then, and not when DAGs are parsed.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,15 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import BaseOperator, BaseSensorOperator
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
+from almanac.airflow import tasks
 from almanac.airflow.links import ReportLink
+from almanac.airflow.tasks import TaskFunction
 from almanac.errors import SourceError
 from almanac.settings import pool, spark_connection
 
 if TYPE_CHECKING:
-    from almanac.airflow.desk import Desk
-    from almanac.core.receipts import Placed
+    from almanac.airflow.context import TaskContext
+    from almanac.core.receipts import PlacedOrder
 
 DEFAULT_POOL = "default_pool"
 
@@ -32,171 +35,185 @@ class Traced:
     receipts: Mapping[str, str] = {}
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - the provider's signature
-        """Asked by Airflow's OpenLineage provider, where it is installed."""
-        from almanac.airflow import desk
+        """Called by Airflow's OpenLineage provider, where it is installed."""
+        from almanac.airflow import openlineage
 
-        return desk.lineage(self.description, self.receipts)
+        return openlineage.facets(self.description, self.receipts)
 
 
-class StoreDoor(Traced, BaseOperator):
-    """Does a door's work in the worker.
+class WorkerTask(Traced, BaseOperator):
+    """Runs a function in the worker.
 
     Args:
         description: the pipeline, as canonical JSON.
-        work: the name of a function of `work`.
-        given: what earlier tasks returned, by name.
+        function: of `tasks`.
+        arguments: its keyword arguments; what earlier tasks returned, or a value.
+
+    Raises:
+        TypeError: the function does not take these arguments.
     """
 
-    template_fields: Sequence[str] = ("given",)
+    template_fields: Sequence[str] = ("arguments",)
     ui_color = "#e8f1ee"
 
-    def __init__(self, *, description: str, work: str, given: Mapping[str, Any] | None = None, **rest: Any) -> None:
+    def __init__(self, *, description: str, function: TaskFunction, arguments: Mapping[str, Any], **rest: Any) -> None:
         super().__init__(**rest)
+        inspect.signature(function).bind("context", **arguments)
         self.description = description
-        self.work = work
-        self.given = given or {}
+        self.function = function
+        self.arguments = arguments
 
     def execute(self, context: Any) -> Any:
-        from almanac.airflow import desk, work
+        from almanac.airflow import openlineage
+        from almanac.airflow.context import TaskContext, failing_clearly
 
-        with desk.failing_clearly():
-            found = work.WORK[self.work](desk.Desk.of(self.description, context), self.given)
-            self.receipts = desk.receipts_in(found)
+        with failing_clearly():
+            found = self.function(TaskContext.of(self.description, context), **self.arguments)
+            self.receipts = openlineage.receipts_in(found)
             return found
 
 
-class SparkDoor(Traced, SparkSubmitOperator):
-    """Submits the Spark job of a door for the orders that are not carried out yet, and returns their receipts' URIs.
+class SparkOrders(Traced, SparkSubmitOperator):
+    """Submits the Spark job of the orders that are not answered yet, and returns their receipts' URIs by period.
 
     Args:
         description: the pipeline, as canonical JSON.
-        step: the file in `spark_jobs/steps/` that is submitted.
-        work: the name of a function of `work` that gives the orders.
-        part: the feature group.
-        given: what earlier tasks returned, by name.
+        orders: the function of `tasks` that gives the orders.
+        arguments: its keyword arguments; what earlier tasks returned, or a value.
+
+    Raises:
+        TypeError: the function does not take these arguments.
     """
 
-    template_fields: Sequence[str] = (*SparkSubmitOperator.template_fields, "given")
+    template_fields: Sequence[str] = (*SparkSubmitOperator.template_fields, "arguments")
     operator_extra_links = (ReportLink(),)
     ui_color = "#fdf0dc"
 
-    def __init__(
-        self, *, description: str, step: str, work: str, part: str = "", given: Mapping[str, Any] | None = None, **rest: Any
-    ) -> None:
+    def __init__(self, *, description: str, orders: TaskFunction, arguments: Mapping[str, Any], **rest: Any) -> None:
         super().__init__(conn_id=spark_connection(), **{"pool": pool(), **rest})
+        self._check(orders, arguments)
         self.description = description
-        self.step = step
-        self.work = work
-        self.part = part
-        self.given = given or {}
+        self.orders = orders
+        self.arguments = arguments
+
+    def _check(self, function: TaskFunction, arguments: Mapping[str, Any]) -> None:
+        inspect.signature(function).bind("context", **arguments)
 
     def execute(self, context: Any) -> Any:  # the job's receipts, where SparkSubmitOperator gives nothing
-        from almanac.airflow import desk, work
+        from almanac.airflow.context import TaskContext, failing_clearly
 
-        with desk.failing_clearly():
-            found = desk.Desk.of(self.description, context)
-            uris = self.carry(found, self.step, work.ORDERS[self.work](found, self.given, self.part))
+        with failing_clearly():
+            found = TaskContext.of(self.description, context)
+            uris = self.run_orders(found, self.orders(found, **self.arguments))
             found.announce_decisions(uris.values())
             self.receipts = uris
             return uris
 
-    def carry(self, found: Desk, step: str, placed: list[Placed]) -> dict[str, str]:
-        """Submits a step for those of the orders that are not carried out yet; gives period to its receipt's URI."""
-        from almanac.airflow import desk
+    def run_orders(self, found: TaskContext, placed: list[PlacedOrder]) -> dict[str, str]:
+        """Submits the job of those of the orders, all of one step, that are not answered yet; gives period to receipt's URI."""
+        from almanac.airflow.context import check_connection
+        from almanac.airflow.library import library_zip
 
         left = found.place(placed)
         if left:
-            desk.check_connection(self._conn_id)
-            self.name = f"almanac {step} {self.part}".strip()
-            self.application = found.application(step)
-            self.py_files = desk.library_zip()
-            self.application_args = [*left, "--witness", found.witness_json()]
+            order = placed[0].order
+            step = f"{order.artifact.value}.{order.step.value}"
+            check_connection(self._conn_id)
+            self.name = f"almanac {step} {order.part}".strip()
+            self.application = found.application
+            self.py_files = library_zip()
+            self.application_args = [step, *left, "--run-info", found.run_info_json()]
             self._hook = None  # it keeps the arguments of the submission before
             with found.explaining(placed):
                 super().execute(found.context)
         return found.receipts_of(placed)
 
 
-class PublishDoor(SparkDoor):
-    """Publishes in the worker. Where somebody else moved meanwhile, it carries out the doors before again, with Spark jobs of
-    its own; that is rare, so it waits for no place in the pool.
+class Publish(SparkOrders):
+    """Publishes in the worker. Where another run moved something meanwhile, it does earlier steps again, with Spark jobs of its
+    own; that is rare, so it does not wait for a slot in the pool.
 
     Args:
-        work: the name of a function of `again`.
+        function: of `tasks`; it is given what runs orders as well.
     """
 
-    ui_color = StoreDoor.ui_color
+    ui_color = WorkerTask.ui_color
 
-    def __init__(self, *, work: str, **rest: Any) -> None:
-        super().__init__(step="", work=work, pool=DEFAULT_POOL, **rest)
+    def __init__(self, *, function: TaskFunction, **rest: Any) -> None:
+        super().__init__(orders=function, pool=DEFAULT_POOL, **rest)
+
+    def _check(self, function: TaskFunction, arguments: Mapping[str, Any]) -> None:
+        inspect.signature(function).bind("context", "run_orders", **arguments)
 
     def execute(self, context: Any) -> Any:
-        from almanac.airflow import again, desk
+        from almanac.airflow import openlineage
+        from almanac.airflow.context import TaskContext, failing_clearly
 
-        with desk.failing_clearly():
-            found = desk.Desk.of(self.description, context)
-            done = again.AGAIN[self.work](found, self.given, lambda step, placed: self.carry(found, step, placed))
-            self.receipts = desk.receipts_in(done)
+        with failing_clearly():
+            found = TaskContext.of(self.description, context)
+            done = self.orders(found, lambda placed: self.run_orders(found, placed), **self.arguments)
+            self.receipts = openlineage.receipts_in(done)
             return done
 
 
-class Arrival(BaseSensorOperator):
-    """Waits until a source is complete for what the run reads of it, without a worker meanwhile.
+class SourceComplete(BaseSensorOperator):
+    """Waits until a source is complete for what the run reads of it, without holding a worker.
 
     Args:
         description: the pipeline, as canonical JSON.
         source: the source's name.
-        given: what earlier tasks returned, by name: `plan`.
+        plan: what the task `plan` returned.
     """
 
-    template_fields: Sequence[str] = ("given",)
+    template_fields: Sequence[str] = ("plan",)
     ui_color = "#e3ecf7"
 
-    def __init__(self, *, description: str, source: str, given: Mapping[str, Any] | None = None, **rest: Any) -> None:
+    def __init__(self, *, description: str, source: str, plan: Any, **rest: Any) -> None:
         super().__init__(mode="reschedule", **rest)
         self.description = description
         self.source = source
-        self.given = given or {}
-        self.lacking: Sequence[str] = ()
+        self.plan = plan
+        self.reasons: Sequence[str] = ()
 
     def poke(self, context: Any) -> bool:
-        from almanac.airflow import desk, work
+        from almanac.airflow.context import TaskContext
 
-        self.lacking = work.lacking(desk.Desk.of(self.description, context), self.given, self.source)
-        return not self.lacking
+        self.reasons = tasks.missing_data(TaskContext.of(self.description, context), plan=self.plan, source=self.source)
+        return not self.reasons
 
     def execute(self, context: Any) -> Any:
-        from almanac.airflow import desk, work
+        from almanac.airflow.context import TaskContext, failing_clearly
 
-        with desk.failing_clearly():
+        with failing_clearly():
             try:
                 return super().execute(context)
             except AirflowSensorTimeout:
-                refused = work.never_came(self.source, self.lacking, self.timeout)
+                refused = tasks.timed_out(self.source, self.reasons, self.timeout)
             except SourceError as error:
                 refused = error
-            return work.go_on_without(desk.Desk.of(self.description, context), self.given, self.source, refused)
+            found = TaskContext.of(self.description, context)
+            return tasks.go_on_without(found, plan=self.plan, source=self.source, error=refused)
 
 
 class Approve(ApprovalOperator):
-    """Asks a person whether a candidate that the gate let through is promoted, with the comparison as the question's body.
+    """Asks a person whether a candidate that passed the gate is promoted, with the comparison as the question's body.
 
     Args:
         description: the pipeline, as canonical JSON.
-        given: what earlier tasks returned, by name: `gate`.
+        gate: what the gate's task returned.
     """
 
-    template_fields: Sequence[str] = (*ApprovalOperator.template_fields, "given")
+    template_fields: Sequence[str] = (*ApprovalOperator.template_fields, "gate")
     ui_color = "#f3e6f5"
 
-    def __init__(self, *, description: str, given: Mapping[str, Any] | None = None, **rest: Any) -> None:
+    def __init__(self, *, description: str, gate: Any, **rest: Any) -> None:
         super().__init__(subject="Promote?", **rest)
         self.description = description
-        self.given = given or {}
+        self.gate = gate
 
     def execute(self, context: Any) -> Any:
-        from almanac.airflow import desk, work
+        from almanac.airflow.context import TaskContext, failing_clearly
 
-        with desk.failing_clearly():
-            self.subject, self.body = work.question(desk.Desk.of(self.description, context), self.given)
+        with failing_clearly():
+            self.subject, self.body = tasks.question(TaskContext.of(self.description, context), gate=self.gate)
         return super().execute(context)

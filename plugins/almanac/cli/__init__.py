@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sys
 
-from almanac.cli import changes, checks, deliver, find, gc, kept, plan, score, trace
+from almanac.cli import checks, deliver, find, gc, lineage, plan, promote, score, show  # noqa: F401 - each registers its commands
 from almanac.cli.console import app, complain
 from almanac.errors import AlmanacError
 
-__all__ = ["app", "changes", "checks", "deliver", "find", "gc", "kept", "main", "plan", "score", "trace"]
+__all__ = ["app", "main"]
 
 
 def main() -> None:

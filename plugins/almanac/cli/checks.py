@@ -9,8 +9,7 @@ import typer
 
 from almanac.cli.console import AsJson, Name, app, home_of
 from almanac.core.canonical import encode
-from almanac.core.profile import draft as drafted
-from almanac.core.profile import python
+from almanac.core.profile import draft, python
 from almanac.store import profiles
 
 checks = typer.Typer(
@@ -22,8 +21,10 @@ checks = typer.Typer(
 app.add_typer(checks, name="checks")
 
 
-@checks.command(epilog="Examples: almanac checks draft purchase_propensity --periods 6; almanac checks draft churn --json")
-def draft(
+@checks.command(
+    "draft", epilog="Examples: almanac checks draft purchase_propensity --periods 6; almanac checks draft churn --json"
+)
+def draft_checks(
     name: Name,
     periods: Annotated[int, typer.Option(min=1, help="From how many of the newest periods.")] = 3,
     as_json: AsJson = False,
@@ -34,6 +35,6 @@ def draft(
     """
     found = profiles.newest(home_of(name), periods)
     if as_json:
-        print(json.dumps({"profiles": encode(found), "checks": encode(drafted(found))}, indent=2))
+        print(json.dumps({"profiles": encode(found), "checks": encode(draft(found))}, indent=2))
     else:
         print(python(name, found), end="")

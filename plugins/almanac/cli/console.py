@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from almanac.core.canonical import encode
-from almanac.core.receipts import Witness
+from almanac.core.receipts import RunInfo
 from almanac.errors import PromotionError
 from almanac.settings import Settings
 from almanac.store.home import Home, pipelines
@@ -37,9 +37,9 @@ Last = Annotated[int | None, typer.Option("--last", min=0, help=f"Only the newes
 Reason = Annotated[str, typer.Option("--reason", help="Why; it stays in the promotion log for ever.")]
 
 
-def by_hand() -> Witness:
+def by_hand() -> RunInfo:
     """Who calls: ALMANAC_ACTOR, else the user of this machine."""
-    return Witness(actor=os.environ.get("ALMANAC_ACTOR") or getpass.getuser())
+    return RunInfo(actor=os.environ.get("ALMANAC_ACTOR") or getpass.getuser())
 
 
 def home_of(name: str) -> Home:

@@ -8,12 +8,12 @@ import typer
 
 from almanac.cli.console import AsJson, Name, app, by_hand, home_of, show_rows
 from almanac.cli.gc import progress
-from almanac.core.deliveries import Applied, Delivered, Delivery, PostgresDelivery, named
+from almanac.core.deliveries import Delivery, PostgresDelivery, named
 from almanac.core.pipeline import Pipeline
-from almanac.doors import deliver as doors
+from almanac.deliveries import places, projection
+from almanac.deliveries.notes import Applied, Delivered
 from almanac.errors import DescriptionError
 from almanac.settings import delivery_address
-from almanac.store import deliveries
 from almanac.store.home import Home
 
 Which = Annotated[str | None, typer.Option("--delivery", help="Only this delivery; all by default.")]
@@ -37,7 +37,7 @@ def deliver(
     pipeline = _described(home)
     asked = [(one, _address(one)) for one in named(pipeline.deliveries, delivery)]
     if dry_run:
-        left = {one.name: doors.outstanding(home, one, address) for one, address in asked}
+        left = {one.name: projection.outstanding(home, one, address) for one, address in asked}
         rows = [[key, str(len(periods)), ", ".join(periods) or "up to date"] for key, periods in left.items()]
         show_rows(left, as_json, ["delivery", "outstanding", "periods"], rows)
         return
@@ -50,7 +50,7 @@ def deliver(
 
 
 def _described(home: Home) -> Pipeline:
-    found = deliveries.described(home)
+    found = places.described(home)
     if found is None or not found.deliveries:
         raise DescriptionError(
             f"Pipeline {home.name!r} has no deliveries that anything kept knows of. Describe them in its DAG file, Pipeline("
@@ -64,9 +64,9 @@ def _address(delivery: Delivery) -> str:
 
 
 def _delivered(home: Home, pipeline: Pipeline, delivery: Delivery, address: str) -> Delivered:
-    left = doors.outstanding(home, delivery, address)
+    left = projection.outstanding(home, delivery, address)
     with progress(f"delivering to {delivery.name}", len(left)) as told:
-        return doors.deliver(home, pipeline, delivery, address, by_hand(), lambda _: told(1))
+        return projection.deliver(home, pipeline, delivery, address, by_hand(), lambda _: told(1))
 
 
 def _row(delivery: str, one: Applied) -> list[str]:

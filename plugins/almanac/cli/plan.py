@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from almanac.cli.console import AsJson, Name, app, complain, home_of, out, show_rows
-from almanac.cli.runs import SUCCESS, leave, start
+from almanac.cli.dag_runs import SUCCESS, leave, start
 from almanac.core.redo import Redo
-from almanac.doors import redo
+from almanac.runs import redo
 
 
 @app.command(epilog="Examples: almanac plan purchase_propensity; almanac plan purchase_propensity --run")

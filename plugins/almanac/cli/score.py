@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from almanac.cli.console import AsJson, Name, app, home_of, show_rows
-from almanac.cli.runs import Wait, leave, start
-from almanac.doors import plan
+from almanac.cli.dag_runs import Wait, leave, start
+from almanac.runs import plan
 from almanac.store import overview
 
 

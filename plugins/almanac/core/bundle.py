@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from almanac.core.receipts import Output
 from almanac.core.target import Target
 
-MODEL, GOLDEN, TRAINED, ONNX, REPORT = "model.joblib", "golden.parquet", "trained.parquet", "model.onnx", "report.json"
+# The files of a version: the pickled scikit-learn pipeline, its export, its report; and rows of features with the scores that the
+# pipeline gave them: a few golden ones, the holdout, a sample of those it was trained on.
+MODEL, ONNX, REPORT = "model.joblib", "model.onnx", "report.json"
+GOLDEN, HOLDOUT, TRAINED = "golden.parquet", "holdout.parquet", "trained.parquet"
 # How much a score of a golden row may differ from the one that is stored with it.
 GOLDEN_TOLERANCE = 1e-6
 SCIKIT_LEARN, ONNXRUNTIME = "scikit-learn", "onnxruntime"
@@ -57,33 +60,24 @@ class Engine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """A version as it is loaded. Its files are those of the manifest, or of the receipt where there is no manifest yet.
+    """A version as it is loaded.
 
     Args:
-        model: the pickled scikit-learn pipeline.
-        golden: rows of features with the `score` that they got when it was trained.
+        files: by name, those of the manifest, or of the receipt where there is no manifest yet.
         features: their names, in the model's order.
         environment: distribution to version, where it was trained.
         target: what it predicts.
         engine: what scores with it.
-        onnx: the exported pipeline, where the engine is onnxruntime.
         shipped: the user's module as tasks find it among Spark's files, such as `shop-0123abcd.zip`; empty outside of tasks.
     """
 
     version: str
-    model: Output
-    golden: Output
+    files: Mapping[str, Output]
     features: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     target: Target = Target()
     engine: Engine = Engine()
-    onnx: Output | None = None
     shipped: str = ""
-
-    @property
-    def files(self) -> tuple[Output, ...]:
-        """Those that a load reads, or may read: rows that a guard keeps from the export need the pipeline itself."""
-        return (self.golden, self.model, *(() if self.onnx is None else (self.onnx,)))
 
 
 def drift(then: Mapping[str, str], now: Mapping[str, str]) -> str:

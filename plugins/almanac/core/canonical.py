@@ -21,6 +21,7 @@ Value = TypeVar("Value")
 
 SEAL = "seal"
 LATER = "later"
+STORED = "stored"
 
 
 def later(default: Value) -> Value:
@@ -28,6 +29,13 @@ def later(default: Value) -> Value:
     the JSON: what was kept before keeps its digest.
     """
     return dataclasses.field(default=default, metadata={LATER: True})
+
+
+def stored_as(key: str, **options: Any) -> Any:
+    """A field whose key in JSON is not its name: a key that records were kept with never changes. `options`: as of
+    `dataclasses.field`.
+    """
+    return dataclasses.field(metadata={STORED: key}, **options)
 
 
 def dumps(value: object) -> bytes:
@@ -74,7 +82,7 @@ def encode(value: Any) -> Any:
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
-        return {field.name: encode(item) for field, item in fields if LATER not in field.metadata or item != field.default}
+        return {_key(field): encode(item) for field, item in fields if LATER not in field.metadata or item != field.default}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
@@ -86,6 +94,10 @@ def encode(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     return value
+
+
+def _key(field: dataclasses.Field[Any]) -> str:
+    return field.metadata.get(STORED, field.name)  # type: ignore[no-any-return]
 
 
 def decode(kind: type[Record], value: Any) -> Record:
@@ -156,18 +168,18 @@ def _decode_record(kind: Any, value: Mapping[str, Any]) -> Any:
     fields, known = _fields(kind)
     if unknown := sorted(set(value) - known):
         raise ValueError(f"{kind.__name__} has no field {', '.join(unknown)} (it has: {', '.join(sorted(known))})")
-    if missing := [name for name, (required, _) in fields.items() if required and name not in value]:
+    if missing := [key for key, (_, required, _) in fields.items() if required and key not in value]:
         raise ValueError(f"{kind.__name__} misses {', '.join(missing)} (found: {', '.join(sorted(value))})")
-    given = ((name, read, value[name]) for name, (_, read) in fields.items() if name in value)
+    given = ((name, read, value[key]) for key, (name, _, read) in fields.items() if key in value)
     return kind(**{name: found if read is None else read(found) for name, read, found in given})
 
 
 @functools.cache
-def _fields(kind: Any) -> tuple[dict[str, tuple[bool, Callable[[Any], Any] | None]], frozenset[str]]:
-    """A record's fields that are given: whether each must be, and what reads it; and the names of all of them."""
+def _fields(kind: Any) -> tuple[dict[str, tuple[str, bool, Callable[[Any], Any] | None]], frozenset[str]]:
+    """A record's fields that are given, by key: its name, whether it must be given, and what reads it; and all keys."""
     hints, fields = typing.get_type_hints(kind), dataclasses.fields(kind)
-    given = {field.name: (_is_required(field), _decoder(hints[field.name])) for field in fields if field.init}
-    return given, frozenset(field.name for field in fields)
+    given = {_key(field): (field.name, _is_required(field), _decoder(hints[field.name])) for field in fields if field.init}
+    return given, frozenset(map(_key, fields))
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:

@@ -32,7 +32,7 @@ class Fate(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bound:
+class MetricBound:
     """What a metric on the holdout must be, such as `roc_auc>=0.8`."""
 
     metric: str
@@ -78,7 +78,7 @@ class Conditions:
     since: datetime | None = None
     features: tuple[str, ...] = ()
     period: str = ""
-    metrics: tuple[Bound, ...] = ()
+    metrics: tuple[MetricBound, ...] = ()
     fates: tuple[Fate, ...] = ()
     note: str = ""
     tags: tuple[str, ...] = ()
@@ -135,7 +135,7 @@ def since(text: str, now: datetime) -> datetime:
         raise ValueError(f"found {text!r}, allowed is how long ago (36h, 7d, 2w) or a day, such as 2017-01-01.") from None
 
 
-def bound(text: str) -> Bound:
+def bound(text: str) -> MetricBound:
     """What a metric must be.
 
     Raises:
@@ -147,7 +147,7 @@ def bound(text: str) -> Bound:
             f"found {text!r}, allowed is one of {', '.join(METRICS)} with a sign (>=, <=, >, <) and a number, such as "
             "roc_auc>=0.8. Quote it, so that the shell does not read the sign."
         )
-    return Bound(metric=found[1], sign=found[2], value=float(found[3]))
+    return MetricBound(metric=found[1], sign=found[2], value=float(found[3]))
 
 
 def period(text: str) -> str:

@@ -6,24 +6,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from almanac.core.facts import LEFT_OUT
 from almanac.core.pipeline import Pipeline
 from almanac.core.plan import RunPlan
-from almanac.core.receipts import Order, Receipt
+from almanac.core.receipts import Order
 from almanac.errors import DataError, SourceError, examples
 
-LEFT_OUT = "left_out"  # a parameter of orders, and a fact of receipts: the groups whose features are null
 LACKING = "lacking"  # a parameter of a pin: the sources that it is without
-NULLS = "nulls"  # a fact of features: the columns of the groups that were left out
 
 NEVER = (
     "A group of importance 1 is never left out: the model refuses its nulls, or nothing tells what it is worth, as in a version "
     "that was trained before that was measured."
 )
-
-
-def left_out(receipt: Receipt) -> tuple[str, ...]:
-    """The groups that a period of features, or of predictions, is without; none of one that is whole."""
-    return tuple(receipt.facts.get(LEFT_OUT, ()))
 
 
 def leaves_out(order: Order) -> tuple[str, ...]:

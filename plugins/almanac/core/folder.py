@@ -13,7 +13,7 @@ LOGS = {"_delta_log": "a Delta table", ".hoodie": "a Hudi table", "_spark_metada
 ICEBERG, HUDI_PARTITION = "an Iceberg table", ".hoodie_partition_metadata"
 
 
-class Kind(Enum):
+class FileKind(Enum):
     """What a file is by its name and size."""
 
     DATA = "data"  # named as Parquet
@@ -22,16 +22,16 @@ class Kind(Enum):
     NOTHING = "nothing"  # of an unfinished write, hidden, a folder's own entry
 
 
-def kind(path: str, size: int) -> Kind:
+def kind(path: str, size: int) -> FileKind:
     """What a file is. `path`: within the source's folder."""
     name = path.rsplit("/", 1)[-1]
     if not name or is_hidden(path):
-        return Kind.NOTHING
+        return FileKind.NOTHING
     if name.lower().endswith(ENDINGS):
-        return Kind.DATA
+        return FileKind.DATA
     if size < LEAST_BYTES:
-        return Kind.NOTHING
-    return Kind.OTHER if "." in name else Kind.UNNAMED
+        return FileKind.NOTHING
+    return FileKind.OTHER if "." in name else FileKind.UNNAMED
 
 
 def is_named_like(path: str) -> bool:

@@ -12,12 +12,10 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from almanac.core.layout import Layout
-
-# A stage older than a day is not published, and nobody reads an old state of a table for longer.
-YOUNGEST = timedelta(days=7)
+from almanac.core.receipts import RETENTION
 
 
-class Kind(Enum):
+class GarbageKind(Enum):
     """What a data file is of."""
 
     PREDICTIONS = "predictions"
@@ -30,7 +28,7 @@ class Kind(Enum):
 class Item:
     """One data file. `modified` is by the store's clock."""
 
-    kind: Kind
+    kind: GarbageKind
     uri: str
     bytes: int
     modified: datetime
@@ -40,13 +38,13 @@ class Item:
 class Total:
     """The items of one kind. `oldest` is None when there are none."""
 
-    kind: Kind
+    kind: GarbageKind
     files: int
     bytes: int
     oldest: datetime | None
 
 
-def kind_of(layout: Layout, uri: str) -> Kind | None:
+def kind_of(layout: Layout, uri: str) -> GarbageKind | None:
     """What an object is a data file of; None for everything that is never deleted.
 
     A group's part lies in a folder of its own below its order; a pin lies beside these folders. A model's file lies in its
@@ -54,13 +52,13 @@ def kind_of(layout: Layout, uri: str) -> Kind | None:
     """
     match uri.removeprefix(f"{layout.home}/").split("/"):
         case ["predictions", partition, name] if _is_staged(partition, name):
-            return Kind.PREDICTIONS
+            return GarbageKind.PREDICTIONS
         case ["features", _, partition, name] if _is_staged(partition, name):
-            return Kind.FEATURES
+            return GarbageKind.FEATURES
         case ["parts", _, _, _]:
-            return Kind.PARTS
+            return GarbageKind.PARTS
         case ["models", _, _, _]:
-            return Kind.MODELS
+            return GarbageKind.MODELS
     return None
 
 
@@ -74,15 +72,15 @@ def check_age(older: timedelta) -> timedelta:
     Raises:
         ValueError: less than a week was asked for.
     """
-    if older < YOUNGEST:
+    if older < RETENTION:
         raise ValueError(
-            f"Found an age of {older.total_seconds() / 86400:g} days, allowed are {YOUNGEST.days} or more: running jobs, and "
+            f"Found an age of {older.total_seconds() / 86400:g} days, allowed are {RETENTION.days} or more: running jobs, and "
             "readers of an earlier state of a table, still need younger files. Ask for 7d, or for more."
         )
     return older
 
 
-def garbage(listed: Iterable[Item], kept: Collection[str], now: datetime, older: timedelta = YOUNGEST) -> tuple[Item, ...]:
+def garbage(listed: Iterable[Item], kept: Collection[str], now: datetime, older: timedelta = RETENTION) -> tuple[Item, ...]:
     """Those of the listed files that are older and that nothing kept names. `now`: by the store's clock.
 
     Raises:
@@ -94,7 +92,7 @@ def garbage(listed: Iterable[Item], kept: Collection[str], now: datetime, older:
 
 def totals(items: Iterable[Item]) -> tuple[Total, ...]:
     """Number, bytes and age of each kind; a kind without items has zeros."""
-    found: Mapping[Kind, list[Item]] = {kind: [] for kind in Kind}
+    found: Mapping[GarbageKind, list[Item]] = {kind: [] for kind in GarbageKind}
     for item in items:
         found[item.kind].append(item)
     return tuple(

@@ -110,7 +110,7 @@ def _check_finite(name: str, value: float) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bound:
+class GainBound:
     """How surely the candidate gains, by a paired bootstrap over the holdout's rows.
 
     Args:
@@ -164,7 +164,7 @@ class Comparison:
     champion_version: str = ""
     champion: Mapping[str, float] | None = None
     obstacle: str = ""
-    bound: Bound = field(default_factory=Bound)
+    bound: GainBound = field(default_factory=GainBound)
     slices: tuple[SliceFigure, ...] = ()
 
 

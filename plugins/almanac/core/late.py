@@ -10,9 +10,39 @@ from string import Formatter
 from almanac.errors import SHOWN_EXAMPLES, DescriptionError, SourceError
 
 LATEST, WAIT, FAIL, CONSISTENT, SHIFT = "latest", "wait", "fail", "consistent", "shift"
-POLICIES = (LATEST, WAIT, FAIL, CONSISTENT, SHIFT)
+MEASURES = ("within", "rows", "marker")  # what can say when a source is complete
 STEP = timedelta(microseconds=1)  # a cut is half-open: to keep an event, it ends one step after it
 PERIOD = "period"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What a late-data policy does.
+
+    Args:
+        measures: those of `MEASURES` that it uses.
+        needs_measure: one of them at least must be given.
+        needs_complete: a run fails where the source is not complete by the measures that are given.
+        waits: a task waits for it to be complete.
+        cuts: the features' view of all such sources ends at the newest time that all of them have.
+        shifts: the features' view ends earlier, by `Late.by`.
+    """
+
+    measures: tuple[str, ...] = ()
+    needs_measure: bool = False
+    needs_complete: bool = False
+    waits: bool = False
+    cuts: bool = False
+    shifts: bool = False
+
+
+POLICIES: Mapping[str, Policy] = {
+    LATEST: Policy(),
+    WAIT: Policy(measures=MEASURES, needs_measure=True, needs_complete=True, waits=True),
+    FAIL: Policy(measures=MEASURES, needs_measure=True, needs_complete=True),
+    CONSISTENT: Policy(measures=("within",), cuts=True),
+    SHIFT: Policy(measures=MEASURES, needs_complete=True, shifts=True),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +82,17 @@ class Late:
 
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
-            raise DescriptionError(f"Late.policy: found {self.policy!r}, allowed are {', '.join(POLICIES)}.")
-        asked = self._measures
-        if self.policy in (WAIT, FAIL) and not asked:
+            raise DescriptionError(f"Late.policy: expected one of {', '.join(POLICIES)}; got {self.policy!r}.")
+        given = self._measures
+        if self.does.needs_measure and not given:
             raise DescriptionError(
                 f"Late({self.policy!r}): found nothing that says when the source is complete; give within, rows or marker."
             )
-        allowed = {LATEST: (), CONSISTENT: ("within",)}.get(self.policy, tuple(asked))
-        if unused := [name for name in asked if name not in allowed]:
+        if unused := [name for name in given if name not in self.does.measures]:
             raise DescriptionError(
                 f"Late({self.policy!r}): found {', '.join(unused)}, which this policy does not use. Leave it out."
             )
-        if (self.policy == SHIFT) != bool(self.by):
+        if self.does.shifts != bool(self.by):
             raise DescriptionError(
                 f"Late({self.policy!r}).by: found {self.by}; say with it how late the source comes where the policy is shift, "
                 "and only there."
@@ -85,14 +114,19 @@ class Late:
                 raise DescriptionError(f"Late.{name}: found {getattr(self, name)}, allowed is more than zero.")
 
     @property
+    def does(self) -> Policy:
+        """What the policy does."""
+        return POLICIES[self.policy]
+
+    @property
     def asks_for_all(self) -> bool:
         """Whether a run needs the source complete."""
-        return self.policy in (WAIT, FAIL) or (self.policy == SHIFT and bool(self._measures))
+        return self.does.needs_complete and bool(self._measures)
 
     @property
     def _measures(self) -> list[str]:
         """What says when the source is complete, of that which is given."""
-        return [name for name in ("within", "rows", "marker") if getattr(self, name) is not None]
+        return [name for name in MEASURES if getattr(self, name) is not None]
 
 
 def _is_marker(text: str) -> bool:
@@ -122,7 +156,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class SpanContents:
     """What a source holds of a span.
 
     Args:
@@ -136,7 +170,7 @@ class Found:
     marked: bool = True
 
 
-def lacking(late: Late, span: Span, found: Found) -> list[str]:
+def lacking(late: Late, span: Span, found: SpanContents) -> list[str]:
     """Why a source is not complete for a span, in plain words; nothing when it is.
 
     An event that is dated after the span's end says nothing about what lies before it, so it is not looked at.
@@ -152,7 +186,7 @@ def lacking(late: Late, span: Span, found: Found) -> list[str]:
     return [f"for {span.reader} {one}" for one in said]
 
 
-def consistent_until(looked: Mapping[str, tuple[Late, Span, Found]]) -> datetime | None:
+def consistent_until(looked: Mapping[str, tuple[Late, Span, SpanContents]]) -> datetime | None:
     """Where features of a period cut their consistent sources: right after the newest event of the one that is farthest
     behind. None where none is behind. `looked`: source to its policy, what is read of it, and what it holds.
 

@@ -29,11 +29,11 @@ class Layout:
     def order(self, digest: str) -> str:
         return f"{self.home}/orders/{digest}.json"
 
-    def receipts(self, thing: str, door: str) -> str:
-        return f"{self.home}/receipts/{thing}/{door}/"
+    def receipts(self, artifact: str, step: str) -> str:
+        return f"{self.home}/receipts/{artifact}/{step}/"
 
-    def receipt(self, thing: str, door: str, order: str, attempt: int) -> str:
-        return f"{self.receipts(thing, door)}{order}-{attempt}.json"
+    def receipt(self, artifact: str, step: str, order: str, attempt: int) -> str:
+        return f"{self.receipts(artifact, step)}{order}-{attempt}.json"
 
     def report(self, order: str, unique: str, name: str) -> str:
         """A report of one carrying out of an order; the receipt names the one that counts."""

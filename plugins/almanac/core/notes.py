@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from almanac.core.receipts import Door, Order, Receipt, Thing
+from almanac.core.receipts import Artifact, Order, Receipt, Step
 
 TAG = re.compile(r"[\w.:-]+")
 
@@ -43,8 +43,8 @@ def note_order(
         )
     return Order(
         pipeline=pipeline,
-        thing=Thing.MODEL,
-        door=Door.NOTE,
+        artifact=Artifact.MODEL,
+        step=Step.NOTE,
         period=period,
         description=description,
         module=module,
@@ -61,7 +61,7 @@ def note_of(receipt: Receipt) -> Note:
         text=str(said["text"]),
         tags=tuple(receipt.order.parameters["tags"]),
         actor=str(said["actor"]),
-        at=receipt.witness.ended,
+        at=receipt.run_info.ended,
     )
 
 

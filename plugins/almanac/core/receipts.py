@@ -1,7 +1,8 @@
-"""Orders and receipts: what is asked for, what came of it, and what a receipt admits to.
+"""Orders and receipts: what to make, what came of it, and what a receipt admits to.
 
-Four things go through three doors. An order's digest is known before the work starts, so whoever waits for its
-receipt knows where to look; the same order twice finds its receipt and does nothing.
+Four artifacts are made by write-audit-publish: staged where no reader looks, audited on the very bytes that were staged, and
+published in one atomic step. An order's digest is known before the work starts, so whoever waits for its receipt knows where
+to look; the same order twice finds its receipt and does nothing.
 """
 
 from __future__ import annotations
@@ -12,18 +13,26 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
-from almanac.core.canonical import digest, later
+from almanac.core.canonical import digest, later, stored_as
 from almanac.errors import NotAdmitted, bounded
 
 SCHEMA = 1
 PART = "part."  # before a feature group's name, among the inputs and links of the order that combines the groups
 
-# An older stage is not published; so what gc finds unpublished after a week can be deleted beside running jobs.
-FRESH = timedelta(days=1)
+ERROR = "error"
+
+# Garbage collection leaves files alone that are younger than RETENTION. An older stage than FRESH is not published, so what is
+# still unpublished after RETENTION can be deleted beside running jobs. A feature group's rows are built on until a day before
+# they may be deleted, which leaves that day to combine them.
+RETENTION = timedelta(days=7)
+FRESH = RETENTION / 7
+GROUP_FRESH = RETENTION - FRESH
 
 
-class Thing(Enum):
-    """What is made. `SOURCES` is not made but pinned, and audited where that is asked for; features begin with its receipt."""
+class Artifact(Enum):
+    """What is made. `SOURCES` are not made but pinned, and audited where the description asks for it; features begin with
+    their receipt.
+    """
 
     SOURCES = "sources"
     FEATURES = "features"
@@ -32,10 +41,10 @@ class Thing(Enum):
     PREDICTIONS = "predictions"
 
 
-class Door(Enum):
-    """What a thing goes through, in this order; sources go through `PIN`, and through `AUDIT` where they are to be checked.
+class Step(Enum):
+    """The steps of write-audit-publish, in their order. Sources have `PIN`, and `AUDIT` where they are checked.
 
-    `NOTE` is a window beside the doors: what a person says of a version. It makes nothing, and nothing is built on it.
+    `NOTE` is no such step: it keeps what a person says of a version. It makes nothing, and nothing is built on it.
     """
 
     PIN = "pin"
@@ -60,8 +69,8 @@ class Order:
     """
 
     pipeline: str
-    thing: Thing
-    door: Door
+    artifact: Artifact = stored_as("thing")
+    step: Step = stored_as("door")
     period: str
     description: str
     module: str
@@ -81,21 +90,37 @@ class Order:
         """Whether both would give the same content, whatever they replace."""
         return replace(self, replaces="", fence=0) == replace(other, replaces="", fence=0)
 
-    def next(self, door: Door, inputs: Mapping[str, str], **parameters: Any) -> Order:
+    def next(self, step: Step, inputs: Mapping[str, str], **parameters: Any) -> Order:
         """The order for this thing at its next door."""
-        return replace(self, door=door, part="", inputs=dict(inputs), parameters=parameters)
+        return replace(self, step=step, part="", inputs=dict(inputs), parameters=parameters)
 
     def __str__(self) -> str:
         part = f".{self.part}" if self.part else ""
-        return f"{self.pipeline} {self.thing.value}.{self.door.value}{part} {self.period}"
+        return f"{self.pipeline} {self.artifact.value}.{self.step.value}{part} {self.period}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
-    """An order as it is kept: with the receipts in which its inputs are found. The first to place it wins; all are equal."""
+class PlacedOrder:
+    """An order as it is kept. The first to place it wins; all are equal.
+
+    Args:
+        links: name to the URI of the receipt in which an input is found.
+        description: the digest of the pipeline's description; empty for an order that no job runs.
+        definition: of a version's order, the definition of the features that the version wants.
+    """
 
     order: Order
     links: Mapping[str, str] = field(default_factory=dict)
+    description: str = later("")
+    definition: str = later("")
+
+    def __post_init__(self) -> None:
+        # 0.1.0 kept both among the links.
+        links = dict(self.links)
+        for name in ("description", "definition"):
+            if name in links:
+                object.__setattr__(self, name, links.pop(name))
+        object.__setattr__(self, "links", links)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +145,8 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Witness:
-    """Who did the work, where and when. It identifies nothing."""
+class RunInfo:
+    """Who did the work, where and when. It is no part of any identity."""
 
     environment: str = ""
     commit: str = ""
@@ -142,35 +167,42 @@ class Receipt:
     Args:
         order: the order, whole.
         attempt: how many attempts failed before it.
-        passed: whether it opens the next door.
+        passed: whether the next step may build on it.
         content: the content digest of what was made; empty when nothing was.
         outputs: the files made.
         links: name to the URI of an input's receipt.
         findings: what was found, in plain words; blocking ones when not passed.
-        facts: small figures: metrics, counts, a decision.
-        witness: who did it.
+        facts: small figures: metrics, counts, a decision; `core.facts` types them for each artifact and step.
+        run_info: who did it.
+        error: the class of the exception that ended the work; empty where it ran to its end.
     """
 
     order: Order
     passed: bool
-    witness: Witness
+    run_info: RunInfo = stored_as("witness")
     attempt: int = 0
     content: str = ""
     outputs: tuple[Output, ...] = ()
     links: Mapping[str, str] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    error: str = later("")
+
+    def __post_init__(self) -> None:
+        if ERROR in self.facts:  # 0.1.0 kept it among the facts
+            object.__setattr__(self, "error", self.facts[ERROR])
+            object.__setattr__(self, "facts", {name: fact for name, fact in self.facts.items() if name != ERROR})
 
     @property
     def answered(self) -> bool:
         """Whether the order needs no other attempt: it passed, or it asked the gate, whose no is an answer too."""
-        gate = (self.order.thing, self.order.door) == (Thing.CHAMPION, Door.AUDIT)
-        return self.passed or (gate and "error" not in self.facts)
+        gate = (self.order.artifact, self.order.step) == (Artifact.CHAMPION, Step.AUDIT)
+        return self.passed or (gate and not self.error)
 
     def stale(self, now: datetime) -> bool:
         """Whether it is a stage with files that is older than a day: it is not published any more, but staged anew."""
-        ended = self.witness.ended
-        return self.order.door is Door.STAGE and bool(self.outputs) and ended is not None and now - ended > FRESH
+        ended = self.run_info.ended
+        return self.order.step is Step.STAGE and bool(self.outputs) and ended is not None and now - ended > FRESH
 
     @property
     def as_audited(self) -> Mapping[str, str]:
@@ -188,20 +220,20 @@ class Receipt:
 
 def publish_order(staged: Order) -> Order:
     """The order that publishes what a stage order made. It follows from it, so a visible file leads to its receipt."""
-    return staged.next(Door.PUBLISH, {"staged": staged.digest})
+    return staged.next(Step.PUBLISH, {"staged": staged.digest})
 
 
-def admit(receipt: Receipt | None, thing: Thing, door: Door, *, pipeline: str, period: str | None = None) -> Receipt:
+def admit(receipt: Receipt | None, artifact: Artifact, step: Step, *, pipeline: str, period: str | None = None) -> Receipt:
     """The receipt, if it is of that thing and door, of that pipeline (and period), and passed.
 
     Raises:
         NotAdmitted: it is not; nothing may be built on it.
     """
-    wanted = f"{pipeline} {thing.value}.{door.value}" + (f" {period}" if period else "")
+    wanted = f"{pipeline} {artifact.value}.{step.value}" + (f" {period}" if period else "")
     if receipt is None:
-        raise NotAdmitted(f"No receipt for {wanted}. Run the task {thing.value}.{door.value} first.")
+        raise NotAdmitted(f"No receipt for {wanted}. Run the task {artifact.value}.{step.value} first.")
     order = receipt.order
-    if (order.pipeline, order.thing, order.door) != (pipeline, thing, door) or (period and order.period != period):
+    if (order.pipeline, order.artifact, order.step) != (pipeline, artifact, step) or (period and order.period != period):
         raise NotAdmitted(f"A receipt for {order} was shown where one for {wanted} is needed.")
     if not receipt.passed:
         raise NotAdmitted(f"The receipt for {order} did not pass, so nothing is built on it:\n{bounded(receipt.findings)}")

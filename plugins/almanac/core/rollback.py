@@ -13,7 +13,7 @@ from almanac.errors import PromotionError, examples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class WrittenPeriod:
     """A visible prediction period: which version wrote it, by which order, how many rows."""
 
     period: str
@@ -23,7 +23,7 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decided:
+class GateDecision:
     """A gate's decision: about which candidate, against which version in force, and the URI of its receipt."""
 
     candidate: str
@@ -33,7 +33,7 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class RollbackPlan:
     """What a rollback will do; kept before anything changes, so that a retry means the same.
 
     Args:
@@ -58,7 +58,7 @@ class Plan:
     scores: Mapping[str, str]
     rows: int
     asked: bool
-    tainted: tuple[Decided, ...]
+    tainted: tuple[GateDecision, ...]
     position: int
     finishes: int = 0
     request: Mapping[str, Any] | None = later(None)
@@ -76,7 +76,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class PipelineState:
     """What is kept of a pipeline, as a rollback's plan needs it.
 
     Args:
@@ -88,15 +88,15 @@ class Kept:
     """
 
     log: Log
-    written: Sequence[Written]
+    written: Sequence[WrittenPeriod]
     earliest: Mapping[str, str]
-    decided: Sequence[Decided] = ()
-    plans: Mapping[int, Plan] | None = None
+    decided: Sequence[GateDecision] = ()
+    plans: Mapping[int, RollbackPlan] | None = None
 
 
-def plan(
+def plan_rollback(
     pipeline: str,
-    kept: Kept,
+    kept: PipelineState,
     *,
     reason: str,
     to: str | None = None,
@@ -104,7 +104,7 @@ def plan(
     withdraw: bool = True,
     periods: Iterable[str] | None = None,
     next_period: str = "",
-) -> Plan:
+) -> RollbackPlan:
     """The plan to take a version out of force: `bad`, or the one in force now.
 
     A rollback that was begun and not finished is gone on with. Without `bad` that is refused where the champion may be meant
@@ -144,7 +144,7 @@ def plan(
     radius = _radius(kept, goes) if withdraw else {}
     chosen = _chosen(goes, radius, asked)
     after = _after(log, goes, comes, effective, withdraw)
-    return Plan(
+    return RollbackPlan(
         pipeline=pipeline,
         bad=goes,
         to=comes,
@@ -159,7 +159,7 @@ def plan(
     )
 
 
-def unfinished(kept: Kept, bad: str | None = None) -> Entry | None:
+def unfinished(kept: PipelineState, bad: str | None = None) -> Entry | None:
     """The newest rollback of which periods that it was to score again still show the version that it withdrew.
 
     Of several rollbacks from one version the last counts. With `bad` only those from that version.
@@ -180,7 +180,7 @@ def _check_meant(log: Log, begun: Entry, to: str | None) -> None:
         )
 
 
-def _left(kept: Kept, entry: Entry) -> dict[str, Written]:
+def _left(kept: PipelineState, entry: Entry) -> dict[str, WrittenPeriod]:
     later = kept.log.entries[entry.sequence :]
     if any(item.action is Action.REINSTATE and item.version == entry.replaces for item in later):
         return {}  # whatever withdrew it again is another matter
@@ -191,7 +191,7 @@ def _left(kept: Kept, entry: Entry) -> dict[str, Written]:
     return radius
 
 
-def _rest(kept: Kept, bad: str | None) -> Entry | None:
+def _rest(kept: PipelineState, bad: str | None) -> Entry | None:
     """The rollback from a version that is named, of which a person left out periods that still show it."""
     if bad not in kept.log.withdrawn or not _radius(kept, str(bad)):
         return None
@@ -199,7 +199,7 @@ def _rest(kept: Kept, bad: str | None) -> Entry | None:
     return next(gone, None)
 
 
-def _finishing(pipeline: str, kept: Kept, begun: Entry, asked: Sequence[str] | None) -> Plan:
+def _finishing(pipeline: str, kept: PipelineState, begun: Entry, asked: Sequence[str] | None) -> RollbackPlan:
     planned, left = (kept.plans or {}).get(begun.sequence), _left(kept, begun)
     radius = _radius(kept, begun.replaces)
     if asked or not left:  # what was left out of it can be named, and is the rest once nothing else is left
@@ -207,7 +207,7 @@ def _finishing(pipeline: str, kept: Kept, begun: Entry, asked: Sequence[str] | N
     chosen = _chosen(begun.replaces, left, asked)
     # What it went to may have been withdrawn as well since.
     comes = begun.version if begun.version not in kept.log.withdrawn else kept.log.champion or begun.version
-    return Plan(
+    return RollbackPlan(
         pipeline=pipeline,
         bad=begun.replaces,
         to=comes,
@@ -223,7 +223,7 @@ def _finishing(pipeline: str, kept: Kept, begun: Entry, asked: Sequence[str] | N
     )
 
 
-def _radius(kept: Kept, version: str) -> dict[str, Written]:
+def _radius(kept: PipelineState, version: str) -> dict[str, WrittenPeriod]:
     return {item.period: item for item in kept.written if item.version == version}
 
 
@@ -257,7 +257,7 @@ def _after(log: Log, bad: str, to: str, effective: str, withdraw: bool) -> Log:
     return Log((*log.entries, entry))
 
 
-def _check_age(kept: Kept, to: str, periods: Iterable[str]) -> None:
+def _check_age(kept: PipelineState, to: str, periods: Iterable[str]) -> None:
     """A version is in force for no period that it was trained after: it would know the future of it."""
     if early := [period for period in periods if period < kept.earliest[to]]:
         older = [version for version, first in kept.earliest.items() if first <= min(early) and version != to]
@@ -267,14 +267,14 @@ def _check_age(kept: Kept, to: str, periods: Iterable[str]) -> None:
         )
 
 
-def _scores(kept: Kept, after: Log, to: str, periods: Iterable[str]) -> dict[str, str]:
+def _scores(kept: PipelineState, after: Log, to: str, periods: Iterable[str]) -> dict[str, str]:
     """Which version scores each period again: the one then in force, else the one that is rolled back to."""
     scores = {period: after.in_force(period) or to for period in periods}
     _check_age(kept, to, [period for period in scores if after.in_force(period) is None])
     return scores
 
 
-def _chosen(bad: str, radius: Mapping[str, Written], asked: Sequence[str] | None) -> tuple[str, ...]:
+def _chosen(bad: str, radius: Mapping[str, WrittenPeriod], asked: Sequence[str] | None) -> tuple[str, ...]:
     if asked is None:
         return tuple(sorted(radius))
     if strange := [period for period in asked if period not in radius]:

@@ -10,8 +10,8 @@ from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from almanac.core.audits import Audit
-from almanac.core.canonical import digest, later
-from almanac.core.late import CONSISTENT, SHIFT, Late
+from almanac.core.canonical import later
+from almanac.core.late import Late
 from almanac.errors import DescriptionError
 
 SCHEMES = ("s3://",)
@@ -76,8 +76,8 @@ class EventSource:
         of them.
         """
         late, audit = self.late, Audit(1) if self.sets_aside else None
-        if late.policy != CONSISTENT:
-            late = Late(SHIFT, by=late.by) if late.policy == SHIFT else Late()
+        if not late.does.cuts:
+            late = Late(late.policy, by=late.by) if late.does.shifts else Late()
         return replace(self, late=late, audit=audit, versioned=False)
 
     @property
@@ -223,7 +223,7 @@ def cut_for_features(source: Source, as_of: datetime, lookback: timedelta | None
     if isinstance(source, ReferenceSource):
         return Cut()
     high = as_of - source.behind
-    if until is not None and source.late.policy == CONSISTENT:
+    if until is not None and source.late.does.cuts:
         high = min(high, until)
     return Cut(low=None if lookback is None else high - lookback, high=high, known=as_of if source.knowledge_time else None)
 
@@ -233,84 +233,6 @@ def cut_for_label(source: Source, as_of: datetime, horizon: timedelta, known: da
     if isinstance(source, ReferenceSource):
         return Cut()
     return Cut(low=as_of, high=as_of + horizon, known=known if source.knowledge_time else None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PinnedFile:
-    """One source file as it was when it was pinned.
-
-    Args:
-        size: bytes.
-        etag: the store's own digest of the bytes.
-        groups: rows of each row group.
-        low, high: the oldest and newest event time inside, where the file's statistics tell.
-        known: the oldest knowledge time inside, where the source has one and the statistics tell.
-        aside: rows that an audit set aside, counted from 0, in order: no reader sees them.
-        version: the store's id of the object's version, where that is not the newest one.
-        copy: the URI where such a version's bytes were copied to, and are read.
-    """
-
-    uri: str
-    size: int
-    etag: str
-    groups: tuple[int, ...] = ()
-    low: datetime | None = None
-    high: datetime | None = None
-    known: datetime | None = None
-    aside: tuple[int, ...] = later(())
-    version: str = later("")
-    copy: str = later("")
-
-    @property
-    def place(self) -> str:
-        """The URI where its bytes are read."""
-        return self.copy or self.uri
-
-    @property
-    def rows(self) -> int:
-        return sum(self.groups)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pin:
-    """The exact files of one source that a run may read, and the columns that they have (name to Arrow type).
-
-    Args:
-        schema: these columns' types, exact, as `columns.packed` writes them.
-        notes: what a person should know of the folder, in plain words.
-    """
-
-    source: str
-    uri: str
-    files: tuple[PinnedFile, ...]
-    columns: Mapping[str, str]
-    schema: str = later("")
-    notes: tuple[str, ...] = later(())
-
-    @property
-    def content(self) -> str:
-        """What the files hold, whatever they are called."""
-        return content_of(self.files)
-
-    @property
-    def freshness(self) -> datetime | None:
-        """The newest event time that the source holds."""
-        return max((file.high for file in self.files if file.high), default=None)
-
-    def within(self, cut: Cut) -> tuple[PinnedFile, ...]:
-        """The files that can hold a row of the cut. One whose statistics do not tell is kept."""
-        return tuple(
-            file
-            for file in self.files
-            if not (cut.high and file.low and file.low >= cut.high)
-            and not (cut.low and file.high and file.high < cut.low)
-            and not (cut.known and file.known and file.known >= cut.known)
-        )
-
-
-def content_of(files: tuple[PinnedFile, ...]) -> str:
-    """A digest of what files hold, whatever they are called: two deliveries of the same bytes are the same."""
-    return digest(sorted([file.etag, file.size] for file in files))
 
 
 def as_utc(moment: datetime, timezone: str | None) -> datetime:

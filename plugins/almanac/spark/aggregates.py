@@ -19,8 +19,8 @@ from pyspark.sql import SparkSession
 from almanac.core.aggregates import COUNT, DISTINCT, RECENCY, SUM, ZERO, Aggregates, Feature
 from almanac.core.receipts import Output
 from almanac.spark import arrow, chunks
-from almanac.spark.arrow import Written
-from almanac.spark.partials import BUCKETS, CODE, EVENTS, GROUPS, LAST, START, SUMS, Asked, keys, micros, summable
+from almanac.spark.arrow import WrittenFiles
+from almanac.spark.partials import BUCKETS, CODE, EVENTS, GROUPS, LAST, START, SUMS, Aggregation, keys, micros, summable
 
 DAY = timedelta(days=1)
 MICROSECOND = timedelta(microseconds=1)
@@ -28,8 +28,8 @@ Opened = Callable[[Output], pq.ParquetFile]  # a task opens each file once
 
 
 def merged(
-    spark: SparkSession, asked: Asked, kept: Sequence[Mapping[str, Output]], high: datetime, folder: str, schema: pa.Schema
-) -> Written:
+    spark: SparkSession, asked: Aggregation, kept: Sequence[Mapping[str, Output]], high: datetime, folder: str, schema: pa.Schema
+) -> WrittenFiles:
     """A period's features, merged from partial sums of all blocks that can hold an event of it; written below a folder."""
 
     def work(hand: Sequence[int]) -> Iterator[str]:
@@ -54,7 +54,7 @@ def schema_of(part: Aggregates, entity: str, kind: pa.DataType) -> pa.Schema:
 
 
 def _features(
-    asked: Asked, kept: Sequence[Mapping[str, Output]], bucket: int, high: datetime, schema: pa.Schema, opened: Opened
+    asked: Aggregation, kept: Sequence[Mapping[str, Output]], bucket: int, high: datetime, schema: pa.Schema, opened: Opened
 ) -> pa.RecordBatch:
     """The features of a bucket's entities that have an event in the longest window."""
     part, end = asked.part, micros(high)
@@ -96,7 +96,7 @@ def _between(rows: pa.Table, low: int, high: int) -> pa.ChunkedArray:
     return pc.and_(pc.greater_equal(rows[START], low), pc.less(rows[START], high))
 
 
-def _merge(name: str, rows: pa.Table, asked: Asked, low: int) -> pa.Table:
+def _merge(name: str, rows: pa.Table, asked: Aggregation, low: int) -> pa.Table:
     """Partial sums from `low` on, merged to one row an entity, or an entity and value."""
     by = [key for key in keys(asked) if key != START]
     inside = rows.filter(pc.greater_equal(rows[START], low))
@@ -113,7 +113,7 @@ def _merge(name: str, rows: pa.Table, asked: Asked, low: int) -> pa.Table:
 class _Merged:
     """Merged rows as numpy reads them: the place of each row's entity, and the rows of each value of the split."""
 
-    def __init__(self, rows: pa.Table, asked: Asked, entities: pa.Array) -> None:
+    def __init__(self, rows: pa.Table, asked: Aggregation, entities: pa.Array) -> None:
         self._rows, self._columns = rows, dict[str, Any]()
         self._place = pc.index_in(rows[asked.entity].combine_chunks(), value_set=entities).to_numpy(zero_copy_only=False)
         self._of: Mapping[int, Any] = {}
@@ -131,7 +131,9 @@ class _Merged:
         return (self._place, values) if value is None else (self._place[self._of[value]], values[self._of[value]])
 
 
-def _column(asked: Asked, feature: Feature, merged: Mapping[str, _Merged], entities: int, end: int) -> npt.NDArray[np.float32]:
+def _column(
+    asked: Aggregation, feature: Feature, merged: Mapping[str, _Merged], entities: int, end: int
+) -> npt.NDArray[np.float32]:
     """A feature of each entity: NaN where its events have no value, 0 where it has none and the function is one of `ZERO`."""
     found = np.full(entities, 0.0 if feature.function in ZERO else np.nan)
     column = {COUNT: EVENTS, RECENCY: LAST}.get(feature.function, f"{feature.function} {feature.column}")

@@ -36,7 +36,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class WrittenFiles:
     """What a write gave: the files, and the digest of all their rows."""
 
     outputs: tuple[Output, ...]
@@ -46,10 +46,10 @@ class Written:
     def rows(self) -> int:
         return self.sums.rows
 
-    def within(self, period: str) -> Written:
+    def within(self, period: str) -> WrittenFiles:
         """The same with its files under their paths within a table."""
         outputs = (replace(output, name=f"period={period}/{output.name}") for output in self.outputs)
-        return Written(outputs=tuple(outputs), sums=self.sums)
+        return WrittenFiles(outputs=tuple(outputs), sums=self.sums)
 
 
 def frame(
@@ -163,11 +163,11 @@ def sink_batches(
 
 def empty(
     folder: str, stem: str, schema: pa.Schema, outside: Sequence[str] = (), stats: Mapping[str, Any] | None = None
-) -> Written:
+) -> WrittenFiles:
     """Writes one new file without rows, in the driver: a period that holds nothing, on purpose."""
     name = _unique(stem)
     sink = Sink(f"{folder}/{name}", schema, outside)
-    return Written(outputs=(sink.finish(name, dict(stats or {})),), sums=sink.sums)
+    return WrittenFiles(outputs=(sink.finish(name, dict(stats or {})),), sums=sink.sums)
 
 
 def _unique(stem: str) -> str:
@@ -181,7 +181,7 @@ def records(texts: Iterable[str]) -> Batches:
     yield pa.RecordBatch.from_pydict({"record": pa.array(list(texts), pa.string())})
 
 
-def write(frame: DataFrame, folder: str, stem: str, schema: pa.Schema, stats: Mapping[str, Any] | None = None) -> Written:
+def write(frame: DataFrame, folder: str, stem: str, schema: pa.Schema, stats: Mapping[str, Any] | None = None) -> WrittenFiles:
     """Writes a frame to new files below a folder, one a task, and gives what was written. Nothing is committed.
 
     `stats` are bounds that hold for every row of every file, such as a constant column's.
@@ -222,7 +222,7 @@ def settle(modules: int) -> None:
     gc.freeze()
 
 
-def collect(records: Iterable[str], schema: pa.Schema, stats: Mapping[str, Any] | None = None) -> Written:
+def collect(records: Iterable[str], schema: pa.Schema, stats: Mapping[str, Any] | None = None) -> WrittenFiles:
     """Joins the records that the tasks of a write gave."""
     sums, outputs = digests.nothing(schema), []
     for record in records:
@@ -230,7 +230,7 @@ def collect(records: Iterable[str], schema: pa.Schema, stats: Mapping[str, Any] 
         found = decode(Output, {**output, "stats": dict(stats or {})})
         outputs.append(found)
         sums = sums + Sums(part["rows"], tuple(part["lanes"]), tuple(part["columns"]))
-    return Written(outputs=tuple(sorted(outputs, key=lambda output: output.name)), sums=sums)
+    return WrittenFiles(outputs=tuple(sorted(outputs, key=lambda output: output.name)), sums=sums)
 
 
 def table(outputs: Iterable[Output], columns: Sequence[str] | None = None) -> pa.Table:

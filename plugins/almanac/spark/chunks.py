@@ -14,8 +14,8 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from almanac.columns import AS_WRITTEN
+from almanac.core.pins import PinnedFile
 from almanac.core.receipts import Output
-from almanac.core.sources import PinnedFile
 from almanac.errors import IntegrityError, SourceError, Unreachable
 from almanac.files import locate
 

@@ -24,8 +24,9 @@ from pyspark.sql import SparkSession
 from almanac.columns import UTC_TIME, places
 from almanac.core.aggregates import DISTINCT, SUM, Aggregates
 from almanac.core.canonical import decode, encode
+from almanac.core.pins import PinnedFile
 from almanac.core.receipts import Output
-from almanac.core.sources import EventSource, PinnedFile
+from almanac.core.sources import EventSource
 from almanac.cutting import in_utc
 from almanac.errors import DataError, examples
 from almanac.files import locate
@@ -61,7 +62,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Aggregation:
     """What a task needs to know of the description.
 
     Args:
@@ -92,14 +93,14 @@ def blocks(file: PinnedFile, edges: Sequence[datetime]) -> list[Block]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class PartialSums:
     """The partial sums of a block: what is in which file, and how many of its events have no entity."""
 
     files: Mapping[str, Output]
     nameless: int
 
 
-def summed(spark: SparkSession, asked: Asked, wanted: Sequence[Block], folders: Sequence[str]) -> list[Kept]:
+def summed(spark: SparkSession, asked: Aggregation, wanted: Sequence[Block], folders: Sequence[str]) -> list[PartialSums]:
     """Writes the partial sums of blocks to new files below a folder each.
 
     Raises:
@@ -110,15 +111,15 @@ def summed(spark: SparkSession, asked: Asked, wanted: Sequence[Block], folders: 
         reference = _reference(asked)
         for number, block in hand:
             tables, nameless = _partial(asked, block, reference)
-            kept = Kept(files=_keep(tables, asked.entity, folders[number]), nameless=nameless)
+            kept = PartialSums(files=_keep(tables, asked.entity, folders[number]), nameless=nameless)
             yield json.dumps([number, encode(kept)])
 
     hands = [[numbered] for numbered in enumerate(wanted)]
     written = dict(json.loads(text) for text in arrow.in_tasks(spark, hands, work))
-    return [decode(Kept, written[number]) for number in range(len(wanted))]
+    return [decode(PartialSums, written[number]) for number in range(len(wanted))]
 
 
-def _reference(asked: Asked) -> pa.Table | None:
+def _reference(asked: Aggregation) -> pa.Table | None:
     """What is looked up in the reference, one row a value: columns, and the place of the split's value. A null is no value.
 
     Raises:
@@ -148,7 +149,7 @@ def _code(part: Aggregates, column: pa.Array) -> pa.Array:
     return pc.index_in(column.cast(pa.string()), value_set=pa.array(part.values, pa.string())).cast(pa.int16())
 
 
-def _partial(asked: Asked, block: Block, reference: pa.Table | None) -> tuple[dict[str, pa.Table], int]:
+def _partial(asked: Aggregation, block: Block, reference: pa.Table | None) -> tuple[dict[str, pa.Table], int]:
     """The partial sums of a block: `sums`, and a table of different values for each column that is counted so; and its events
     without an entity.
     """
@@ -166,7 +167,7 @@ def _chunks(block: Block) -> list[Chunk]:
     return [chunk for chunk in chunks.of_pinned([block.file]) if chunk.group in block.groups]
 
 
-def _rows(asked: Asked, block: Block, batch: pa.RecordBatch, reference: pa.Table | None, looked: Sequence[str]) -> pa.Table:
+def _rows(asked: Aggregation, block: Block, batch: pa.RecordBatch, reference: pa.Table | None, looked: Sequence[str]) -> pa.Table:
     """A batch's events, with the segment of each and what was looked up."""
     part, source = asked.part, asked.source
     batch = in_utc(batch, asked.schema, source.timezone)
@@ -189,12 +190,12 @@ def micros(moment: datetime) -> int:
     return int(pa.scalar(moment, UTC_TIME).value)
 
 
-def keys(asked: Asked) -> list[str]:
+def keys(asked: Aggregation) -> list[str]:
     """What partial sums are told apart by."""
     return [asked.entity, START, *([CODE] if asked.part.split else [])]
 
 
-def _grouped(asked: Asked, tables: Sequence[pa.Table]) -> tuple[dict[str, pa.Table], int]:
+def _grouped(asked: Aggregation, tables: Sequence[pa.Table]) -> tuple[dict[str, pa.Table], int]:
     """The partial sums of events, and how many of them have no entity. One that counts for nobody has a null among its keys:
     groups are fewer than events, so it is left out only of them.
     """

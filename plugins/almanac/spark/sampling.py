@@ -15,9 +15,9 @@ from almanac.core.receipts import Output
 from almanac.core.sampling import Sampling, shares
 from almanac.core.target import REGRESSION, Target
 from almanac.errors import DataError
+from almanac.model.training import LABEL, SNAPSHOT, WEIGHT
 from almanac.spark import arrow, chunks, digests
 from almanac.spark.chunks import Batches, Chunk
-from almanac.spark.training import LABEL, SNAPSHOT, WEIGHT
 
 # A feature with more values is no stratum.
 MOST_VALUES = 100

@@ -17,11 +17,11 @@ from pyspark.sql import DataFrame, SparkSession
 from almanac.core.bundle import Bundle
 from almanac.core.receipts import Output
 from almanac.errors import AlmanacError, DataError, examples
+from almanac.model.bundles import Scores, line
+from almanac.model.engines import InferenceEngine, opened_once
 from almanac.spark import arrow, chunks
-from almanac.spark.arrow import Written
-from almanac.spark.bundles import Scores, line
+from almanac.spark.arrow import WrittenFiles
 from almanac.spark.chunks import Batches, Chunk
-from almanac.spark.engines import Engine, opened_once
 
 # Which order wrote a row says nothing about what the row says.
 OUTSIDE = ("order",)
@@ -72,7 +72,7 @@ def score(
     folder: str,
     stem: str,
     schema: pa.Schema | None = None,
-) -> Written:
+) -> WrittenFiles:
     """Scores feature files and writes predictions below a folder; no rows give one empty file. Nothing is committed.
 
     `schema`: of what is written, where the key is to be wider than that of the features.
@@ -145,7 +145,7 @@ def batches(given: Iterable[pa.RecordBatch], scorer: Scorer) -> Iterator[pa.Reco
             yield _predictions(batch, _scores(batch, scorer, engine), scorer)
 
 
-def _scores(batch: pa.RecordBatch, scorer: Scorer, engine: Engine) -> Scores:
+def _scores(batch: pa.RecordBatch, scorer: Scorer, engine: InferenceEngine) -> Scores:
     try:
         scores = engine.scores(batch)
     except AlmanacError:

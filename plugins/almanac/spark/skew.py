@@ -18,11 +18,11 @@ from pyspark.sql import SparkSession
 
 from almanac.core.receipts import Output
 from almanac.errors import SHOWN_EXAMPLES
+from almanac.model.bundles import apart
+from almanac.model.training import SNAPSHOT
 from almanac.spark import arrow, chunks, scoring
-from almanac.spark.bundles import apart
 from almanac.spark.chunks import Chunk
 from almanac.spark.scoring import Scorer
-from almanac.spark.training import SNAPSHOT
 
 SAMPLED_ROWS = 64  # of each training snapshot
 

@@ -9,7 +9,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from almanac import columns
-from almanac.core.sources import Cut, EventSource, Pin, Source
+from almanac.core.pins import Pin
+from almanac.core.sources import Cut, EventSource, Source
 from almanac.cutting import in_utc, keep
 from almanac.spark import arrow, chunks
 from almanac.spark.chunks import Batches, Chunk

@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from urllib.parse import unquote
 
-from almanac.core.garbage import YOUNGEST, Item, check_age, garbage, kind_of
+from almanac.core.garbage import Item, check_age, garbage, kind_of
+from almanac.core.receipts import RETENTION
 from almanac.store.home import Home
 from almanac.store.tables import Table
 from almanac.store.versions import Manifest
@@ -23,7 +24,7 @@ BATCH = 1000
 Told = Callable[[int], None]
 
 
-def collect(home: Home, *, older: timedelta = YOUNGEST, now: datetime | None = None) -> tuple[Item, ...]:
+def collect(home: Home, *, older: timedelta = RETENTION, now: datetime | None = None) -> tuple[Item, ...]:
     """What may be deleted now, in the order of names. `now`: the store's time, by default.
 
     Raises:
@@ -38,7 +39,7 @@ def collect(home: Home, *, older: timedelta = YOUNGEST, now: datetime | None = N
 
 
 def delete(
-    home: Home, items: Sequence[Item], *, older: timedelta = YOUNGEST, now: datetime | None = None, told: Told = lambda _: None
+    home: Home, items: Sequence[Item], *, older: timedelta = RETENTION, now: datetime | None = None, told: Told = lambda _: None
 ) -> tuple[Item, ...]:
     """Deletes those of the items that nothing kept names by now either; gives what it deleted. One that is gone is no error.
 

@@ -6,12 +6,13 @@ import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from almanac.core import layout
+from almanac.core import facts, layout
+from almanac.core.facts import PublishedModel
 from almanac.core.layout import Layout
 from almanac.core.pipeline import Pipeline
 from almanac.core.promotions import Log
-from almanac.core.receipts import Order, Receipt, Thing, publish_order
-from almanac.core.rollback import Written
+from almanac.core.receipts import Artifact, Order, Receipt, publish_order
+from almanac.core.rollback import WrittenPeriod
 from almanac.errors import IntegrityError, NotAdmitted
 from almanac.store.objects import Objects
 from almanac.store.promotions import Promotions
@@ -56,7 +57,7 @@ class Home:
 
     def table_of(self, order: Order) -> Table:
         """The table that an order of features or predictions writes to."""
-        return self.predictions if order.thing is Thing.PREDICTIONS else self.features(order.description)
+        return self.predictions if order.artifact is Artifact.PREDICTIONS else self.features(order.description)
 
     def log(self) -> Log:
         return self.promotions.read()
@@ -81,7 +82,7 @@ class Home:
         written = {entry.manifest for entry in (log or self.log()).entries if entry.version == version}
         published = self.receipts.find(publish_order(self.receipts.placed(manifest.order).order))
         if published is not None:
-            written.add(str(published.facts["manifest"]))
+            written.add(facts.read(PublishedModel, published).manifest)
         if not written:
             raise NotAdmitted(
                 f"Version {version} has neither an entry in the promotion log nor a receipt of its publish, so nothing vouches "
@@ -94,10 +95,10 @@ class Home:
             )
         return manifest
 
-    def written(self) -> list[Written]:
+    def written(self) -> list[WrittenPeriod]:
         """The visible prediction periods and the version that wrote each."""
         return [
-            Written(period=item.period, version=str(item.stats["model_version"]), order=item.order, rows=item.rows)
+            WrittenPeriod(period=item.period, version=str(item.stats["model_version"]), order=item.order, rows=item.rows)
             for item in self.predictions.visible().values()
         ]
 

@@ -6,12 +6,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from almanac.core.canonical import encode
+from almanac.core.facts import NotedModel, version_of
 from almanac.core.notes import Note, note_of, note_order
-from almanac.core.receipts import Door, Placed, Receipt, Thing, Witness
+from almanac.core.receipts import Artifact, PlacedOrder, Receipt, RunInfo, Step
 from almanac.store.home import Home
 
 
-def annotate(home: Home, version: str, text: str, tags: Iterable[str], witness: Witness) -> Note:
+def annotate(home: Home, version: str, text: str, tags: Iterable[str], run_info: RunInfo) -> Note:
     """Keeps a note about a version. The same text and tags by the same person are one note, that of the first time.
 
     Raises:
@@ -22,7 +24,7 @@ def annotate(home: Home, version: str, text: str, tags: Iterable[str], witness: 
     order = note_order(
         text,
         tags,
-        witness.actor,
+        run_info.actor,
         pipeline=home.name,
         period=manifest.period,
         manifest=manifest.digest,
@@ -31,16 +33,20 @@ def annotate(home: Home, version: str, text: str, tags: Iterable[str], witness: 
     )
     at = datetime.now(UTC)
     links = {"staged": manifest.receipt}
-    home.receipts.place(Placed(order=order, links=links))
-    signed = replace(witness, began=at, ended=at)
-    return note_of(home.receipts.keep(Receipt(order=order, passed=True, witness=signed, links=links, facts={"version": version})))
+    home.receipts.place(PlacedOrder(order=order, links=links))
+    signed = replace(run_info, began=at, ended=at)
+    return note_of(
+        home.receipts.keep(
+            Receipt(order=order, passed=True, run_info=signed, links=links, facts=encode(NotedModel(version=version)))
+        )
+    )
 
 
 def notes(home: Home) -> dict[str, tuple[Note, ...]]:
     """Version to what was said of it, the oldest first. A note that was altered is left out, and named in a warning."""
-    receipts = sorted(home.receipts.listed(Thing.MODEL, Door.NOTE), key=lambda receipt: str(receipt.witness.ended))
+    receipts = sorted(home.receipts.listed(Artifact.MODEL, Step.NOTE), key=lambda receipt: str(receipt.run_info.ended))
     found: dict[str, tuple[Note, ...]] = {}
     for receipt in receipts:
-        version = str(receipt.facts["version"])
+        version = version_of(receipt)
         found[version] = (*found.get(version, ()), note_of(receipt))
     return found

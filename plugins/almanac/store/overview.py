@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+from almanac.core import facts
 from almanac.core.conditions import Candidate, Fate, newest_first
+from almanac.core.facts import Gated
 from almanac.core.gate import Verdict
 from almanac.core.notes import Note
 from almanac.core.pipeline import Pipeline
 from almanac.core.promotions import Log
-from almanac.core.receipts import Door, Receipt, Thing
+from almanac.core.receipts import Artifact, Receipt, Step
 from almanac.errors import PromotionError
 from almanac.store.home import Home
 from almanac.store.notes import notes
@@ -55,7 +57,7 @@ def versions(home: Home) -> list[VersionRow]:
     rows = []
     for name, manifest in home.versions.readable().items():
         gate = decided.get(name)
-        verdict = str(gate.facts["decision"]["verdict"]) if gate else "none"
+        verdict = facts.read(Gated, gate).decision.verdict.value if gate else "none"
         rows.append(
             VersionRow(
                 version=name,
@@ -77,10 +79,10 @@ def versions(home: Home) -> list[VersionRow]:
 def candidates(home: Home) -> list[Candidate]:
     """Every version as conditions look at it; the one that was trained last first. One whose manifest was altered is left out."""
     log, decided, said = home.log(), decisions(home), notes(home)
-    ended = {home.receipts.uri(one): one.witness.ended for one in home.receipts.listed(Thing.MODEL, Door.STAGE)}
+    ended = {home.receipts.uri(one): one.run_info.ended for one in home.receipts.listed(Artifact.MODEL, Step.STAGE)}
 
     def look(name: str, manifest: Manifest) -> Candidate:
-        rejected = name in decided and decided[name].facts["decision"]["verdict"] == Verdict.REJECT.value
+        rejected = name in decided and facts.read(Gated, decided[name]).decision.verdict is Verdict.REJECT
         fates = {Fate.PROMOTED: name in log.versions, Fate.REJECTED: rejected, Fate.WITHDRAWN: name in log.withdrawn}
         return Candidate(
             pipeline=home.name,
@@ -101,9 +103,9 @@ def candidates(home: Home) -> list[Candidate]:
 def decisions(home: Home) -> dict[str, Receipt]:
     """Version to the receipt of its last gate, of those that can be read."""
     found: dict[str, Receipt] = {}
-    for receipt in home.receipts.listed(Thing.CHAMPION, Door.AUDIT):
+    for receipt in home.receipts.listed(Artifact.CHAMPION, Step.AUDIT):
         if receipt.answered:
-            name = str(receipt.facts["comparison"]["candidate_version"])
+            name = facts.read(Gated, receipt).comparison.candidate_version
             older = found.get(name)
             if older is None or _when(older) <= _when(receipt):
                 found[name] = receipt
@@ -112,8 +114,8 @@ def decisions(home: Home) -> dict[str, Receipt]:
 
 def _when(receipt: Receipt) -> tuple[int, str]:
     """The log's position that the gate saw; at one position, the time."""
-    ended = receipt.witness.ended
-    return int(receipt.facts["decision"]["position"]), ended.isoformat() if ended else ""
+    ended = receipt.run_info.ended
+    return facts.read(Gated, receipt).decision.position, ended.isoformat() if ended else ""
 
 
 def spans(log: Log, version: str, pipeline: Pipeline) -> list[str]:

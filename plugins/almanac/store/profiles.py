@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from almanac.core.profile import Profile
-from almanac.core.receipts import Door, Thing
+from almanac.core.receipts import Artifact, Step
 from almanac.errors import NotFound
 from almanac.store.home import Home
 from almanac.store.objects import record
@@ -22,8 +22,8 @@ def newest(home: Home, count: int) -> list[Profile]:
         NotFound: there is none.
     """
     audits = [
-        (receipt.witness.ended or NEVER, receipt.order, output)
-        for receipt in home.receipts.listed(Thing.FEATURES, Door.AUDIT)
+        (receipt.run_info.ended or NEVER, receipt.order, output)
+        for receipt in home.receipts.listed(Artifact.FEATURES, Step.AUDIT)
         for output in receipt.outputs
         if receipt.passed and output.name == PROFILE
     ]

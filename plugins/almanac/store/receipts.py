@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from almanac.core.canonical import decode, dumps, sealed, sha256
+from almanac.core.facts import version_of
 from almanac.core.layout import Layout
 from almanac.core.pipeline import Pipeline
-from almanac.core.receipts import FRESH, Door, Order, Placed, Receipt, Thing, publish_order
+from almanac.core.receipts import FRESH, GROUP_FRESH, Artifact, Order, PlacedOrder, Receipt, Step, publish_order
 from almanac.errors import IntegrityError
 from almanac.store import packs
 from almanac.store.objects import Objects, record
 
 log = logging.getLogger(__name__)
-# gc leaves a part alone for a week; who finds it a day earlier has a day to combine it.
-PART_KEPT = timedelta(days=6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,7 @@ class Receipts:
     objects: Objects
     layout: Layout
 
-    def place(self, placed: Placed, now: datetime | None = None) -> str:
+    def place(self, placed: PlacedOrder, now: datetime | None = None) -> str:
         """Keeps an order and gives its URI. Placing it twice keeps the first.
 
         Unless that is older than a day and nothing came of it: then the links of who asks now are kept, because what the
@@ -42,21 +41,21 @@ class Receipts:
         kept = next(self.objects.walk(self.layout.order(order.digest)))
         return now - kept.modified > FRESH and self.done(order, now) is None
 
-    def placed(self, digest: str) -> Placed:
+    def placed(self, digest: str) -> PlacedOrder:
         """The order of a digest. Raises: NotFound, IntegrityError."""
         return read_order(self.objects, self.layout.order(digest))
 
     def find(self, order: Order) -> Receipt | None:
         """The receipt of an order: that of its newest attempt, or None when nothing came of it yet."""
-        return self.find_digest(order.thing.value, order.door.value, order.digest)
+        return self.find_digest(order.artifact.value, order.step.value, order.digest)
 
-    def find_digest(self, thing: str, door: str, digest: str) -> Receipt | None:
-        uri = self.newest(thing, door, digest)
+    def find_digest(self, artifact: str, step: str, digest: str) -> Receipt | None:
+        uri = self.newest(artifact, step, digest)
         return self.read(uri) if uri else None
 
-    def newest(self, thing: str, door: str, digest: str) -> str:
+    def newest(self, artifact: str, step: str, digest: str) -> str:
         """The URI of the receipt of an order's newest attempt; empty when nothing came of it yet."""
-        prefix = f"{self.layout.receipts(thing, door)}{digest}-"
+        prefix = f"{self.layout.receipts(artifact, step)}{digest}-"
         attempts = (item.uri for item in self.objects.walk(prefix))
         return max(attempts, key=lambda uri: int(uri.removeprefix(prefix).removesuffix(".json")), default="")
 
@@ -72,16 +71,16 @@ class Receipts:
         if not receipt.answered or not receipt.stale(now):
             return receipt.answered
         if receipt.order.part:
-            return not receipt.stale(now - (PART_KEPT - FRESH)) and all(self.objects.has(item.uri) for item in receipt.outputs)
+            return not receipt.stale(now - (GROUP_FRESH - FRESH)) and all(self.objects.has(item.uri) for item in receipt.outputs)
         # Files of a commit that was lost may be deleted: then they are staged again.
         return self.is_published(receipt) and (
-            receipt.order.thing is Thing.MODEL or all(self.objects.has(item.uri) for item in receipt.outputs)
+            receipt.order.artifact is Artifact.MODEL or all(self.objects.has(item.uri) for item in receipt.outputs)
         )
 
     def is_published(self, staged: Receipt) -> bool:
         """Whether what an order staged is published: a version has its manifest, anything else its publish receipt."""
-        if staged.order.thing is Thing.MODEL:
-            return self.objects.has(self.layout.manifest(str(staged.facts["version"])))
+        if staged.order.artifact is Artifact.MODEL:
+            return self.objects.has(self.layout.manifest(version_of(staged)))
         return self.find(publish_order(staged.order)) is not None
 
     def keep(self, receipt: Receipt, now: datetime | None = None, instead: Receipt | None = None) -> Receipt:
@@ -115,12 +114,12 @@ class Receipts:
             raise IntegrityError(f"{uri}: found a receipt that belongs to {self.uri(receipt)} ({receipt.order}). Restore it.")
         return receipt
 
-    def listed(self, thing: Thing, door: Door) -> list[Receipt]:
+    def listed(self, artifact: Artifact, step: Step) -> list[Receipt]:
         """Every receipt of a door, in the order of their names. One that was altered is left out, and named in a warning: it
         stops nobody who asks for the others.
         """
-        listed = self.objects.walk(self.layout.receipts(thing.value, door.value))
-        bodies = packs.read(self.objects, self.layout.pack(f"{thing.value}-{door.value}"), listed)
+        listed = self.objects.walk(self.layout.receipts(artifact.value, step.value))
+        bodies = packs.read(self.objects, self.layout.pack(f"{artifact.value}-{step.value}"), listed)
         return [receipt for uri, body in bodies.items() if (receipt := self._readable(uri, body)) is not None]
 
     def _readable(self, uri: str, body: bytes) -> Receipt | None:
@@ -132,7 +131,7 @@ class Receipts:
 
     def uri(self, receipt: Receipt) -> str:
         order = receipt.order
-        return self.layout.receipt(order.thing.value, order.door.value, order.digest, receipt.attempt)
+        return self.layout.receipt(order.artifact.value, order.step.value, order.digest, receipt.attempt)
 
     def describe(self, pipeline: Pipeline, module: bytes) -> tuple[str, str]:
         """Keeps the description and the zipped user module under their digests, and gives both."""
@@ -158,14 +157,14 @@ class Receipts:
         return body
 
 
-def read_order(objects: Objects, uri: str) -> Placed:
+def read_order(objects: Objects, uri: str) -> PlacedOrder:
     """The order at a URI.
 
     Raises:
         NotFound: nothing is kept there.
         IntegrityError: it is not the order that its name promises.
     """
-    placed = record(Placed, objects.get(uri), uri)
+    placed = record(PlacedOrder, objects.get(uri), uri)
     if not uri.endswith(f"/{placed.order.digest}.json"):
         raise IntegrityError(f"{uri}: the order was altered. It is not carried out; place it again.")
     return placed

@@ -18,22 +18,23 @@ import pyarrow.parquet as pq
 from almanac.columns import AS_WRITTEN, UTC_TIME, leaves, packed, plain
 from almanac.core import folder
 from almanac.core.canonical import digest
-from almanac.core.folder import Kind
-from almanac.core.late import Found, Span
-from almanac.core.sources import Cut, EventSource, Pin, PinnedFile, Source, as_utc
+from almanac.core.folder import FileKind
+from almanac.core.late import Span, SpanContents
+from almanac.core.pins import Pin, PinnedFile
+from almanac.core.receipts import GROUP_FRESH
+from almanac.core.sources import Cut, EventSource, Source, as_utc
 from almanac.cutting import in_utc, keep
 from almanac.errors import NotFound, SourceError, SourceMissing, StoreError, Unreachable, examples
 from almanac.files import locate
 from almanac.store import schemas
 from almanac.store.objects import Listed, Objects
-from almanac.store.receipts import PART_KEPT
 
 READERS, STORE_ERROR = 16, "AWS Error"
 LOG_FILES = 100  # of a folder that may be a table's log, looked at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Then:
+class PointInTime:
     """A time at which a source is looked at.
 
     Args:
@@ -45,7 +46,7 @@ class Then:
     copies: Callable[[str, str], str]
 
 
-def observe(objects: Objects, name: str, source: Source, then: Then | None = None, asked: Sequence[str] = ()) -> Pin:
+def observe(objects: Objects, name: str, source: Source, then: PointInTime | None = None, asked: Sequence[str] = ()) -> Pin:
     """The files of a source as they are now, from a listing and their footers; or as they were at a time, where the bucket
     keeps their versions. A version that is not the newest is copied, so that whatever reads files can read it.
 
@@ -108,10 +109,10 @@ def _data(
     """The files that are data, and what is to be told of files with other names. Raises: SourceError for an empty one."""
     folders = {part for item in listed for part in _folders(item.uri)}
     kinds = {item: folder.kind(item.uri.removeprefix(source.uri), item.size) for item in listed if item.uri not in folders}
-    asked = [item for item, kind in kinds.items() if kind in (Kind.UNNAMED, Kind.OTHER)]
+    asked = [item for item, kind in kinds.items() if kind in (FileKind.UNNAMED, FileKind.OTHER)]
     begins = pool.map(lambda item: objects.begin(item, len(folder.MAGIC[0])), asked)
     parquet = {item for item, begin in zip(asked, begins, strict=True) if begin in folder.MAGIC}
-    found = [item for item, kind in kinds.items() if kind is Kind.DATA or (kind is Kind.UNNAMED and item in parquet)]
+    found = [item for item, kind in kinds.items() if kind is FileKind.DATA or (kind is FileKind.UNNAMED and item in parquet)]
     if empty := [item.uri for item in found if not item.size]:
         raise SourceError(
             f"Source {name!r}: {examples(empty)} is empty (0 bytes), expected a Parquet file. Deliver it again, or delete it."
@@ -122,7 +123,7 @@ def _data(
             f"Source {name!r}: Parquet files that do not end in '.parquet' are read ({len(odd)}): {examples(odd)}. Rename them, "
             "or move them out of the folder if they are no data."
         )
-    other = [item for item, kind in kinds.items() if kind is Kind.OTHER]
+    other = [item for item, kind in kinds.items() if kind is FileKind.OTHER]
     if passed := [item.uri for item in other if item in parquet or folder.is_named_like(item.uri)]:
         notes.append(
             f"Source {name!r}: Parquet files of another ending are not read ({len(passed)}): {examples(passed)}. Rename them to "
@@ -152,13 +153,13 @@ def _infinities(name: str, looked: Iterable[tuple[PinnedFile, frozenset[str]]], 
             )
 
 
-def _copied(objects: Objects, item: Listed, then: Then | None) -> str:
+def _copied(objects: Objects, item: Listed, then: PointInTime | None) -> str:
     """Where an older version of a file was copied to; empty for the newest one."""
     if then is None or not item.version:
         return ""
     uri = then.copies(digest([item.uri, item.version])[:32], item.uri.rsplit("/", 1)[-1])
     kept = next(objects.walk(uri), None)
-    if kept is None or datetime.now(UTC) - kept.modified > PART_KEPT:  # gc would soon delete it
+    if kept is None or datetime.now(UTC) - kept.modified > GROUP_FRESH:  # gc would soon delete it
         objects.copy(item, uri)
     return uri
 
@@ -230,7 +231,7 @@ def _bounds(
     return min(lows, default=None), max(highs, default=None)
 
 
-def look(objects: Objects, source: EventSource, pin: Pin, span: Span) -> Found:
+def look(objects: Objects, source: EventSource, pin: Pin, span: Span) -> SpanContents:
     """What a source holds of a span. The times of those rows are read where files can hold such rows, and no others.
 
     Raises:
@@ -246,7 +247,7 @@ def look(objects: Objects, source: EventSource, pin: Pin, span: Span) -> Found:
             newest = _newest(pool.map(lambda file: _last(file, source, cut), older))
     marker = source.late.marker
     marked = marker is None or objects.has(source.uri + marker.format(period=span.period))
-    return Found(rows=sum(rows for rows, _ in counted), newest=newest, marked=marked)
+    return SpanContents(rows=sum(rows for rows, _ in counted), newest=newest, marked=marked)
 
 
 def _newest(moments: Iterable[datetime | None]) -> datetime | None:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from almanac.core.bundle import GOLDEN, MODEL, ONNX, ONNXRUNTIME, REPORT, Bundle, Engine
+from almanac.core.bundle import REPORT, Bundle, Engine
 from almanac.core.canonical import digest, later, sealed, sha256
 from almanac.core.layout import Layout
 from almanac.core.receipts import Output
@@ -75,13 +75,11 @@ class Manifest:
         """What a load needs of it."""
         return Bundle(
             version=self.version,
-            model=self.files[MODEL],
-            golden=self.files[GOLDEN],
+            files=self.files,
             features=self.features,
             environment=self.environment,
             target=self.target,
             engine=self.engine,
-            onnx=self.files[ONNX] if self.engine.name == ONNXRUNTIME else None,
         )
 
 

@@ -1,0 +1,450 @@
+"""What the tasks of the DAGs do, a function each. `dags` names them when DAGs are parsed; they run later, in a worker.
+
+So this module is light: what a task needs of the rooms below is imported when it runs. A function is given the task's context,
+and by name what earlier tasks returned: plans as JSON, and mappings of a period to its receipt's URI.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowSkipException
+
+from almanac.core.canonical import decode, encode
+from almanac.core.degrade import check_sources, leaves_out
+from almanac.core.late import refusal
+from almanac.core.plan import RunPlan
+from almanac.core.rollback import RollbackPlan
+from almanac.errors import Conflict, LogMoved, NotAdmitted, Overtaken, PromotionError, SourceError, examples
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from almanac.airflow.context import TaskContext
+    from almanac.core.period import Period
+    from almanac.core.receipts import PlacedOrder, Receipt
+    from almanac.runs.rescore import RunOrders
+
+Json = dict[str, Any]  # a plan, encoded
+Receipts = Mapping[str, str]  # period to receipt's URI
+log = logging.getLogger(__name__)
+
+
+# Plans. A dry run writes nothing, so they do not either; a task that goes on keeps what later tasks look up.
+
+
+def plan_retrain(context: TaskContext) -> Json:
+    """The plan of a retrain."""
+    from almanac.runs import plan
+
+    params = context.params
+    dry_run, refresh = bool(params.get("dry_run")), bool(params.get("refresh"))
+    period, module = _period(context), context.module
+    if not dry_run:
+        context.home.objects.probe(context.settings.root)
+    found = plan.retrain(
+        context.home, context.pipeline, period, module, known_at=params.get("known_at"), refresh=refresh, dry_run=dry_run
+    )
+    log.info(found.in_words)
+    if not dry_run:
+        context.home.receipts.describe(context.pipeline, module)
+    return encode(found)  # type: ignore[no-any-return]
+
+
+def plan_score(context: TaskContext) -> list[Json]:
+    """A plan for each period of the run: one, or those from `from` to `to`."""
+    from almanac.runs import plan
+
+    params, periods = context.params, context.range or (_period(context),)
+    context.home.objects.probe(context.settings.root)
+    found = plan.score_all(
+        context.home,
+        periods,
+        version=params.get("version"),
+        allow_in_sample=bool(params.get("allow_in_sample")),
+        refresh=bool(params.get("refresh")),
+        degrade=context.pipeline.scoring.degrade,
+    )
+    for one in found:
+        plan.check_buildable(context.home, context.pipeline, one)
+        log.info(one.in_words)
+    return [encode(one) for one in found]
+
+
+def plan_rollback(context: TaskContext) -> Json:
+    """The plan of a rollback."""
+    from almanac.runs import rollback
+
+    params = context.params
+    if not params.get("dry_run"):
+        context.home.objects.probe(context.settings.root)
+    found = rollback.planned(
+        context.home,
+        context.pipeline,
+        reason=str(params.get("reason") or ""),
+        to=params.get("to") or None,
+        bad=params.get("from") or None,
+        withdraw=bool(params.get("withdraw", True)),
+        periods=params.get("periods") or None,
+        run="" if params.get("dry_run") else context.run,
+    )
+    log.info(found.in_words)
+    return encode(found)  # type: ignore[no-any-return]
+
+
+def plan_rebuilds(context: TaskContext, *, plans: Sequence[Json]) -> list[Json]:  # noqa: ARG001
+    """The features that an older version misses, by its own definition: a run for each definition."""
+    from almanac.runs import rollback
+
+    found = rollback.rebuilds([decode(RunPlan, one) for one in plans])
+    for one in found:
+        log.info("features of %s will be built by definition %s", ", ".join(one.build), one.definition)
+    return [encode(one) for one in found]
+
+
+def _period(context: TaskContext) -> Period:
+    """The run's period. A run for one after the pipeline's last is skipped."""
+    period, last = context.period, context.pipeline.last_period
+    if last is not None and period.key > last:
+        raise AirflowSkipException(f"{period} is after {last}, the last period of {context.pipeline.name}: nothing to do.")
+    return period
+
+
+def _plans(plan: Json | Sequence[Json]) -> list[RunPlan]:
+    """What a run scores: a plan for each period."""
+    return [decode(RunPlan, one) for one in (plan if isinstance(plan, list) else [plan])]
+
+
+def _plan(plan: Json | Sequence[Json]) -> RunPlan:
+    """What a run builds and trains; of a run that scores several periods, what it builds."""
+    from almanac.runs.plan import joined
+
+    return joined(_plans(plan))
+
+
+def _continuing(plan: Json | Sequence[Json]) -> RunPlan:
+    """The run's plan. A dry run ends here, skipped."""
+    found = _plan(plan)
+    if found.dry_run:
+        raise AirflowSkipException(f"Dry run: {found.in_words} Nothing was changed.")
+    return found
+
+
+# Sources.
+
+
+def missing_data(context: TaskContext, *, plan: Json | Sequence[Json], source: str) -> list[str]:
+    """Why a source is not complete for the run, by the description that its features are built by; nothing when it is."""
+    from almanac.runs import completeness
+
+    found = _continuing(plan)
+    pipeline = context.home.receipts.description(found.description)
+    if source not in pipeline.sources:
+        return []
+    reasons = completeness.lacking(context.home, pipeline, found, source)
+    for reason in reasons:
+        log.info("Source %s is not complete: %s", source, reason)
+    return reasons
+
+
+def timed_out(source: str, reasons: Sequence[str], seconds: float) -> SourceError:
+    """The error of a source that did not become complete in time."""
+    return refusal(source, reasons, f"Waited {timedelta(seconds=seconds)} (h:mm:ss); nothing was built from it.")
+
+
+def go_on_without(context: TaskContext, *, plan: Json | Sequence[Json], source: str, error: SourceError) -> None:
+    """Lets a run go on that can do without what reads a source. Raises: the error, where it cannot; DataError."""
+    found = _plan(plan)
+    check_sources(context.home.receipts.description(found.description), found, {source: error})
+    log.warning("%s The run goes on without what reads it.", error)
+
+
+def pin_sources(context: TaskContext, *, plan: Json | Sequence[Json]) -> str:
+    """Pins what the run reads; gives the receipt's URI."""
+    from almanac.runs import pin
+
+    uri = pin.pin(context.home, _continuing(plan), context.run_info)
+    for finding in context.home.receipts.read(uri).findings:
+        log.info(finding)
+    return uri
+
+
+# Orders of Spark jobs.
+
+
+def source_orders(context: TaskContext, *, plan: Json | Sequence[Json], pin: str) -> list[PlacedOrder]:
+    from almanac.runs import orders
+
+    return orders.source_audits(context.home, _plan(plan), pin)
+
+
+def group_orders(
+    context: TaskContext, *, plan: Json | Sequence[Json], pin: str, group: str, checked: Receipts | None = None
+) -> list[PlacedOrder]:
+    from almanac.runs import feature_orders, orders
+
+    return feature_orders.groups(context.home, _plan(plan), orders.built_from(pin, checked or {}), group)
+
+
+def all_group_orders(
+    context: TaskContext, *, plan: Json | Sequence[Json], pin: str, checked: Receipts | None = None
+) -> list[PlacedOrder]:
+    """Those of every group that the plan's own description has, which may not be today's."""
+    from almanac.runs import feature_orders, orders
+
+    return feature_orders.every_group(context.home, _plan(plan), orders.built_from(pin, checked or {}))
+
+
+def combine_orders(
+    context: TaskContext, *, plan: Json | Sequence[Json], pin: str, checked: Receipts | None = None
+) -> list[PlacedOrder]:
+    """Also called where a group was not built. Airflow then calls it where nothing was planned or pinned, too, and hands over
+    what those tasks returned in an earlier try.
+    """
+    from almanac.runs import feature_orders, orders
+
+    for task, state in context.states_of("plan", "sources.pin", "sources.audit").items():
+        if (task, state) == ("plan", "skipped"):
+            raise AirflowSkipException("Nothing was planned, so nothing is combined.")
+        if state != "success":
+            raise NotAdmitted(f"The task {task} ended as {state}, so nothing is combined. Clear it.")
+    return feature_orders.combined(context.home, _plan(plan), orders.built_from(pin, checked or {}))
+
+
+def audit_orders(context: TaskContext, *, staged: Receipts) -> list[PlacedOrder]:
+    from almanac.runs import orders
+
+    return orders.audits(context.home, staged)
+
+
+def model_orders(
+    context: TaskContext, *, plan: Json | Sequence[Json], pin: str, checked: Receipts | None = None
+) -> list[PlacedOrder]:
+    from almanac.runs import orders
+
+    return [orders.model(context.home, _plan(plan), orders.built_from(pin, checked or {}))]
+
+
+def comparison_orders(context: TaskContext, *, plan: Json | Sequence[Json], version: str) -> list[PlacedOrder]:
+    from almanac.runs import orders
+
+    return [orders.comparison(context.home, context.pipeline, _plan(plan), version)]
+
+
+def prediction_orders(context: TaskContext, *, plan: Json | Sequence[Json]) -> list[PlacedOrder]:
+    from almanac.runs import orders
+
+    return [orders.predictions(context.home, one) for one in _plans(plan)]
+
+
+# Publishes.
+
+
+def publish_features(context: TaskContext, *, staged: Receipts, audited: Receipts) -> Receipts:
+    """Publishes periods of features, each in a commit of its own."""
+    from almanac.runs import publish
+
+    uris = {}
+    for period, stage, audit in _pairs(context, staged, audited):
+        try:
+            receipt = publish.features(context.home, stage, audit, context.run_info)
+        except Conflict as conflict:
+            receipt = _published_meanwhile(context, period, stage, conflict)
+        uris[period] = context.home.receipts.uri(receipt)
+        log.info("published features of %s: %d rows", period, receipt.rows)
+    context.announce(periods=sorted(uris))
+    return uris
+
+
+def _published_meanwhile(context: TaskContext, period: str, staged: Receipt, conflict: Conflict) -> Receipt:
+    """What another run published of the same definition: as good as ours, unless it lacks more groups. Raises: Conflict."""
+    standing = context.home.published(context.home.table_of(staged.order), [period]).get(period)
+    if standing is None:
+        raise conflict
+    visible = context.home.receipts.read(standing.links["staged"]).order
+    if more := set(leaves_out(visible)) - set(leaves_out(staged.order)):
+        raise Conflict(
+            f"{conflict} It lacks {examples(sorted(more))}, which these features have. Clear the task features.stage.combine: it "
+            "replaces them."
+        ) from conflict
+    log.info("%s Its features are used.", conflict)
+    return standing
+
+
+def publish_model(context: TaskContext, *, staged: Receipts, audited: Receipts) -> str:
+    """Publishes a version; gives its id."""
+    from almanac.runs import publish
+
+    ((_, stage, audit),) = _pairs(context, staged, audited)
+    manifest = publish.model(context.home, stage, audit, context.run_info)
+    log.info("published version %s: %s", manifest.version, "; ".join(stage.findings))
+    context.announce(version=manifest.version, metrics=dict(manifest.metrics), training=list(manifest.training))
+    return manifest.version
+
+
+def publish_predictions(
+    context: TaskContext, run_orders: RunOrders, *, plan: Json | Sequence[Json], staged: Receipts, audited: Receipts
+) -> Receipts:
+    """Publishes scored periods, each in a commit of its own. Where a period's version was withdrawn meanwhile, or another run
+    published the period first, it is scored again on the new state; with a version that a person named only where its rows are
+    visible.
+    """
+    from almanac.core.facts import version_of
+    from almanac.runs import publish, rescore
+
+    uris: dict[str, str] = {}
+    published: list[dict[str, Any]] = []
+    plans = {one.period: one for one in _plans(plan)}
+    for period, stage, audit in _pairs(context, staged, audited):
+        planned = plans[period]
+        try:
+            receipt = publish.predictions(context.home, stage, audit, context.run_info)
+        except (Overtaken, Conflict) as moved:
+            if planned.pinned and not (isinstance(moved, Overtaken) and moved.published):
+                raise
+            log.warning("%s Doing so now.", moved)
+            again = rescore.replanned(context.home, context.pipeline, planned)
+            receipt = rescore.score(context.home, context.pipeline, again, run_orders, context.run_info)
+        uris[period] = context.home.receipts.uri(receipt)
+        log.info("predictions of %s: %d rows by version %s", period, receipt.rows, version_of(receipt))
+        published.append({"period": period, "rows": receipt.rows, "version": version_of(receipt)})
+    context.announce(**(published[0] if len(published) == 1 else {"periods": published}))
+    return uris
+
+
+def question(context: TaskContext, *, gate: Receipts) -> tuple[str, str]:
+    """What a person is asked before a promotion: subject, and the comparison as Markdown. Nobody is asked about a rejection."""
+    from almanac.core import facts
+    from almanac.core.facts import Gated
+
+    (receipt,) = map(context.home.receipts.read, gate.values())
+    gated = facts.read(Gated, receipt)
+    comparison = gated.comparison
+    if comparison.candidate_version in context.home.log().versions:
+        raise AirflowSkipException(f"Nothing new: version {comparison.candidate_version} is in the promotion log already.")
+    if not receipt.passed:
+        raise AirflowSkipException(f"The gate rejected version {comparison.candidate_version}: {'; '.join(receipt.findings)}")
+    standing = comparison.champion_version or "nothing"
+    rows = "\n".join(
+        f"| {name} | {value:.4f} | {f'{comparison.champion[name]:.4f}' if comparison.champion else ''} |"
+        for name, value in sorted(comparison.candidate.items())
+    )
+    return (
+        f"Promote {comparison.candidate_version}?",
+        f"On the holdout {comparison.holdout} ({comparison.rows} rows):\n\n"
+        f"| metric | {comparison.candidate_version} | {standing} in force |\n|---|---|---|\n{rows}\n\n"
+        f"The gate says: {gated.decision.verdict.value}.\n\n" + "\n".join(f"- {reason}" for reason in receipt.findings),
+    )
+
+
+def publish_champion(
+    context: TaskContext, run_orders: RunOrders, *, plan: Json, gate: Receipts, approved: Mapping[str, Any] | None = None
+) -> str:
+    """Promotes what passed the gate. Where the log moved since the gate looked, the candidate is gated again."""
+    from almanac.core import facts
+    from almanac.core.facts import Gated
+    from almanac.runs import publish, rescore
+
+    (receipt,) = map(context.home.receipts.read, gate.values())
+    version = facts.read(Gated, receipt).comparison.candidate_version
+    for attempt in range(rescore.ROUNDS):
+        decision = f"{facts.read(Gated, receipt).decision.verdict.value}: {'; '.join(receipt.findings)}"
+        known = context.home.log()
+        if not receipt.passed and version not in known.versions:
+            raise AirflowSkipException(f"Version {version} is not promoted; it stays in the history. {decision}")
+        if version in known.withdrawn:
+            raise AirflowSkipException(f"Nothing new: version {version} was withdrawn, and stays so until it is reinstated.")
+        try:
+            entry = publish.champion(context.home, context.pipeline, receipt, context.run_info, approver=_approver(approved))
+            break
+        except LogMoved as moved:
+            if attempt == rescore.ROUNDS - 1 or approved:
+                raise  # a person approved another comparison
+            log.warning("%s Comparing again now.", moved)
+            receipt = rescore.gate(context.home, context.pipeline, _plan(plan), version, run_orders)
+    if entry is None:
+        log.info("nothing new: version %s is in the promotion log already", version)
+    else:
+        log.info("promoted %s, in force from %s on. %s", version, entry.effective, decision)
+        context.announce(version=version, effective=entry.effective, decision=decision)
+    return version
+
+
+def _approver(approved: Mapping[str, Any] | None) -> str:
+    by = (approved or {}).get("responded_by_user") or {}
+    return str(by.get("name") or by.get("id") or "")
+
+
+def _pairs(context: TaskContext, staged: Receipts, audited: Receipts) -> list[tuple[str, Receipt, Receipt]]:
+    """Each period with its stage's and its audit's receipt."""
+    read = context.home.receipts.read
+    return [(period, read(uri), read(audited[period])) for period, uri in sorted(staged.items())]
+
+
+# Rollback.
+
+
+def roll_back(context: TaskContext, *, plan: Json) -> list[Json]:
+    """Appends the rollback, then lists what to score again: nothing that became visible meanwhile is missed."""
+    from almanac.runs import promotions, rollback
+
+    planned = decode(RollbackPlan, plan)
+    if context.params.get("dry_run"):
+        raise AirflowSkipException(f"Dry run. {planned.in_words} Nothing was changed.")
+    entry = promotions.rollback(context.home, planned, context.run_info, rollback.address(context.home, context.run))
+    runs = rollback.runs(context.home, context.pipeline, planned)
+    periods = [run.period for run in runs]
+    context.announce(version=entry.version, withdrawn=entry.replaces, reason=entry.reason, periods=periods)
+    log.info("entry %d: %s is in force; to be scored again: %s", entry.sequence, entry.version, ", ".join(periods) or "nothing")
+    return [encode(run) for run in runs]
+
+
+def verify_rollback(context: TaskContext, run_orders: RunOrders, *, plan: Json) -> str:
+    """Makes sure that no visible period is as the withdrawn version wrote it. A period that became visible while the rollback
+    ran is scored again, until none is left; then the deliveries are brought up to date.
+
+    Raises:
+        PromotionError: such periods went on appearing.
+        StoreError, DeliveryError: a delivery may still show them.
+    """
+    from almanac.airflow import deliveries
+    from almanac.runs import rescore, rollback
+
+    planned = decode(RollbackPlan, plan)
+    if not planned.withdraw or context.params.get("dry_run"):
+        return "nothing was withdrawn"
+    for _ in range(rescore.ROUNDS):
+        for run in rollback.runs(context.home, context.pipeline, planned):
+            log.warning("%s still shows %s; scoring it again", run.period, planned.bad)
+            rescore.score(context.home, context.pipeline, run, run_orders, context.run_info)
+    if left := rollback.left(context.home, planned):
+        raise PromotionError(
+            f"Periods {', '.join(left)} still show predictions of {planned.bad}, which is withdrawn: they became visible again "
+            f"and again while the rollback ran. Clear the task verify once the runs that score them have ended."
+        )
+    deliveries.verify(context, planned.bad)
+    log.info("no visible period was written by %s any more", planned.bad)
+    return f"{len(planned.scores)} periods repaired"
+
+
+# Deliveries.
+
+
+def deliver(context: TaskContext) -> dict[str, list[str]]:
+    """Brings all deliveries up to date; gives delivery to the periods that changed."""
+    from almanac.airflow import deliveries
+
+    return deliveries.deliver_all(context)
+
+
+def deliver_in_rollback(context: TaskContext) -> dict[str, list[str]]:
+    """As `deliver`. The task that verifies comes next and delivers again, so a failure here must not keep it back."""
+    from almanac.airflow import deliveries
+
+    return deliveries.deliver_in_rollback(context)
+
+
+TaskFunction = Callable[..., Any]

@@ -1,0 +1,146 @@
+"""Commands that only read: what is kept of a pipeline."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator
+
+from almanac.cli.console import AsJson, Last, Name, Version, app, figures, home_of, newest, out, show_rows
+from almanac.core.bundle import REPORT
+from almanac.core.canonical import encode
+from almanac.core.functions import check_module
+from almanac.core.gate import METRICS
+from almanac.core.notes import in_words
+from almanac.core.pipeline import Pipeline
+from almanac.core.promotions import Entry
+from almanac.errors import SourceError
+from almanac.runs import plan
+from almanac.settings import Settings
+from almanac.store import overview, sources
+from almanac.store.home import Home, pipelines
+from almanac.store.notes import notes
+from almanac.store.objects import Objects
+
+HEADS = {"roc_auc": "ROC AUC", "average_precision": "avg. precision"}
+
+
+@app.command("pipelines", epilog="Example: almanac pipelines")
+def list_pipelines(as_json: AsJson = False) -> None:
+    """The pipelines that something is kept of."""
+    found = pipelines(Objects(), Settings.from_environment().root)
+    show_rows(found, as_json, ["pipeline"], [[name] for name in found])
+
+
+@app.command(epilog="Example: almanac versions purchase_propensity")
+def versions(name: Name, as_json: AsJson = False, last: Last = None) -> None:
+    """Every version: its period, metrics on the holdout, the gate's decision, and the periods it is in force for."""
+    rows = newest(overview.versions(home_of(name)), last, as_json)
+    measured = [name for name in METRICS if any(name in row.metrics for row in rows)][:2]
+    columns = ["version", "period", "estimator", *(HEADS.get(name, name) for name in measured), "gate", "in force"]
+    show_rows(
+        rows,
+        as_json,
+        columns,
+        [
+            [
+                row.version,
+                row.period,
+                row.estimator,
+                *(f"{row.metrics[name]:.4f}" if name in row.metrics else "" for name in measured),
+                row.decision,
+                "withdrawn" if row.withdrawn else ", ".join(row.in_force) or "never",
+            ]
+            for row in rows
+        ],
+    )
+
+
+@app.command(epilog="Example: almanac predictions purchase_propensity")
+def predictions(name: Name, as_json: AsJson = False, last: Last = None) -> None:
+    """The visible prediction periods: rows, and the version that wrote each."""
+    rows = newest(home_of(name).written(), last, as_json)
+    show_rows(
+        rows, as_json, ["period", "rows", "version", "order"], [[r.period, str(r.rows), r.version, r.order[:8]] for r in rows]
+    )
+
+
+@app.command(epilog="Examples: almanac history purchase_propensity; almanac history churn --last 5")
+def history(name: Name, as_json: AsJson = False, last: Last = None) -> None:
+    """The promotion log, entry by entry."""
+    entries = newest(home_of(name).log().entries, last, as_json)
+    columns = ["#", "action", "version", "in force from", "before", "reason", "by", "at"]
+    show_rows(entries, as_json, columns, [entry_row(entry) for entry in entries])
+
+
+def entry_row(entry: Entry) -> list[str]:
+    action = f"{entry.action.value} over a rejection" if entry.over_a_rejection else entry.action.value
+    withdrawn = f"{entry.previous} (withdrawn)" if entry.withdraw else entry.previous
+    by, at = entry.actor or entry.run, f"{entry.at:%Y-%m-%d %H:%M}"
+    by += f", approved by {entry.approver}" if entry.approver else ""
+    return [str(entry.sequence), action, entry.version, entry.effective, withdrawn, entry.reason, by, at]
+
+
+@app.command(epilog="Example: almanac show purchase_propensity 2017-07-1a2b3c4d")
+def show(name: Name, version: Version, as_json: AsJson = False) -> None:
+    """One version: its manifest and its report."""
+    home = home_of(name)
+    manifest = home.versions.read(version)
+    report = json.loads(home.versions.file(manifest.files[REPORT]))
+    said = notes(home).get(version, ())
+    whole = {"manifest": encode(manifest), "report": report, "notes": encode(said)}
+    lines = {
+        "version": manifest.version,
+        "estimator": f"{manifest.estimator} (chosen by {figures(report['choice'])})",
+        "training": ", ".join(manifest.training),
+        "holdout": manifest.holdout,
+        "on the holdout": figures(manifest.metrics),
+        "verdict": report["verdict"],
+        "promotion": "\n".join(_promotions(home, version)) or "none",
+        "scored by": f"{manifest.engine.name} ({manifest.engine.reason or 'nothing else was tried'})",
+        "importance": figures(report.get("importance", {})),
+        "features": f"{len(manifest.features)} of definition {manifest.definition}",
+        "files": ", ".join(sorted(manifest.files)),
+        "training content": manifest.content[:16],
+        "environment": ", ".join(f"{key} {value}" for key, value in manifest.environment.items()),
+        "notes": "\n".join(in_words(note) for note in said) or "none",
+    }
+    show_rows(whole, as_json, ["", manifest.pipeline], [[key, value] for key, value in lines.items()])
+
+
+def _promotions(home: Home, version: str) -> Iterator[str]:
+    """What the log says of a version, an entry a line."""
+    for entry in home.log().entries:
+        if version in (entry.version, entry.replaces):
+            number, action, named, effective, _, reason, by, at = entry_row(entry)
+            since = f" from {effective}" if effective else ""
+            yield f"{number}: {action} of {named}{since}, by {by}, {at}: {reason}"
+
+
+@app.command(epilog="Example: almanac check purchase_propensity")
+def check(name: Name, as_json: AsJson = False) -> None:
+    """Holds the functions of spark_jobs/PIPELINE.py and the sources against the newest description that a run has used."""
+    settings = Settings.from_environment()
+    home = home_of(name)
+    described = overview.newest_description(home)
+    plan.module_zip(settings.spark_jobs, name)
+    found = importlib.util.spec_from_file_location(name, settings.spark_jobs / f"{name}.py")
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    check_module(module, described)
+    notes = [note for source in described.sources for note in _notes(home, described, source)]
+    if as_json:
+        print(json.dumps({"pipeline": name, "functions": sorted(part.name for part in described.parts), "sources": notes}))
+    else:
+        out().print(f"{name}: every function is there and takes what the description reads.")
+        for note in notes:
+            out().print(note, markup=False)
+
+
+def _notes(home: Home, pipeline: Pipeline, name: str) -> list[str]:
+    """What a pin of a source would tell now, or why there would be none."""
+    try:
+        return list(sources.observe(home.objects, name, pipeline.sources[name], asked=pipeline.columns_read(name)).notes)
+    except SourceError as error:
+        return [str(error)]

@@ -1,0 +1,153 @@
+"""Behind the doors: what is published is brought to where others read it.
+
+A delivery keeps no receipt. A receipt is what the next door asks for, and behind a delivery there is none: nothing is ever built
+on it. It is a projection, and the place itself keeps the note of what it shows, in the very write that shows it. So there is no
+second record that could differ, and to deliver is to compare the notes with the table, whoever wrote what before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from urllib.parse import unquote
+
+from almanac.core.deliveries import Delivery, ParquetDelivery
+from almanac.core.facts import version_of
+from almanac.core.pipeline import Pipeline
+from almanac.core.receipts import Artifact, Output, RunInfo, Step, publish_order
+from almanac.deliveries import notes
+from almanac.deliveries.notes import Applied, Delivered, DeliveryAction, DeliveryNote, Position
+from almanac.deliveries.places import Change, Place, opened
+from almanac.errors import AlmanacError, DeliveryError, DescriptionError, NotFound, StoreError, bounded, examples
+from almanac.store.home import Home
+from almanac.store.tables import Visible
+
+ROUNDS = 4
+Told = Callable[[Applied], None]
+
+
+def deliver(
+    home: Home,
+    pipeline: Pipeline,
+    delivery: Delivery,
+    address: str,
+    run_info: RunInfo,
+    told: Told = lambda _: None,
+) -> Delivered:
+    """Brings every period of a delivery up to date: those that were published since, those that failed before, and those that
+    are not visible any more. Where nothing differs, nothing is written.
+
+    Periods that cannot be delivered do not keep the others back. `address`: of the database; `told` is given each period.
+
+    Raises:
+        StoreError: the predictions or the place do not answer. DescriptionError: the place is within ALMANAC_ROOT.
+        DeliveryError: some periods could not be delivered; the message says which and why. What is published is not touched.
+    """
+    check_outside(home, delivery)
+    applied: list[Applied] = []
+    failed: dict[str, str] = {}
+    with opened(home.objects, delivery, address) as place:
+        for _ in range(ROUNDS):
+            left, seen, positions, _ = _standing(home, delivery, place)
+            left = [period for period in left if period not in failed]
+            if not left:
+                break
+            for period in left:
+                change = _change(home, pipeline.entity, period, positions[period], seen.get(period), run_info)
+                try:
+                    action, done = place.apply(change)
+                except StoreError:
+                    raise
+                except AlmanacError as error:
+                    failed[period] = f"{period}: {error}"
+                    continue
+                if action is DeliveryAction.APPLY and done is not None:
+                    applied.append(done)
+                    told(done)
+        else:
+            left, _, positions, notes = _standing(home, delivery, place)
+            failed.update({period: _ahead(home, period, positions[period], notes.get(period)) for period in left})
+        place.tidy()
+    if failed:
+        raise DeliveryError(
+            f"Delivery {delivery.name!r}: {examples(sorted(failed), 12)} could not be delivered, {len(applied)} other periods "
+            "were. What is published is not touched, and the next run delivers what is missing.\n"
+            + bounded([failed[period] for period in sorted(failed)])
+        )
+    return Delivered(delivery=delivery.name, applied=tuple(applied))
+
+
+def outstanding(home: Home, delivery: Delivery, address: str) -> list[str]:
+    """The periods of a delivery that are not up to date. Nothing is changed.
+
+    Raises:
+        StoreError: the predictions or the place do not answer. DeliveryError: the place is filled by somebody else.
+    """
+    with opened(home.objects, delivery, address) as place:
+        return _standing(home, delivery, place)[0]
+
+
+def showing(home: Home, delivery: Delivery, address: str, version: str) -> list[str]:
+    """The periods of which a delivery still shows rows of a version that the predictions table does not show any more."""
+    with opened(home.objects, delivery, address) as place:
+        left, _, _, notes = _standing(home, delivery, place)
+    return [period for period in left if period in notes and _version(home, notes[period].position.order) == version]
+
+
+def check_outside(home: Home, delivery: Delivery) -> None:
+    """A delivery is no part of what Almanac keeps. Raises: DescriptionError."""
+    root = home.layout.root.rstrip("/") + "/"
+    if isinstance(delivery, ParquetDelivery) and f"{delivery.uri.rstrip('/')}/".startswith(root):
+        raise DescriptionError(
+            f"Delivery {delivery.name!r}: found the uri {delivery.uri}, which is below ALMANAC_ROOT ({home.layout.root}), where "
+            "only Almanac's own things lie. Give it a folder elsewhere, such as one beside it."
+        )
+
+
+def _standing(
+    home: Home, delivery: Delivery, place: Place
+) -> tuple[list[str], dict[str, Visible], dict[str, Position], Mapping[str, DeliveryNote]]:
+    """What differs, what is visible, where the table stands for each visible or noted period, and the notes."""
+    held = place.notes()
+    notes.check_source(delivery, held, home.predictions.uri)
+    seen, fences = home.predictions.standing(held)
+    positions = {
+        period: Position(fence=fence, order=seen[period].order, rows=seen[period].rows)
+        if period in seen
+        else Position(fence=fence)
+        for period, fence in fences.items()
+    }
+    return notes.outstanding(positions, held), seen, positions, held
+
+
+def _change(home: Home, entity: str, period: str, position: Position, seen: Visible | None, run_info: RunInfo) -> Change:
+    source = home.predictions.uri
+    files: tuple[Output, ...] = ()
+    if seen is not None:
+        known = _published(home, seen.order)
+        uris = {path: f"{source}/{unquote(path)}" for path in seen.paths}
+        files = tuple(known.get(uri) or Output(name=path, uri=uri, bytes=0, sha256="") for path, uri in uris.items())
+    run = f"{run_info.dag} {run_info.run}".strip() or run_info.actor
+    return Change(source=source, period=period, position=position, files=files, entity=entity, run=run)
+
+
+def _published(home: Home, order: str) -> dict[str, Output]:
+    """The files of a publish receipt, by URI; none where its publisher died before the receipt, and nobody wrote it yet."""
+    try:
+        receipt = home.receipts.find(publish_order(home.receipts.placed(order).order))
+    except NotFound:
+        return {}
+    return {output.uri: output for output in receipt.outputs} if receipt else {}
+
+
+def _version(home: Home, order: str) -> str:
+    receipt = home.receipts.find_digest(Artifact.PREDICTIONS.value, Step.STAGE.value, order) if order else None
+    return version_of(receipt) if receipt else ""
+
+
+def _ahead(home: Home, period: str, position: Position, note: DeliveryNote | None) -> str:
+    if note is not None and note.position.fence > position.fence:
+        return (
+            f"{period}: it shows publish {note.position.fence}, {home.predictions.uri} has had {position.fence}. Was the bucket "
+            "restored to an earlier state? See docs/deliveries.md."
+        )
+    return f"{period}: it was published again and again while it was delivered. Run the delivery once more."

@@ -1,1 +1,0 @@
-"""What is kept, told in the words of other tools."""

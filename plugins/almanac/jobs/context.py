@@ -1,0 +1,230 @@
+"""What a job's functions are given: the Spark application that its orders share, and one order with all that it needs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from almanac.core.canonical import digest, encode, sha256
+from almanac.core.functions import function_of
+from almanac.core.pipeline import Pipeline
+from almanac.core.receipts import Artifact, Order, Output, PlacedOrder, Receipt, RunInfo, Step, admit
+from almanac.errors import AlmanacError, DescriptionError
+from almanac.jobs.failures import plain
+from almanac.store.home import Home
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+LIBRARIES = (
+    *("pyspark", "scikit-learn", "numpy", "pandas", "scipy", "pyarrow", "joblib"),
+    *("onnxruntime", "skl2onnx", "great-expectations", "deltalake"),
+)
+
+
+class SparkJob:
+    """What the orders of one Spark application share: its session, started when first asked for.
+
+    Args:
+        name: of the application, such as `features.stage`.
+        session: one that runs already.
+        orders: all that the job was given; what several of them need can be made at once.
+    """
+
+    def __init__(self, name: str, session: SparkSession | None = None, orders: Sequence[PlacedOrder] = ()) -> None:
+        self.name, self._session, self.orders = name, session, tuple(orders)
+        self._starting: Future[SparkSession] | None = None
+
+    def begin(self) -> None:
+        """Starts the session in the background, while this process imports what else it needs: most of a start is the JVM's
+        work. Does nothing where it was begun before.
+        """
+        if self._session is not None or self._starting is not None:
+            return
+        # Imported here and not in the thread: two threads that import one package at once can see half of it.
+        from pyspark.sql import SparkSession
+
+        builder = SparkSession.builder.appName(f"almanac {self.name}")
+        self._starting = ThreadPoolExecutor(1, "spark").submit(builder.getOrCreate)
+
+    @cached_property
+    def spark(self) -> SparkSession:
+        self.begin()
+        session = self._session or self._starting.result()  # type: ignore[union-attr]  # begun above
+        session.conf.set("spark.sql.session.timeZone", "UTC")
+        return session
+
+    def session(self) -> SparkSession:
+        """The session, for what may turn out not to need one."""
+        return self.spark
+
+    def ship(self, name: str, packed: bytes) -> str:
+        """Makes a user's module importable in tasks, because a model may hold its classes. Gives the name of its file there. A
+        module is shipped once for the whole job.
+        """
+        path = Path(self._shipped.name) / f"{name}-{sha256(packed)[:16]}.zip"
+        if not path.exists():
+            path.write_bytes(packed)
+            self.spark.sparkContext.addPyFile(str(path))
+        return path.name
+
+    @cached_property
+    def _shipped(self) -> tempfile.TemporaryDirectory[str]:
+        # Kept until the job ends: a task that starts late fetches the file then.
+        return tempfile.TemporaryDirectory(prefix="almanac-")
+
+    @property
+    def application(self) -> str:
+        """The application's id; empty while no session was asked for."""
+        return self.spark.sparkContext.applicationId if "spark" in self.__dict__ else ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class JobContext:
+    """One order, and everything that a function needs to run it.
+
+    Args:
+        pipeline: the description that the order was placed with.
+        module: the user's module that the order names, imported.
+        job: what it shares with the other orders of the job.
+    """
+
+    home: Home
+    placed: PlacedOrder
+    pipeline: Pipeline
+    module: ModuleType
+    job: SparkJob
+    run_info: RunInfo
+
+    @property
+    def order(self) -> Order:
+        return self.placed.order
+
+    def linked(self, name: str) -> Receipt:
+        """The receipt that the order links under a name. Raises: NotFound."""
+        return self.home.receipts.read(self.placed.links[name])
+
+    def admitted(self, name: str, artifact: Artifact, step: Step) -> Receipt:
+        """The receipt that the order links under a name: of that artifact, step and this order's period. Raises: NotAdmitted."""
+        period = None if artifact is Artifact.SOURCES else self.order.period
+        return admit(self.linked(name), artifact, step, pipeline=self.home.name, period=period)
+
+    def call(self, name: str) -> Any:
+        """What a function of the user's module that takes no arguments gives: `estimators()`, `checks()`.
+
+        Raises:
+            DescriptionError: it is missing, or failed.
+        """
+        function = function_of(self.module, name)
+        try:
+            return function()
+        except AlmanacError:
+            raise
+        except Exception as error:
+            raise DescriptionError(
+                f"{name}() of {self.pipeline.name!r} failed: {plain(error)}. Correct it in the user's module; the next run uses "
+                "the corrected one."
+            ) from error
+
+    def put(self, folder: str, name: str, body: bytes) -> Output:
+        """Keeps a file that the order made."""
+        uri = f"{folder}/{name}"
+        self.home.objects.put(uri, body)
+        return Output(name=name, uri=uri, bytes=len(body), sha256=sha256(body))
+
+    def receipt(
+        self,
+        *,
+        content: str = "",
+        outputs: Sequence[Output] = (),
+        findings: Sequence[str] = (),
+        facts: object | None = None,
+        passed: bool = True,
+    ) -> Receipt:
+        """The receipt of the order. `facts`: one of the classes of `core.facts`."""
+        ended = dataclasses.replace(self.run_info, spark_application=self.job.application, ended=datetime.now(UTC))
+        return Receipt(
+            order=self.order,
+            passed=passed,
+            run_info=ended,
+            content=content,
+            outputs=tuple(outputs),
+            links=self.placed.links,
+            findings=tuple(findings),
+            facts=encode(facts) or {},
+        )
+
+
+@contextlib.contextmanager
+def context_of(home: Home, placed: PlacedOrder, job: SparkJob, run_info: RunInfo) -> Iterator[JobContext]:
+    """The context of an order, with its user module imported. Raises: NotFound, IntegrityError."""
+    pipeline = home.receipts.description(placed.description)
+    with user_module(home.receipts.module(placed.order.module), pipeline.name) as module, _pickled_by_value(module):
+        yield JobContext(home=home, placed=placed, pipeline=pipeline, module=module, job=job, run_info=run_info)
+
+
+@contextlib.contextmanager
+def _pickled_by_value(module: ModuleType) -> Iterator[None]:
+    """Its functions go to the Spark tasks whole: they cannot import the module that they come from."""
+    from pyspark import cloudpickle
+
+    cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # not registered any more
+            cloudpickle.unregister_pickle_by_value(module)  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def user_module(packed: bytes, name: str) -> Iterator[ModuleType]:
+    """The user's module as it was zipped with the order, importable under its name for as long as it is needed."""
+    with tempfile.TemporaryDirectory(prefix="almanac-") as folder:
+        path = Path(folder) / f"{name}.zip"
+        path.write_bytes(packed)
+        before = sys.modules.pop(name, None)
+        sys.path.insert(0, str(path))
+        try:
+            importlib.invalidate_caches()
+            yield importlib.import_module(name)
+        finally:
+            sys.path.remove(str(path))
+            sys.modules.pop(name, None)
+            if before is not None:
+                sys.modules[name] = before
+
+
+def environment() -> dict[str, str]:
+    """Distribution to version, of those that shape a model."""
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}}
+
+
+def environment_digest() -> str:
+    return digest(environment())
+
+
+def commit() -> str:
+    """The git commit of the running code, where it runs from a checkout; else ALMANAC_COMMIT, else nothing."""
+    if given := os.environ.get("ALMANAC_COMMIT"):
+        return given
+    try:
+        asked = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return asked.stdout.strip() if asked.returncode == 0 else ""

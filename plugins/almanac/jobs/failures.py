@@ -1,0 +1,40 @@
+"""Failures in plain words: what an exception of a job says of its order, and whether it says anything of it at all."""
+
+from __future__ import annotations
+
+import re
+
+from almanac import errors
+from almanac.errors import AlmanacError, StoreError
+
+LONGEST_FINDING = 2000
+
+
+def plain(error: Exception) -> str:
+    """An error in a sentence or two; of an executor's traceback only the last line."""
+    if isinstance(error, AlmanacError):
+        return str(error)
+    name, message = _raised_in_a_task(error) or (type(error).__name__, str(error).strip())
+    return (message if hasattr(errors, name) else f"{name}: {message}")[:LONGEST_FINDING]
+
+
+def class_of(error: Exception) -> str:
+    """The name of an error's class; of one that a Spark task raised, of that."""
+    return (_raised_in_a_task(error) or (type(error).__name__,))[0]
+
+
+def lost_store(error: Exception) -> StoreError | None:
+    """The store's error where it was the store that failed a Spark task; else None."""
+    name, message = _raised_in_a_task(error) or ("", "")
+    kind = getattr(errors, name, None)
+    return kind(message) if isinstance(kind, type) and issubclass(kind, StoreError) else None
+
+
+def _raised_in_a_task(error: Exception) -> tuple[str, str] | None:
+    """Name and text of the error of a Spark task that this error reports; None where it reports none."""
+    text = str(error).strip()
+    if "Traceback (most recent call last)" not in text:
+        return None
+    lines = re.findall(r"^(?:[\w.]+\.)?(\w+): (.+)$", text, re.MULTILINE)
+    raised = [(name, message) for name, message in lines if name.endswith(("Error", "Exception")) or hasattr(errors, name)]
+    return raised[-1] if raised else (type(error).__name__, text.splitlines()[-1])

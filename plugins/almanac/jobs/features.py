@@ -1,0 +1,189 @@
+"""Features: the rows of one feature group, or those of all groups combined, staged; and their audit."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from almanac.core import facts
+from almanac.core.aggregates import Aggregates
+from almanac.core.canonical import sealed
+from almanac.core.degrade import leaves_out
+from almanac.core.facts import StagedFeatures, StagedGroup, left_out
+from almanac.core.pipeline import Pipeline
+from almanac.core.receipts import PART, Artifact, Receipt, Step
+from almanac.errors import DataError, DescriptionError, examples
+from almanac.jobs import aggregates, user_functions
+from almanac.jobs.checks import audited, keep_reports, staged_rows, user_checks
+from almanac.jobs.context import JobContext
+from almanac.store import compatibility
+from almanac.store.home import Home
+from almanac.store.profiles import PROFILE
+from almanac.store.tables import Table
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+
+def stage(context: JobContext) -> Receipt:
+    """The rows of the order's feature group; where it names none, those of all groups combined, in the features table.
+
+    Raises:
+        DescriptionError, DataError: as `_group` and `_combined`.
+    """
+    return _group(context) if context.order.part else _combined(context)
+
+
+def _group(context: JobContext) -> Receipt:
+    """The rows of the order's feature group: one for each entity that the group knows.
+
+    Raises:
+        DescriptionError: the function did not give such rows, or gave other columns than for another period.
+        DataError: it gave an entity twice.
+    """
+    from almanac.spark import arrow, features
+
+    pipeline, order = context.pipeline, context.order
+    group = pipeline.group(order.part)
+    if isinstance(group, Aggregates):
+        return aggregates.features(context, group)
+    with user_functions.reading(context, user_functions.cuts(context)):
+        frame = features.shaped(user_functions.frame(context, group), pipeline.entity, group.name)
+        schema = features.arrow_schema(frame)
+        compatibility.check_key(
+            context.home, schema.field(pipeline.entity), f"Function {group.name!r} of {pipeline.name} {order.period}"
+        )
+        names = [name for name in schema.names if name != pipeline.entity]
+        compatibility.check_columns(context.home, order, names)
+        written = arrow.write(frame, context.home.layout.part(order.digest, uuid.uuid4().hex), group.name, schema)
+    findings = []
+    if written.outputs:
+        what, entities = f"Feature group {group.name!r}", features.of_files(context.job.spark, written.outputs, [pipeline.entity])
+        _, without = features.check_unique(entities, pipeline.entity, what)
+        findings = features.nameless(what, without, pipeline.entity)
+    compatibility.keep_columns(context.home, order, names)
+    facts = StagedGroup(rows=written.rows, schema={field.name: str(field.type) for field in schema})
+    return context.receipt(content=written.sums.digest, outputs=written.outputs, findings=findings, facts=facts)
+
+
+def _combined(context: JobContext) -> Receipt:
+    """The groups joined to the population: one row for each of its entities. The features of groups that the order leaves out
+    are null.
+
+    Raises:
+        DescriptionError: two groups give a column of one name, or one that Almanac writes itself.
+        DataError: the population is empty, or differed when it was read again.
+    """
+    from almanac.spark import arrow, features
+
+    pipeline, order = context.pipeline, context.order
+    people, absent = pipeline.population, leaves_out(order)
+    table = context.home.features(order.description)
+    with user_functions.reading(context, user_functions.cuts(context)):
+        spine, entities, findings = features.population(
+            user_functions.frame(context, people), pipeline.entity, people, order.period
+        )
+        key = features.arrow_schema(spine).field(pipeline.entity)
+        compatibility.check_key(context.home, key, f"Population {people.name!r} of {pipeline.name} {order.period}")
+        joined = features.combine(spine, _frames(context), pipeline.entity, pipeline.zeros(absent))
+        nulls = [name for name in _columns(table, absent) if name not in joined.columns] if absent else []
+        joined = features.with_nulls(joined, nulls).sortWithinPartitions(pipeline.entity)
+        schema = table.fitting(features.arrow_schema(joined))
+        _check_names(schema.names, pipeline)
+        table.create(schema)
+        folder, stem = table.staging(order)
+        found = arrow.write(joined, folder, stem, schema)
+        written = (found if found.outputs else arrow.empty(folder, stem, schema)).within(order.period)
+        spine.unpersist()
+    if written.rows != entities:
+        raise DataError(
+            f"Features of {order.period} have {written.rows} rows, expected {entities}, one for each entity of the population. A "
+            "source changed between two reads; start the run again."
+        )
+    names = tuple(name for name in schema.names if name != pipeline.entity)
+    facts = StagedFeatures(rows=entities, features=names, left_out=tuple(absent), nulls=tuple(nulls))
+    if absent:
+        findings.append(f"Feature groups {examples(absent)} were left out: {examples(nulls, 12)} are null.")
+    return context.receipt(content=written.sums.digest, outputs=written.outputs, findings=findings, facts=facts)
+
+
+def _columns(table: Table, absent: Sequence[str]) -> list[str]:
+    """The columns of features without a missing group. Raises: DataError, where none were ever staged."""
+    if not (found := table.columns()):
+        raise DataError(
+            f"Feature groups {examples(absent)} cannot be left out: no features of this definition were built yet, so their "
+            "columns are unknown. Build a period with all groups first."
+        )
+    return found
+
+
+def _check_names(names: list[str], pipeline: Pipeline) -> None:
+    """No feature has the name of a column that Almanac writes beside it. Raises: DescriptionError."""
+    taken = ("as_of", "period", "label", "snapshot", "model_version", "order", *pipeline.label.target.columns)
+    if clash := [name for name in names if name.lower() in {one.lower() for one in taken}]:
+        raise DescriptionError(
+            f"Features have columns {examples(clash)}, which Almanac writes itself (reserved: {', '.join(taken)}). Rename them "
+            "in the function that gives them."
+        )
+
+
+def _frames(context: JobContext) -> Mapping[str, DataFrame]:
+    """The staged rows of each group, by name, in the order of the description."""
+    from almanac.spark import features
+
+    names = [group.name for group in context.pipeline.features if PART + group.name in context.placed.links]
+    receipts = {name: context.linked(PART + name) for name in names}
+    return {
+        name: features.of_files(context.job.spark, receipt.outputs) if receipt.outputs else _empty(context, receipt)
+        for name, receipt in receipts.items()
+    }
+
+
+def _empty(context: JobContext, receipt: Receipt) -> DataFrame:
+    schema = ", ".join(f"`{name}` {_spark_type(kind)}" for name, kind in facts.read(StagedGroup, receipt).schema.items())
+    return context.job.spark.createDataFrame([], schema)
+
+
+def _spark_type(arrow_type: str) -> str:
+    return {"int64": "long", "int32": "int", "string": "string"}.get(arrow_type, "float")
+
+
+def audit(context: JobContext) -> Receipt:
+    """The user's checks of features and one row for each entity, by Great Expectations on the staged files. Their profile is
+    kept where no group was left out.
+    """
+    from almanac.spark import profiles
+    from almanac.spark.checks import expectation
+
+    staged = context.admitted("staged", Artifact.FEATURES, Step.STAGE)
+    rows, entity, nulls = staged_rows(context, staged), context.pipeline.entity, facts.read(StagedFeatures, staged).nulls
+    own = [
+        expectation("ExpectTableRowCountToEqual", value=staged.rows),
+        expectation("ExpectColumnValuesToNotBeNull", column=entity),
+        expectation("ExpectColumnValuesToBeUnique", column=entity),
+    ]
+    checked = audited(context, staged, rows, own + user_checks(context, staged, "features", nulls), nulls)
+    if not staged.rows or left_out(staged):
+        return checked
+    found = profiles.profile(context.job.session, staged.outputs, context.order.period, rows.held)
+    infinite = [f"{name} ({column.infinite} rows)" for name, column in found.columns.items() if column.infinite]
+    warning = (
+        f"warning: features {examples(infinite)} are infinite: they were divided by zero, or are beyond float32 (3.4e38). "
+        "scikit-learn refuses them; give null instead, or another unit."
+    )
+    return replace(
+        checked,
+        outputs=(*checked.outputs, *keep_reports(context, {PROFILE: sealed(found)})),
+        findings=(*checked.findings, *([warning] if infinite else ())),
+    )
+
+
+def columns_by_group(home: Home, published: Receipt, entity: str) -> dict[str, list[str]]:
+    """The features of each group, for a period of features that was published with all groups."""
+    staged = home.receipts.read(published.links["staged"])
+    groups = {name.removeprefix(PART): home.receipts.read(uri) for name, uri in staged.links.items() if name.startswith(PART)}
+    return {
+        name: [column for column in facts.read(StagedGroup, group).schema if column != entity] for name, group in groups.items()
+    }

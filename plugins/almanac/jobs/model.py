@@ -1,0 +1,199 @@
+"""A model version: trained and staged; and its audit, in which it is loaded, exported and held against itself."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from almanac.core import facts
+from almanac.core.bundle import GOLDEN, HOLDOUT, MODEL, ONNX, REPORT, TRAINED, Bundle
+from almanac.core.cuts import known_by, label_cuts
+from almanac.core.facts import AuditedModel, StagedModel
+from almanac.core.layout import version_id
+from almanac.core.receipts import Artifact, Output, Receipt, Step, admit
+from almanac.core.window import check_classes
+from almanac.errors import DescriptionError, Drifted, examples
+from almanac.jobs import user_functions
+from almanac.jobs.context import JobContext, environment
+from almanac.jobs.features import columns_by_group
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from almanac.spark.skew import Skew
+
+
+def stage(context: JobContext) -> Receipt:
+    """A version's files: the fitted model, its report, the frozen holdout, golden rows."""
+    from almanac.model import importance, loading, reports, training
+    from almanac.spark import digests, skew
+
+    order, pipeline = context.order, context.pipeline
+    target = pipeline.label.target
+    periods, holdout_period = list(order.parameters["training"]), str(order.parameters["holdout"])
+    published = {period: context.linked(f"features.{period}") for period in (*periods, holdout_period)}
+    lost: list[str] = []  # findings about labels without an entity
+    holdout = _labelled(context, holdout_period, published[holdout_period], lost)
+    names = [name for name in holdout.columns if name not in (pipeline.entity, training.LABEL, training.SNAPSHOT)]
+    rows, labels = _training(context, {period: published[period] for period in periods}, names, lost)
+    labels[holdout_period] = holdout[training.LABEL]
+    check_classes({period: label.value_counts().to_dict() for period, label in labels.items()}, target)
+    fitted = training.fit(context.call("estimators"), rows, names, target, order.period)
+    groups = columns_by_group(context.home, published[holdout_period], pipeline.entity)
+    with training.named(fitted.name, holdout_period, holdout, target):
+        shares = importance.shares(fitted, holdout, names, groups)
+        report = {**reports.report(fitted, rows, holdout, names), "importance": shares}
+        scored, trained = (
+            some.assign(**training.score_columns(training.predict(fitted.model, some[names], target), target))
+            for some in (holdout, skew.sample(rows))
+        )
+    content = digests.of_batches(
+        pa.Table.from_pandas(rows, preserve_index=False).to_batches(), pa.Schema.from_pandas(rows, preserve_index=False)
+    )
+    version = version_id(order.period, order.digest)
+    files = {
+        MODEL: training.pickled(fitted.model, fitted.name),
+        REPORT: json.dumps(report, indent=2).encode(),
+        HOLDOUT: _parquet(scored),
+        GOLDEN: _parquet(scored.head(training.GOLDEN_ROWS)),
+        TRAINED: _parquet(trained),
+    }
+    folder = context.home.layout.model(version, uuid.uuid4().hex)
+    staged = StagedModel(
+        version=version,
+        definition=context.placed.definition,
+        features=tuple(names),
+        groups={name: tuple(columns) for name, columns in groups.items()},
+        training=tuple(periods),
+        holdout=holdout_period,
+        estimator=fitted.name,
+        choice=dict(fitted.choice),
+        metrics=report["holdout"]["metrics"],
+        verdict=report["verdict"],
+        classes=tuple(loading.class_names(fitted.model)),
+        target=target,
+        environment=environment() | loading.libraries(fitted.model),
+    )
+    outputs = [context.put(folder, name, body) for name, body in files.items()]
+    of = sum(len(labels[period]) for period in periods)
+    drawn = [f"{len(rows)} of {of} training rows were drawn."] if pipeline.window.sampling else []
+    return context.receipt(
+        content=content.digest, outputs=outputs, findings=[report["verdict"], *drawn, *sorted(lost)], facts=staged
+    )
+
+
+def _training(
+    context: JobContext, published: Mapping[str, Receipt], features: Sequence[str], lost: list[str]
+) -> tuple[pd.DataFrame, dict[str, pd.Series[Any]]]:
+    """The rows that train, sorted by snapshot and entity, and the labels of each snapshot, of every row.
+
+    Where the window asks for a sample, only entities, labels and strata are read whole.
+    """
+    from almanac.model import training
+    from almanac.spark import sampling
+
+    asked, entity = context.pipeline.window.sampling, context.pipeline.entity
+    if asked is None:
+        whole = {period: _labelled(context, period, receipt, lost) for period, receipt in published.items()}
+        return _stacked(list(whole.values())), {period: rows[training.LABEL] for period, rows in whole.items()}
+    if unknown := [name for name in asked.by if name not in features]:
+        raise DescriptionError(f"Sampling.by: found {examples(unknown)}, the features are {examples(features, 30)}.")
+    narrow = {period: _labelled(context, period, receipt, lost, [entity, *asked.by]) for period, receipt in published.items()}
+    drawn = sampling.draw(_stacked(list(narrow.values())), asked, context.pipeline.label.target, entity)
+    rows = [
+        sampling.read(context.job.spark, published[str(period)].outputs, part, entity)
+        for period, part in drawn.groupby(training.SNAPSHOT)
+    ]
+    return _stacked(rows), {period: found[training.LABEL] for period, found in narrow.items()}
+
+
+def _labelled(context: JobContext, period: str, published: Receipt, lost: list[str], columns: Sequence[str] = ()) -> pd.DataFrame:
+    """A snapshot's published features, or some of their columns, with its label, sorted by entity. How many labels have no
+    entity is told in `lost`.
+    """
+    from almanac.model import training
+    from almanac.spark import arrow
+    from almanac.spark import features as frames
+
+    pipeline, label = context.pipeline, context.pipeline.label
+    admit(published, Artifact.FEATURES, Step.PUBLISH, pipeline=pipeline.name, period=period)
+    rows = arrow.sort(arrow.table(published.outputs, columns), [pipeline.entity])
+    cuts = label_cuts(pipeline, period, known_by(context.order, pipeline))
+    with user_functions.reading(context, cuts):
+        given = user_functions.call_part(context, label, cuts, period)
+        frames.columns_of(given, pipeline.entity, label.name)
+        asked = [name for name in (pipeline.entity, training.LABEL) if name in given.columns]
+        labels = (given.select(*asked) if len(asked) == 2 else given).toArrow()
+    joined = training.label_rows(rows, labels, pipeline.entity, label)
+    lost += frames.nameless(f"Function {label.name!r} of {period}", labels[pipeline.entity].null_count, pipeline.entity)
+    return joined.assign(**{training.SNAPSHOT: period})
+
+
+def _stacked(snapshots: list[pd.DataFrame]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.concat(snapshots, ignore_index=True)
+
+
+def _parquet(rows: pd.DataFrame) -> bytes:
+    body = io.BytesIO()
+    pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), body)
+    return body.getvalue()
+
+
+def audit(context: JobContext) -> Receipt:
+    """Loads the staged model from its own bytes and scores the golden rows again; exports it, and compares the export with the
+    pipeline on the holdout's rows, which decides the engine; and scores some training rows as a period is scored.
+    """
+    from almanac.model import loading, parity
+    from almanac.spark import arrow
+
+    staged = context.admitted("staged", Artifact.MODEL, Step.STAGE)
+    model, files = facts.read(StagedModel, staged), {output.name: output for output in staged.outputs}
+    bundle = Bundle(
+        version=model.version,
+        files=files,
+        features=model.features,
+        environment=model.environment,
+        target=model.target,
+    )
+    findings: list[str] = []
+    found, outputs = AuditedModel(metrics=model.metrics), []
+    try:
+        opened = loading.open_model(bundle)
+        found = replace(found, golden_rows=opened.golden_rows, worst_difference=opened.worst)
+        rows, golden = (arrow.table([files[name]]).to_pandas() for name in (HOLDOUT, GOLDEN))
+        engine, exported = parity.decide(opened.model, bundle, rows, golden, context.pipeline.scoring, model.groups.values())
+        found = replace(found, engine=engine)
+        if exported is not None:
+            folder = context.home.layout.model(bundle.version, uuid.uuid4().hex)
+            outputs.append(context.put(folder, ONNX, exported))
+        complete = replace(bundle, engine=engine, files={**files, **{output.name: output for output in outputs}})
+        skewed = _skew(context, complete, files[TRAINED], model.training)
+        findings += skewed.findings
+        found = replace(found, skew_rows=skewed.rows)
+    except Drifted as drifted:
+        findings.append(str(drifted))
+    findings += [f"metric {name} is {value}" for name, value in model.metrics.items() if not math.isfinite(value)]
+    return context.receipt(passed=not findings, content=staged.content, outputs=outputs, findings=findings, facts=found)
+
+
+def _skew(context: JobContext, bundle: Bundle, trained: Output, snapshots: Sequence[str]) -> Skew:
+    """Compares the scores of sampled training rows with those that scoring gives them."""
+    from almanac.model import engines
+    from almanac.spark import arrow, scoring, skew
+
+    period = context.pipeline.period(context.order.period)
+    bundle = replace(bundle, shipped=context.job.ship(context.pipeline.name, context.home.receipts.module(context.order.module)))
+    scorer = scoring.Scorer(bundle=bundle, entity=context.pipeline.entity, as_of=period.as_of, order=context.order.digest)
+    published = {one: context.linked(f"features.{one}").outputs for one in snapshots}
+    allowed = engines.kind_of(bundle).tolerance(context.pipeline.scoring)
+    return skew.check(context.job.spark, arrow.table([trained]), published, scorer, allowed)

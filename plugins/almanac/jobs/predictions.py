@@ -1,0 +1,121 @@
+"""Predictions: a period scored by a version, staged; and its audit."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from almanac.core import facts, shift
+from almanac.core.canonical import encode
+from almanac.core.facts import AuditedRows, StagedFeatures, StagedPredictions, left_out
+from almanac.core.receipts import Artifact, Receipt, Step, publish_order
+from almanac.core.target import Target
+from almanac.errors import DescriptionError, examples
+from almanac.jobs.checks import audited, staged_rows, user_checks
+from almanac.jobs.context import JobContext
+from almanac.store.home import Home
+
+if TYPE_CHECKING:
+    from almanac.spark.rows import Rows
+
+LARGEST = sys.float_info.max
+
+
+def stage(context: JobContext) -> Receipt:
+    """A period scored by a version, staged in the predictions table."""
+    from almanac.model import engines
+    from almanac.spark import chunks, scoring
+
+    home, order, pipeline = context.home, context.order, context.pipeline
+    manifest = home.vouched(str(order.parameters["version"]), order.inputs["version"])
+    published = context.admitted("features", Artifact.FEATURES, Step.PUBLISH)
+    if manifest.definition != published.order.description:
+        raise DescriptionError(
+            f"Version {manifest.version} needs features of definition {manifest.definition}, got "
+            f"{published.order.description}. Score with features of the version's own definition."
+        )
+    keep = home.receipts.description(manifest.description).scoring.keep
+    shipped = context.job.ship(pipeline.name, home.receipts.module(order.module))
+    scorer = scoring.Scorer(
+        bundle=replace(manifest.bundle, shipped=shipped),
+        entity=manifest.entity,
+        as_of=pipeline.period(order.period).as_of,
+        order=order.digest,
+        keep=keep,
+    )
+    for file in engines.files_of(manifest.bundle):
+        home.versions.file(file)
+    table = home.predictions
+    entity = chunks.schema_of(published.outputs[0]).field(manifest.entity)
+    schema = table.fitting(scorer.schema(entity))
+    table.create(schema)
+    folder, stem = table.staging(order)
+    written = scoring.score(context.job.spark, published.outputs, scorer, folder, stem, schema).within(order.period)
+    absent = left_out(published)
+    found = StagedPredictions(
+        rows=written.rows,
+        version=manifest.version,
+        in_sample=order.parameters["in_sample"],
+        target=manifest.target,
+        engine=manifest.engine.name,
+        left_out=absent,
+        nulls=facts.read(StagedFeatures, published).nulls,
+    )
+    findings = [f"Scored without the feature groups {examples(absent)}: their features were null."] if absent else []
+    return context.receipt(content=written.sums.digest, outputs=written.outputs, findings=findings, facts=found)
+
+
+def audit(context: JobContext) -> Receipt:
+    """As many rows as the features have, each entity once, no score that is null, not finite or out of its bounds. A warning
+    where the scores are spread otherwise than in the period before.
+    """
+    from almanac.spark.checks import expectation
+
+    staged = context.admitted("staged", Artifact.PREDICTIONS, Step.STAGE)
+    found, rows = facts.read(StagedPredictions, staged), staged_rows(context, staged)
+    features = context.home.receipts.read(staged.links["features"])
+    entity, target = context.pipeline.entity, found.target
+    low, high = target.bounds or (-LARGEST, LARGEST)
+    own = [
+        expectation("ExpectTableRowCountToEqual", value=features.rows),
+        expectation("ExpectColumnValuesToNotBeNull", column=entity),
+        expectation("ExpectColumnValuesToBeUnique", column=entity),
+    ]
+    for column in target.columns:
+        own.append(expectation("ExpectColumnValuesToNotBeNull", column=column))
+        # NaN counts as null, and the infinities are out of bounds.
+        own.append(expectation("ExpectColumnValuesToBeBetween", column=column, min_value=low, max_value=high))
+    if staged.rows:
+        versions = [found.version]
+        own.append(expectation("ExpectColumnDistinctValuesToEqualSet", column="model_version", value_set=versions))
+    checked = audited(context, staged, rows, own + user_checks(context, staged, "predictions", found.nulls), found.nulls)
+    return _shifted(context, checked, rows, target) if checked.passed and staged.rows else checked
+
+
+def _shifted(context: JobContext, checked: Receipt, rows: Rows, target: Target) -> Receipt:
+    """The audit with the spread of its scores, and a warning where that of the period before was another."""
+    from almanac.spark import spreads
+
+    before, known = _before(context.home, context.order.period)
+    spread, warnings = {}, []
+    for column in target.columns:
+        spread[column] = spreads.spread(rows, column)
+        if column in known:
+            counts = spreads.counted(rows, column, known[column].edges)
+            warnings.append(shift.warning(column, shift.stability_index(known[column].counts, counts), before))
+    shifts = [f"warning: {text}" for text in warnings if text]
+    found = replace(facts.read(AuditedRows, checked), spread=spread)
+    return replace(checked, findings=(*checked.findings, *shifts), facts=encode(found))
+
+
+def _before(home: Home, period: str) -> tuple[str, dict[str, shift.Spread]]:
+    """The newest visible period before a period, and the spread of its scores by column; empty where none is known."""
+    earlier = [seen for name, seen in home.predictions.visible().items() if name < period]
+    if not earlier:
+        return "", {}
+    published = home.receipts.find(publish_order(home.receipts.placed(earlier[-1].order).order))
+    if published is None:
+        return "", {}
+    audit = facts.read(AuditedRows, home.receipts.read(published.links["audit"]))
+    return earlier[-1].period, dict(audit.spread or {})

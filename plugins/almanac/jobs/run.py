@@ -1,0 +1,113 @@
+"""A Spark job: orders' URIs in, the function of each order's step called, receipts out. `spark_jobs/steps/run.py` starts it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import gc
+import json
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from almanac.core.canonical import decode
+from almanac.core.receipts import Artifact, Order, PlacedOrder, Receipt, RunInfo, Step
+from almanac.errors import Conflict, NotAdmitted, StoreError
+from almanac.jobs.context import JobContext, SparkJob, commit, context_of, environment_digest
+from almanac.jobs.failures import class_of, lost_store, plain
+from almanac.settings import GARBAGE, Settings
+from almanac.store.home import Home
+from almanac.store.objects import Objects
+from almanac.store.receipts import read_order
+
+# Steps that need a Spark session in any case; the others may find their rows small enough for the driver.
+DISTRIBUTED = ("features.stage", "model.stage", "predictions.stage")
+
+
+def function_for(order: Order) -> Callable[[JobContext], Receipt]:
+    """The function that runs an order. Its module is imported here, so that no step loads what only others need.
+
+    Raises:
+        NotAdmitted: the order is of a step that no job runs.
+    """
+    match order.artifact, order.step:
+        case Artifact.SOURCES, Step.AUDIT:
+            from almanac.jobs import sources
+
+            return sources.audit
+        case Artifact.FEATURES, Step.STAGE | Step.AUDIT:
+            from almanac.jobs import features
+
+            return features.stage if order.step is Step.STAGE else features.audit
+        case Artifact.MODEL, Step.STAGE | Step.AUDIT:
+            from almanac.jobs import model
+
+            return model.stage if order.step is Step.STAGE else model.audit
+        case Artifact.CHAMPION, Step.STAGE | Step.AUDIT:
+            from almanac.jobs import champion
+
+            return champion.stage if order.step is Step.STAGE else champion.audit
+        case Artifact.PREDICTIONS, Step.STAGE | Step.AUDIT:
+            from almanac.jobs import predictions
+
+            return predictions.stage if order.step is Step.STAGE else predictions.audit
+    raise NotAdmitted(f"{order} is no order for a Spark job: expected a stage or an audit.")
+
+
+def run_order(home: Home, placed: PlacedOrder, job: SparkJob, run_info: RunInfo) -> Receipt:
+    """Runs an order, once: one that was answered before gives its receipt. A failure has a receipt too.
+
+    Raises:
+        StoreError, Conflict: these say nothing about the order, so no receipt is kept of them.
+    """
+    done = home.receipts.done(placed.order)
+    if done is not None:
+        return done
+    began = dataclasses.replace(run_info, began=datetime.now(UTC))
+    try:
+        with context_of(home, placed, job, began) as context:
+            receipt = function_for(placed.order)(context)
+    except (StoreError, Conflict):
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        if lost := lost_store(error):
+            raise lost from error
+        receipt = Receipt(
+            order=placed.order,
+            passed=False,
+            run_info=dataclasses.replace(began, ended=datetime.now(UTC)),
+            findings=(plain(error),),
+            error=class_of(error),
+        )
+    return home.receipts.keep(receipt)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs orders and keeps their receipts. Exits with 1 when one was not answered; the others are run all the same."""
+    parser = argparse.ArgumentParser(description="Runs Almanac orders; started by spark-submit.")
+    parser.add_argument("step", help="the step that all of the orders are of, such as features.stage")
+    parser.add_argument("orders", nargs="+", metavar="ORDER_URI", help="s3://.../orders/DIGEST.json")
+    parser.add_argument("--run-info", default="{}", help="who asks, as JSON: dag, run, task, attempt, actor")
+    given = parser.parse_args(arguments)
+    # Most objects of a short job are those of imported modules; looking for garbage among them took a fifth of its time.
+    gc.set_threshold(GARBAGE)
+    root = Settings.from_environment().root
+    job = SparkJob(given.step)
+    if given.step in DISTRIBUTED:
+        job.begin()
+    objects = Objects()
+    job.orders = tuple(read_order(objects, uri) for uri in given.orders)
+    run_info = decode(RunInfo, {**json.loads(given.run_info), "environment": environment_digest(), "commit": commit()})
+    failed = False
+    for number, placed in enumerate(job.orders, start=1):
+        home = Home.of(root, placed.order.pipeline, objects)
+        print(f"almanac: {number} of {len(job.orders)}: {placed.order}", flush=True)
+        receipt = run_order(home, placed, job, run_info)
+        print(f"almanac: {'passed' if receipt.passed else 'did not pass'}: {home.receipts.uri(receipt)}", flush=True)
+        for finding in receipt.findings:
+            print(f"almanac: {finding}", flush=True)
+        failed = failed or not receipt.answered
+    if failed:
+        sys.exit(1)

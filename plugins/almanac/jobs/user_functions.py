@@ -1,0 +1,105 @@
+"""Calling the user's functions: each gets its sources, cut in time, and its failure becomes a plain error."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from almanac.core.cuts import reach
+from almanac.core.functions import Part, arguments, call, function_of
+from almanac.core.pins import Pin, check_audited
+from almanac.core.pipeline import FeatureGroup, Population
+from almanac.core.sources import Cut
+from almanac.errors import AlmanacError, DescriptionError, SourceError, StoreError
+from almanac.jobs.context import JobContext
+from almanac.jobs.failures import plain
+from almanac.store.objects import Objects
+from almanac.store.pins import admitted_pins
+from almanac.store.sources import check_unchanged
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+
+def cuts(context: JobContext) -> dict[str, Cut]:
+    """What the order of a feature group or of the population may see of each source that it reads."""
+    return dict(reach(context.order, context.pipeline))
+
+
+def frame(context: JobContext, part: FeatureGroup | Population) -> DataFrame:
+    """What the function of a feature group or of the population gives for the order's period. Raises: as `call_part`."""
+    return call_part(context, part, cuts(context), context.order.period)
+
+
+def call_part(context: JobContext, part: Part, cut: Mapping[str, Cut], period: str) -> DataFrame:
+    """What a part's function gives for a period, its sources cut.
+
+    Raises:
+        DescriptionError: the function is missing, its arguments do not fit, or it failed.
+    """
+    from almanac.spark import sources
+
+    function = function_of(context.module, part.name)
+    arguments(function, part, context.pipeline)
+    pins = pins_of(context, cut)
+    available: dict[str, Any] = dict(sources.read_all(context.job.spark, context.pipeline.sources, pins, cut))
+    available["as_of"] = context.pipeline.period(period).as_of
+    try:
+        found: DataFrame = call(function, part, context.pipeline, available)
+    except AlmanacError:
+        raise
+    except Exception as error:
+        raise DescriptionError(
+            f"Function {part.name!r} of {context.pipeline.name!r} failed for {period}: {plain(error)}. "
+            "Correct it in the user's module; the next run uses the corrected one."
+        ) from error
+    return found
+
+
+@contextlib.contextmanager
+def reading(context: JobContext, cut: Mapping[str, Cut]) -> Iterator[None]:
+    """Makes sure that the files read inside are still those that were pinned. Where they are not, that is the error, whatever
+    reading failed with.
+
+    Raises:
+        SourceError: one was replaced or removed.
+    """
+    try:
+        yield
+    except StoreError:
+        raise
+    except Exception as error:
+        try:
+            _check_sources(context, cut)
+        except SourceError as changed:
+            raise changed from error
+        raise
+    _check_sources(context, cut)
+
+
+def _check_sources(context: JobContext, cut: Mapping[str, Cut]) -> None:
+    pins = pins_of(context, cut)
+    for name, part in cut.items():
+        check_unchanged(context.home.objects, pins[name], pins[name].within(part))
+
+
+def pins_of(context: JobContext, names: Iterable[str]) -> dict[str, Pin]:
+    """The order's pins of some sources. A file that is gone is looked for under another name: orders identify files by what they
+    hold, so the pin of an earlier run may know one by an older name.
+    """
+    names = list(names)
+    receipt = context.linked("pin")
+    check_audited(receipt, context.pipeline, names)
+    pins = admitted_pins(context.home, receipt)
+    return {name: as_named_now(context.home.objects, pins[name]) for name in names}
+
+
+def as_named_now(objects: Objects, pin: Pin) -> Pin:
+    """The pin with the names that its files have now."""
+    listed = list(objects.walk(pin.uri))
+    there = {item.uri for item in listed}
+    named = {(item.etag, item.size): item.uri for item in listed}
+    files = (f if f.copy or f.uri in there else replace(f, uri=named.get((f.etag, f.size), f.uri)) for f in pin.files)
+    return replace(pin, files=tuple(files))

@@ -1,0 +1,214 @@
+"""Inference engines behind one interface: scikit-learn from model.joblib, onnxruntime from model.onnx, one thread a task.
+
+A version's engine is decided when it is audited (`model.parity`) and pinned in its manifest. A task opens it once: with
+onnxruntime it imports no scikit-learn.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from almanac.core.bundle import GOLDEN, GOLDEN_TOLERANCE, MODEL, ONNX, ONNXRUNTIME, SCIKIT_LEARN, Bundle, Guard
+from almanac.core.canonical import decode, dumps
+from almanac.core.receipts import Output
+from almanac.core.scoring import Scoring
+from almanac.core.target import BINARY, REGRESSION, Target
+from almanac.errors import Drifted
+from almanac.model import bundles
+from almanac.model.bundles import Scores
+
+# A part of a batch that stays in a core's cache while a model's operators pass over it.
+ONNX_ROWS = 16_384
+PROBABILITIES = "probabilities"
+# Metadata of an exported model: the name of an input to the features that it is made of, as JSON.
+JOINED = "almanac.joined"
+
+
+class InferenceEngine(Protocol):
+    """Gives the scores of a batch of features, float64: of shape (rows,), or (rows, classes) for a multiclass target."""
+
+    def scores(self, batch: pa.RecordBatch) -> Scores: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ScikitLearn:
+    """The fitted pipeline itself."""
+
+    model: Any
+    features: tuple[str, ...]
+    target: Target
+
+    def scores(self, batch: pa.RecordBatch) -> Scores:
+        from almanac.model.training import predict
+
+        return predict(self.model, batch.select(list(self.features)).to_pandas(), self.target)
+
+
+@dataclass(frozen=True, slots=True)
+class Onnx:
+    """The exported pipeline.
+
+    Args:
+        columns: the place of each of the target's scores in its output, -1 where there is none.
+        inputs: its inputs, and the features that each is made of.
+        output: the one that holds the scores.
+        guards: the values that it is not given.
+        beyond: gives the pipeline itself, which scores the rows that hold such values.
+    """
+
+    session: Any
+    features: tuple[str, ...]
+    target: Target
+    columns: tuple[int, ...]
+    inputs: Mapping[str, tuple[str, ...]]
+    output: str
+    guards: tuple[Guard, ...] = ()
+    beyond: Callable[[], InferenceEngine] | None = None
+
+    @classmethod
+    def of(cls, body: bytes, features: Sequence[str], target: Target, columns: Sequence[int]) -> Onnx:
+        """Raises: whatever onnxruntime does about bytes that are no model of its."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = 4  # what goes wrong is raised
+        session = onnxruntime.InferenceSession(body, options, providers=["CPUExecutionProvider"])
+        joined = json.loads(session.get_modelmeta().custom_metadata_map.get(JOINED, "{}"))
+        inputs = {item.name: tuple(joined.get(item.name, [item.name])) for item in session.get_inputs()}
+        output = output_of([item.name for item in session.get_outputs()])
+        return cls(session, tuple(features), target, tuple(columns), inputs, output)
+
+    def scores(self, batch: pa.RecordBatch) -> Scores:
+        parts = [self._part(batch.slice(begin, ONNX_ROWS)) for begin in range(0, batch.num_rows, ONNX_ROWS)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _part(self, batch: pa.RecordBatch) -> Scores:
+        # A null becomes NaN, as it does in pandas.
+        rows = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in self.features}
+        if self.beyond is not None and not all(admits(guard, rows[guard.feature]) for guard in self.guards):
+            return self.beyond().scores(batch)
+        given = {name: _beside([rows[feature] for feature in features]) for name, features in self.inputs.items()}
+        (found,) = self.session.run([self.output], given)
+        if self.target.kind == REGRESSION:
+            return np.asarray(found, dtype=np.float64).reshape(-1)
+        if self.target.kind == BINARY:
+            return np.asarray(found[:, self.columns[0]], dtype=np.float64)
+        scores = np.zeros((len(found), len(self.columns)))
+        for place, column in enumerate(self.columns):
+            if column >= 0:
+                scores[:, place] = found[:, column]
+        return scores
+
+
+def output_of(names: Sequence[str]) -> str:
+    """The output of an exported pipeline that holds the scores: a classifier gives labels too."""
+    return PROBABILITIES if PROBABILITIES in names else names[0]
+
+
+def _beside(columns: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    """Columns as a matrix of rows."""
+    return columns[0].reshape(-1, 1) if len(columns) == 1 else np.ascontiguousarray(np.stack(columns).T)
+
+
+def admits(guard: Guard, values: npt.NDArray[np.float32]) -> bool:
+    """Whether onnxruntime takes all of a feature's values as the pipeline does."""
+    finite = np.isfinite(values)
+    if not finite.all():
+        if (guard.nulls and np.isnan(values).any()) or (guard.infinite and np.isinf(values).any()):
+            return False
+        values = values[finite]
+    return not guard.seen or bool(np.isin(values, np.array(guard.seen, dtype=np.float32)).all())
+
+
+def open_engine(bundle: Bundle) -> InferenceEngine:
+    """What scores with a version.
+
+    Raises:
+        NotFound, Unreachable: a file cannot be read.
+        IntegrityError: a file's bytes are not those of the manifest.
+        Drifted: it cannot be loaded here, or does not give the scores of its golden rows again.
+    """
+    return kind_of(bundle).open(bundle)
+
+
+def kind_of(bundle: Bundle) -> EngineKind:
+    """The engine of a version. Raises: Drifted."""
+    if (found := ENGINES.get(bundle.engine.name)) is None:
+        raise Drifted(
+            f"Version {bundle.version} is scored by the engine {bundle.engine.name!r}, expected one of {', '.join(ENGINES)}. "
+            "Use the version of Almanac that trained it, or retrain."
+        )
+    return found
+
+
+def files_of(bundle: Bundle) -> list[Output]:
+    """The files that a load reads, or may read: rows that a guard keeps from an export need the pipeline itself."""
+    return [bundle.files[name] for name in dict.fromkeys((GOLDEN, MODEL, kind_of(bundle).file))]
+
+
+def _open_pipeline(bundle: Bundle) -> ScikitLearn:
+    from almanac.model.loading import open_model
+
+    with bundles.own_module(bundle.shipped):
+        return ScikitLearn(open_model(bundle).model, bundle.features, bundle.target)
+
+
+def _open_onnx(bundle: Bundle) -> Onnx:
+    body, golden = (bundles.verified(bundle.files[name]) for name in (ONNX, GOLDEN))
+    rows = pq.read_table(pa.BufferReader(golden)).combine_chunks().to_batches()[0]
+    with bundles.loadable(bundle, (Exception,)):  # onnxruntime's errors have no common class
+        engine = replace(
+            Onnx.of(body, bundle.features, bundle.target, bundle.engine.columns),
+            guards=bundle.engine.guards,
+            beyond=functools.cache(lambda: _open_pipeline(bundle)),
+        )
+        again = engine.scores(rows)
+    stored = bundles.stacked(rows.column(name) for name in bundle.target.columns)
+    bundles.check_golden(bundle, again, stored, bundle.engine.golden)
+    return engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineKind:
+    """What an inference engine is.
+
+    Args:
+        file: the file of a version that it is opened from.
+        open: opens it. Raises: as `open_engine`.
+        tolerance: by how much its scores may differ from those that the pipeline gave, as a pipeline's `Scoring` says.
+    """
+
+    name: str
+    file: str
+    open: Callable[[Bundle], InferenceEngine]
+    tolerance: Callable[[Scoring], float]
+
+
+ENGINES: Mapping[str, EngineKind] = {
+    kind.name: kind
+    for kind in (
+        EngineKind(name=SCIKIT_LEARN, file=MODEL, open=_open_pipeline, tolerance=lambda _: GOLDEN_TOLERANCE),
+        EngineKind(name=ONNXRUNTIME, file=ONNX, open=_open_onnx, tolerance=lambda scoring: scoring.worst),
+    )
+}
+
+
+def opened_once(bundle: Bundle) -> InferenceEngine:
+    """What scores with a version, in a task; opened once a worker."""
+    return _opened(dumps(bundle))
+
+
+@functools.lru_cache(maxsize=2)
+def _opened(bundle: bytes) -> InferenceEngine:
+    return open_engine(decode(Bundle, json.loads(bundle)))

@@ -1,0 +1,116 @@
+"""Late data at the pin: what a run needs whole of each source, whether it is there, and where consistent sources are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+
+from almanac.core import late
+from almanac.core.late import LATEST, Span
+from almanac.core.period import Period
+from almanac.core.pins import Pin
+from almanac.core.pipeline import Pipeline
+from almanac.core.plan import RunPlan
+from almanac.core.sources import EventSource
+from almanac.errors import SourceMissing
+from almanac.store import sources
+from almanac.store.home import Home
+
+
+def spans(pipeline: Pipeline, plan: RunPlan, name: str) -> Iterator[Span]:
+    """What a run needs whole of an event source: each period whose features it builds, and what its newest label reads."""
+    source = pipeline.sources[name]
+    if not isinstance(source, EventSource):
+        return
+    if name in pipeline.read_by_features:
+        yield from (_of_features(source, pipeline.period(key)) for key in plan.build)
+    if plan.retrains and name in pipeline.label.reads:
+        holdout = pipeline.period(plan.holdout)
+        high = holdout.as_of + pipeline.label.horizon
+        yield Span(
+            period=Period.holding(high - late.STEP, holdout.every).key,
+            reader=f"the label of {plan.holdout}",
+            low=holdout.as_of,
+            high=high,
+            known=_known(source, pipeline.period(plan.period).as_of),
+            whole=False,
+        )
+
+
+def _of_features(source: EventSource, period: Period) -> Span:
+    low, high = period.start - source.behind, period.as_of - source.behind
+    return Span(period=period.key, reader=f"the features of {period}", low=low, high=high, known=_known(source, period.as_of))
+
+
+def _known(source: EventSource, moment: datetime) -> datetime | None:
+    return moment if source.knowledge_time else None
+
+
+def observed(home: Home, pipeline: Pipeline, plan: RunPlan, name: str) -> Pin:
+    """A source as a run sees it: as it is now, or where the run asks for it and its bucket can tell, as it was at a time.
+
+    Raises:
+        SourceError: as `sources.observe`.
+    """
+    source, then = pipeline.sources[name], None
+    if plan.known_at and source.versioned:
+        then = sources.PointInTime(moment=datetime.fromisoformat(plan.known_at), copies=home.layout.version)
+    return sources.observe(home.objects, name, source, then, pipeline.columns_read(name))
+
+
+def lacking(home: Home, pipeline: Pipeline, plan: RunPlan, name: str, pin: Pin | None = None) -> list[str]:
+    """Why a source is not complete for a run, in plain words; nothing when it is. `pin`: where it was observed already.
+
+    Raises:
+        SourceError: it is not as the description says; waiting does not mend that.
+    """
+    source = pipeline.sources[name]
+    if not isinstance(source, EventSource) or not source.late.asks_for_all:
+        return []
+    asked = list(spans(pipeline, plan, name))
+    if not asked:
+        return []
+    try:
+        found = pin or observed(home, pipeline, plan, name)
+    except SourceMissing as missing:
+        return [str(missing)]
+    return [
+        reason for span in asked for reason in late.lacking(source.late, span, sources.look(home.objects, source, found, span))
+    ]
+
+
+def check_complete(home: Home, pipeline: Pipeline, plan: RunPlan, name: str, pin: Pin) -> None:
+    """Raises: SourceError, where a source that a run needs complete is not."""
+    if reasons := lacking(home, pipeline, plan, name, pin):
+        raise late.refusal(name, reasons, "Nothing was built of it.")
+
+
+def policies(pipeline: Pipeline, pins: Mapping[str, Pin]) -> dict[str, str]:
+    """Source to its policy, of those that have another one than the default."""
+    return {name: source.late.policy for name, source in _events(pipeline, pins) if source.late.policy != LATEST}
+
+
+def _events(pipeline: Pipeline, names: Iterable[str]) -> Iterator[tuple[str, EventSource]]:
+    for name in names:
+        if isinstance(source := pipeline.sources[name], EventSource):
+            yield name, source
+
+
+def consistent(home: Home, pipeline: Pipeline, periods: Iterable[str], pins: Mapping[str, Pin]) -> dict[str, datetime]:
+    """Period to where its consistent sources are cut, of those of the periods where one of them is behind.
+
+    Raises:
+        SourceError: one holds no event before a period's end.
+    """
+    chosen = {name: source for name, source in _events(pipeline, pins) if source.late.does.cuts}
+    found = {}
+    for key in periods if chosen else ():
+        asked = {name: _of_features(source, pipeline.period(key)) for name, source in chosen.items()}
+        looked = {
+            name: (source.late, asked[name], sources.look(home.objects, source, pins[name], asked[name]))
+            for name, source in chosen.items()
+        }
+        until = late.consistent_until(looked)
+        if until is not None:
+            found[key] = until
+    return found

@@ -1,0 +1,181 @@
+"""Feature orders: what a run's plan builds from its pinned sources, group by group, and the groups combined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from almanac.core.canonical import encode
+from almanac.core.cuts import feature_cuts
+from almanac.core.degrade import check, leaves_out
+from almanac.core.facts import LEFT_OUT
+from almanac.core.pins import Pin, check_audited, check_pinned, content_of, cut_until
+from almanac.core.pipeline import Group, Pipeline, Population
+from almanac.core.plan import RunPlan
+from almanac.core.receipts import PART, Artifact, Order, PlacedOrder, Receipt, Step
+from almanac.core.sources import UNTIL
+from almanac.errors import NotAdmitted, bounded, examples
+from almanac.settings import VERSION
+from almanac.store.home import Home
+from almanac.store.pins import admitted_pins
+
+
+def groups(home: Home, plan: RunPlan, pin: str, name: str) -> list[PlacedOrder]:
+    """The orders of one feature group, one for each period to build.
+
+    Raises:
+        NotAdmitted: a source that it reads was left out of the pin.
+    """
+    run = _Run.of(home, plan, pin)
+    return [run.group(run.pipeline.group(name), period) for period in plan.build]
+
+
+def every_group(home: Home, plan: RunPlan, pin: str) -> list[PlacedOrder]:
+    """The orders of all feature groups of the plan's own description. Raises: as `groups`."""
+    run = _Run.of(home, plan, pin)
+    return [run.group(group, period) for group in run.pipeline.features for period in plan.build]
+
+
+def combined(home: Home, plan: RunPlan, pin: str) -> list[PlacedOrder]:
+    """The orders that combine the groups, one for each period. A group that was not built is left out where the run allows it.
+
+    Raises:
+        NotAdmitted: a group was not built.
+        DataError: what was not built holds more of the version's importance than the run allows.
+    """
+    run, table = _Run.of(home, plan, pin), home.features(plan.definition)
+    visible, fences = table.standing(plan.build)
+    placed = []
+    for period in plan.build:
+        standing = home.receipts.placed(visible[period].order) if period in visible else None
+        parts, absent = run.parts(period)
+        if absent and standing is not None and set(leaves_out(standing.order)) < absent.keys():
+            placed.append(standing)  # what is published lacks fewer groups, so it stays
+            continue
+        if absent:
+            _check_absent(replace(plan, period=period), absent)
+        fence = plan.fences.get(period, fences[period])
+        if standing is not None and set(leaves_out(standing.order)) - absent.keys():
+            fence = fences[period]  # what was published meanwhile lacks more groups, so ours replaces it
+        inputs, parameters = run.reads(run.pipeline.population, period)
+        order = run.order(
+            period,
+            inputs={**inputs, **{PART + name: receipt.content for name, receipt in parts.items()}},
+            parameters={**parameters, **({LEFT_OUT: sorted(absent)} if absent else {})},
+            replaces=standing.order.digest if standing else "",
+            fence=fence,
+        )
+        if standing is not None and standing.order.same_work(order):
+            placed.append(standing)  # another run published just that meanwhile: its receipts are found
+        else:
+            links = {PART + name: home.receipts.uri(receipt) for name, receipt in parts.items()}
+            placed.append(PlacedOrder(order=order, links={**links, **run.links}, description=plan.description))
+    return placed
+
+
+def _check_absent(plan: RunPlan, absent: Mapping[str, str]) -> None:
+    """The features of a run's period may be without some groups. Raises: NotAdmitted, DataError."""
+    if not plan.degrade:
+        reasons = "\n".join(f"{name}: {why}" for name, why in absent.items())
+        raise NotAdmitted(
+            f"Feature groups {examples(absent)} of {plan.period} were not built, so nothing is combined. Fix what "
+            f"their tasks report, and clear them.\n{reasons}"
+        )
+    check(plan, absent)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A run that builds features: its plan, the description that it builds by, and what it may read."""
+
+    home: Home
+    plan: RunPlan
+    pipeline: Pipeline
+    receipt: Receipt
+    pins: Mapping[str, Pin]
+
+    @classmethod
+    def of(cls, home: Home, plan: RunPlan, pin: str) -> _Run:
+        receipt = home.receipts.read(pin)
+        return cls(home, plan, home.receipts.description(plan.description), receipt, admitted_pins(home, receipt))
+
+    @property
+    def links(self) -> dict[str, str]:
+        return {"pin": self.home.receipts.uri(self.receipt)}
+
+    def group(self, group: Group, period: str) -> PlacedOrder:
+        inputs, parameters = self.reads(group, period)
+        order = self.order(period, part=group.name, inputs=inputs, parameters=parameters)
+        return PlacedOrder(order=order, links=self.links, description=self.plan.description)
+
+    def parts(self, period: str) -> tuple[dict[str, Receipt], dict[str, str]]:
+        """The groups that were built for a period, with their receipts; and those that were not, with the reason.
+
+        Raises:
+            NotAdmitted: a group was built, and its rows were deleted since.
+        """
+        built, absent = {}, {}
+        for group in self.pipeline.features:
+            try:
+                order = self.group(group, period).order
+            except NotAdmitted as refused:
+                absent[group.name] = str(refused)
+                continue
+            if receipt := self.home.receipts.done(order):
+                built[group.name] = receipt
+                continue
+            failed = self.home.receipts.find(order)
+            if failed and failed.passed:
+                raise NotAdmitted(
+                    f"Feature group {group.name!r} of {period} was built, but its rows were deleted since. Clear the task "
+                    f"features.stage.{group.name}: it builds them again."
+                )
+            absent[group.name] = bounded(failed.findings) if failed else "its job has not ended"
+        return built, absent
+
+    def reads(self, part: Group | Population, period: str) -> tuple[dict[str, str], dict[str, str]]:
+        """What an order of features says that it reads: as `read_by` has it, of sources that were pinned, and audited where
+        that is asked for.
+        """
+        check_pinned(self.receipt, part)
+        check_audited(self.receipt, self.pipeline, part.reads)
+        return read_by(self.pipeline, part, period, self.pins, cut_until(self.receipt, period))
+
+    def order(
+        self,
+        period: str,
+        *,
+        inputs: Mapping[str, str],
+        parameters: Mapping[str, object],
+        part: str = "",
+        replaces: str = "",
+        fence: int = 0,
+    ) -> Order:
+        return Order(
+            pipeline=self.plan.pipeline,
+            artifact=Artifact.FEATURES,
+            step=Step.STAGE,
+            part=part,
+            period=period,
+            description=self.plan.definition,
+            module=self.plan.module,
+            almanac=VERSION,
+            inputs=inputs,
+            parameters=parameters,
+            replaces=replaces,
+            fence=fence,
+        )
+
+
+def read_by(
+    pipeline: Pipeline, part: Group | Population, period: str, pinned: Mapping[str, Pin], until: datetime | None
+) -> tuple[dict[str, str], dict[str, str]]:
+    """What a feature group or the population reads of pinned sources for a period, as the inputs and parameters of its order:
+    source to the content of those of its files that can hold a row of the part's cut, and where its consistent sources are cut,
+    if one of them is behind.
+    """
+    cuts = feature_cuts(pipeline, part, period, until)
+    moved = cuts != feature_cuts(pipeline, part, period)
+    inputs = {name: content_of(pinned[name].within(cut)) for name, cut in cuts.items()}
+    return inputs, ({UNTIL: encode(until)} if moved else {})

@@ -1,0 +1,119 @@
+"""Pins: the exact source files that a run may read, observed once. The receipt that features begin with."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+
+from almanac.core.canonical import digest, encode
+from almanac.core.degrade import LACKING, check_sources
+from almanac.core.facts import PinnedSource
+from almanac.core.late import LATEST
+from almanac.core.pins import Pin
+from almanac.core.pipeline import Pipeline
+from almanac.core.plan import RunPlan
+from almanac.core.receipts import Artifact, Order, PlacedOrder, Receipt, RunInfo, Step
+from almanac.core.schema import schema_changes
+from almanac.core.sources import UNTIL
+from almanac.errors import IntegrityError, NotFound, SourceError
+from almanac.runs import completeness
+from almanac.settings import VERSION
+from almanac.store.home import Home
+from almanac.store.pins import read_pins, write_pins
+
+DEGRADE = "degrade"  # in place of the policy of a source that a run does without
+
+
+def needed(pipeline: Pipeline, plan: RunPlan) -> list[str]:
+    """The sources that a run reads: those of the features when any are built, those of the label when it retrains."""
+    parts = [*((pipeline.population, *pipeline.features) if plan.build else ()), *((pipeline.label,) if plan.retrains else ())]
+    return sorted({name for part in parts for name in part.reads})
+
+
+def pin(home: Home, plan: RunPlan, run_info: RunInfo) -> str:
+    """Pins what a run reads, as it is now, and gives the receipt's URI. Equal files give the same receipt. A source that is
+    missing, unfit or incomplete is not pinned where the run may leave out what reads it.
+
+    Raises:
+        SourceError: a source is missing, not as described, or not complete where it must be.
+        DataError: so is a source, and what reads it weighs more than the run may leave out.
+    """
+    pipeline = home.receipts.description(plan.description)
+    pins, lacking = _observed(home, pipeline, plan)
+    check_sources(pipeline, plan, lacking)
+    notes = [note for found in pins.values() for note in found.notes]
+    policies, until = completeness.policies(pipeline, pins), completeness.consistent(home, pipeline, plan.build, pins)
+    order = Order(
+        pipeline=home.name,
+        artifact=Artifact.SOURCES,
+        step=Step.PIN,
+        period=plan.period,
+        description=plan.definition,
+        module=plan.module,
+        almanac=VERSION,
+        inputs={name: found.content for name, found in pins.items()},
+        parameters={
+            **({"late": policies} if policies else {}),
+            **({UNTIL: encode(until)} if until else {}),
+            **({LACKING: sorted(lacking)} if lacking else {}),
+            **({"notes": digest(notes)} if notes else {}),  # else an earlier receipt would stand, which lacks them
+        },
+    )
+    receipt = Receipt(
+        order=order,
+        passed=True,
+        run_info=run_info,
+        content=order.digest,
+        outputs=tuple(write_pins(home, order, pins)),
+        findings=(
+            *_changed(home, pins),
+            *notes,
+            *_older(pins, plan.known_at),
+            *(f"What reads source {name!r} is left out: {error}" for name, error in lacking.items()),
+            *(f"Consistent sources of {period} are cut at {moment.isoformat()}." for period, moment in until.items()),
+        ),
+        facts=encode(
+            {
+                name: PinnedSource(files=len(found.files), freshness=found.freshness, late=policies.get(name, LATEST))
+                for name, found in pins.items()
+            }
+            | {name: PinnedSource(files=0, freshness=None, late=DEGRADE) for name in lacking}
+        ),
+    )
+    home.receipts.place(PlacedOrder(order=order))
+    return home.receipts.uri(home.receipts.keep(receipt))
+
+
+def _observed(home: Home, pipeline: Pipeline, plan: RunPlan) -> tuple[dict[str, Pin], dict[str, SourceError]]:
+    """The sources that a run reads, and the errors of those that are missing, unfit or incomplete."""
+    pins, lacking = {}, {}
+    for name in needed(pipeline, plan):
+        try:
+            observed = completeness.observed(home, pipeline, plan, name)
+            completeness.check_complete(home, pipeline, plan, name, observed)
+            if plan.degrade:  # a consistent one without any event is no reason to fail where others are cut
+                completeness.consistent(home, pipeline, plan.build, {name: observed})
+            pins[name] = observed
+        except SourceError as error:
+            lacking[name] = error
+    return pins, lacking
+
+
+def _changed(home: Home, pins: Mapping[str, Pin]) -> Iterator[str]:
+    """How the columns of sources differ from those that were pinned last, whichever run that was."""
+    kept = home.objects.walk(home.layout.receipts(Artifact.SOURCES.value, Step.PIN.value))
+    last = max(kept, key=lambda item: item.modified, default=None)
+    before: Mapping[str, Pin] = {}
+    if last is not None:
+        with contextlib.suppress(IntegrityError, NotFound):  # `verify` reports an old pin that was altered
+            before = read_pins(home, home.receipts.read(last.uri))
+    for name in sorted(before.keys() & pins.keys()):
+        if changes := schema_changes(before[name].columns, pins[name].columns):
+            yield f"Source {name!r} has changed since it was pinned last: {'; '.join(changes)}."
+
+
+def _older(pins: Mapping[str, Pin], known_at: str) -> Iterator[str]:
+    """Which sources are read as they were."""
+    for name, found in pins.items():
+        if older := sum(bool(file.version) for file in found.files):
+            yield f"Source {name!r} is read as it was at {known_at}: {older} of {len(found.files)} files in an older version."

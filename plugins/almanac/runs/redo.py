@@ -1,0 +1,156 @@
+"""Late and corrected data: what was used, by the orders that made what is visible, held against what the sources hold now.
+
+Nothing is pinned or written. What a run would read today is found by the functions that place its orders.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from almanac.core.cuts import known_by
+from almanac.core.degrade import leaves_out
+from almanac.core.pins import Pin
+from almanac.core.pipeline import Pipeline
+from almanac.core.plan import ASKED
+from almanac.core.receipts import PART, Order, PlacedOrder
+from almanac.core.redo import Redo, StaleFeatures, StalePredictions, StaleVersion, changed
+from almanac.core.sources import KNOWN_AT, UNTIL
+from almanac.runs import completeness, feature_orders, orders
+from almanac.store import sources
+from almanac.store.home import Home
+from almanac.store.versions import Manifest
+
+READERS = 16
+
+
+def found(home: Home) -> Redo:
+    """What is visible or in force and would come out otherwise from the sources as they are now, or by the version in force.
+
+    Looked at are the visible periods of predictions with their features, the versions in force for them and the champion with
+    theirs. Features that nothing of this reads are left out.
+
+    Raises:
+        SourceError: a source is missing or not as described, so that nothing can be said.
+    """
+    log, now = home.log(), _Now(home)
+    written = {one.period: one for one in home.written()}
+    in_force = {period: log.in_force(period) for period in written}
+    names = {name for name in (*in_force.values(), *(one.version for one in written.values()), log.champion) if name}
+    manifests = home.versions.read_all(names)
+    staged, described = _orders(home, [one.order for one in written.values()]), functools.cache(home.receipts.description)
+    read = {(manifests[one.version].definition, period) for period, one in written.items()}
+    kept = {name: one for name, one in manifests.items() if name not in log.withdrawn and not _of_then(home, one, described)}
+    read |= {(one.definition, period) for one in kept.values() for period in (*one.training, one.holdout)}
+    features = tuple(_features(now, home, sorted(read)))
+    stale = {(one.definition, one.period) for one in features}
+    versions = tuple(
+        old for one in kept.values() if (old := _version(now, home, one, stale)) and not _redone(now, home, one, stale)
+    )
+    redone = {one.version for one in versions}
+    definitions = {manifests[one.version].definition for one in written.values()}
+    built = {name: home.published(home.features(name), written) for name in definitions}
+    predictions = []
+    for period, one in sorted(written.items()):
+        reasons, order = [], staged[one.order]
+        definition = manifests[one.version].definition
+        if (definition, period) in stale:
+            reasons.append("its features change")
+        elif period in built[definition] and built[definition][period].content != order.inputs["features"]:
+            reasons.append("its features were built again since")
+        if one.version in redone:
+            reasons.append(f"version {one.version} changes")
+        follower = in_force[period]
+        if follower and follower != one.version and manifests[follower].period == manifests[one.version].period:
+            reasons.append(f"version {follower} has taken the place of {one.version}")
+        elif why := log.overtaken(period, one.version, asked=bool(order.parameters.get(ASKED))):
+            reasons.append(why)
+        if reasons:
+            in_sample = bool(order.parameters.get("in_sample"))
+            predictions.append(StalePredictions(period=period, version=one.version, reasons=tuple(reasons), in_sample=in_sample))
+    return Redo(features=features, versions=versions, predictions=tuple(predictions))
+
+
+def stale(home: Home, definition: str, periods: Iterable[str]) -> list[str]:
+    """Those of the periods whose visible features today's sources would not give. Raises: as `found`."""
+    listed = [(definition, period) for period in periods]
+    return [one.period for one in _features(_Now(home), home, listed)]
+
+
+def _orders(home: Home, digests: Sequence[str]) -> dict[str, Order]:
+    """Orders by their digests."""
+    with ThreadPoolExecutor(READERS) as pool:
+        return dict(zip(digests, pool.map(lambda digest: home.receipts.placed(digest).order, digests), strict=True))
+
+
+def _of_then(home: Home, manifest: Manifest, described: Callable[[str], Pipeline]) -> bool:
+    """Whether a version was trained on sources as they were at a time: whatever comes later changes nothing of it."""
+    return bool(described(manifest.description).versioned) and KNOWN_AT in home.receipts.placed(manifest.order).order.parameters
+
+
+@dataclass
+class _Now:
+    """The sources as they are now, each observed once."""
+
+    home: Home
+    seen: dict[tuple[str, str], Pin] = field(default_factory=dict)
+
+    def pins(self, pipeline: Pipeline, names: Iterable[str]) -> Mapping[str, Pin]:
+        for name in names:
+            key = (name, pipeline.sources[name].uri)
+            if key not in self.seen:
+                source, asked = pipeline.sources[name], pipeline.columns_read(name)
+                self.seen[key] = sources.observe(self.home.objects, name, source, asked=asked)
+        return {name: self.seen[name, pipeline.sources[name].uri] for name in names}
+
+
+def _features(now: _Now, home: Home, listed: list[tuple[str, str]]) -> list[StaleFeatures]:
+    found = []
+    visible = {definition: home.features(definition).visible() for definition in {one for one, _ in listed}}
+    for definition, period in listed:
+        if period in visible[definition]:
+            combined = home.receipts.placed(visible[definition][period].order)
+            absent, names = leaves_out(combined.order), _moved(now, home, combined)
+            if absent or names:
+                one = StaleFeatures(definition=definition, period=period, sources=tuple(names), left_out=absent)
+                found.append(one)
+    return found
+
+
+def _moved(now: _Now, home: Home, combined: PlacedOrder) -> list[str]:
+    """The sources of which a period's population or one of its groups would read something else now."""
+    pipeline = home.receipts.description(combined.description)
+    period = combined.order.period
+    used = [combined.order]
+    used += [home.receipts.read(uri).order for name, uri in combined.links.items() if name.startswith(PART)]
+    parts = [pipeline.group(order.part) if order.part else pipeline.population for order in used]
+    pins = now.pins(pipeline, sorted({name for part in parts for name in part.reads}))
+    until = completeness.consistent(home, pipeline, [period], pins).get(period)
+    names: set[str] = set()
+    for order, part in zip(used, parts, strict=True):
+        inputs, parameters = feature_orders.read_by(pipeline, part, period, pins, until)
+        before = {name: content for name, content in order.inputs.items() if not name.startswith(PART)}
+        names.update(changed(before, inputs), part.reads if parameters.get(UNTIL) != order.parameters.get(UNTIL) else ())
+    return sorted(names)
+
+
+def _redone(now: _Now, home: Home, manifest: Manifest, stale: set[tuple[str, str]]) -> bool:
+    """Whether the period of a stale version was retrained since on what is so now; the gate has then decided."""
+    alike = (name for name in home.versions.names() if name.startswith(f"{manifest.period}-") and name != manifest.version)
+    return any(_version(now, home, home.versions.read(name), stale) is None for name in alike)
+
+
+def _version(now: _Now, home: Home, manifest: Manifest, stale: set[tuple[str, str]]) -> StaleVersion | None:
+    placed = home.receipts.placed(manifest.order)
+    pipeline = home.receipts.description(manifest.description)
+    snapshots = (*manifest.training, manifest.holdout)
+    pins = now.pins(pipeline, pipeline.label.reads)
+    labels = orders.label_inputs(pipeline, snapshots, known_by(placed.order, pipeline), pins)
+    before = {name: content for name, content in placed.order.inputs.items() if name.startswith("label.")}
+    other = {name.split(".")[1] for name in changed(before, labels)}
+    features = tuple(period for period in snapshots if (manifest.definition, period) in stale)
+    if not features and not other:
+        return None
+    return StaleVersion(version=manifest.version, period=manifest.period, features=features, labels=tuple(sorted(other)))

@@ -1,0 +1,69 @@
+"""What tests of running DAGs share: Spark as the demo sets it up, and an Airflow with the small pipeline's DAGs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from almanac import Gate
+from demo import java, scheduler, seaweed, spark_conf
+from tests.support.running_airflow import Running
+from tests.support.shared import made_once
+from tests.support.shop import Shop
+from tests.support.shop_dags import write_dags, write_jobs
+
+
+@pytest.fixture(scope="session")
+def spark_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """How Spark jobs start, with the class archive, which is a minute's work."""
+
+    def make() -> bytes:
+        folder = tmp_path_factory.mktemp("spark")
+        return json.dumps(dict(spark_conf.environment(folder, java.java_home(folder / "java")))).encode()
+
+    return dict(json.loads(made_once(tmp_path_factory, "spark-environment", make)))
+
+
+@pytest.fixture(scope="module")
+def running(
+    store: seaweed.Store,
+    spark: Any,
+    spark_environment: dict[str, str],
+    postgres: Path,
+    repository: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Running]:
+    """Ends with its module: an idle Airflow takes a quarter of a core from the tests after it."""
+    folder, name = tmp_path_factory.mktemp("running"), f"airflow_{uuid.uuid4().hex}"
+    with psycopg.connect(f"postgresql://postgres@/postgres?host={postgres}", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    database = f"postgresql+psycopg://postgres@/{name}?host={postgres}"
+    shop = Shop.open(f"s3://almanac/running-{uuid.uuid4().hex}", spark)
+    gate = Gate(metric="roc_auc", min_gain=-0.2, floor=0.5, approval=True)
+    # With a last period the run of today, which unpausing starts, has nothing to do.
+    shop.describe(last_period="2017-12", gate=gate, features=(shop.pipeline.group("habits"),))
+    versions = {"2017-08": shop.retrain("2017-06"), "2017-09": shop.train("2017-08")}
+    shop.promote(versions["2017-09"])
+    memory = shop.remember()
+    given = {
+        # On SQLite a backfill that is created while the scheduler writes fails with `database is locked`.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": database,
+        "AIRFLOW__CORE__DAGS_FOLDER": str(write_dags(folder / "dags", shop.pipeline)),
+        "ALMANAC_ROOT": shop.home.layout.root,
+        "ALMANAC_SPARK_JOBS": str(write_jobs(folder / "spark_jobs", repository)),
+    }
+    airflow, environment = scheduler.start(folder / "airflow", store, lambda: spark_environment, given)
+    try:
+        airflow.wait_for_dags(["shop_retrain", "shop_score", "shop_rollback"])
+        path = f"{Path(sys.executable).parent}:{environment['PATH']}"
+        yield Running(shop, versions, airflow, {**environment, "PATH": path}, memory)
+    finally:
+        airflow.stop()

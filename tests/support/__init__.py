@@ -1,0 +1,1 @@
+"""What tests share: worlds, helpers and stand-ins for what cannot be made to happen otherwise."""
