@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
-from almanac.core.bundle import Bundle, drift
-from tests.support.records import output
+from almanac.core.bundle import drift
 
 THEN = {"python": "3.11.9", "scikit-learn": "1.7.0", "numpy": "2.1"}
-
-
-def test_a_load_reads_the_golden_rows_the_pipeline_and_its_export_where_there_is_one() -> None:
-    model, golden, onnx = (output(name) for name in ("model.joblib", "golden.parquet", "model.onnx"))
-    bundle = Bundle(version="2017-06-aaaaaaaa", model=model, golden=golden, features=("visits",), environment=THEN)
-
-    assert bundle.files == (golden, model)
-    assert replace(bundle, onnx=onnx).files == (golden, model, onnx)
 
 
 def test_the_distributions_that_differ_are_named_with_both_versions() -> None:

@@ -20,6 +20,6 @@ def test_the_sources_are_described_as_shown_and_every_policy_is_explained(reposi
     assert names["visits"].late == Late("wait", within=timedelta(days=1), timeout=timedelta(hours=36))
     assert names["scoring"].degrade == 0.1
     assert names["returns"].late.marker.format(period="2017-07") == "ready/2017-07"
-    assert tuple(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == POLICIES
+    assert tuple(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == tuple(POLICIES)
     assert (Late().policy, Late().timeout, Late().every) == ("latest", timedelta(days=1), timedelta(minutes=5))
     assert "every five minutes (`every`)" in text and "After `timeout`, a day by default" in text

@@ -212,6 +212,7 @@ def test_a_worker_that_is_killed_in_the_middle_leaves_nothing_and_the_next_run_i
 ) -> None:
     shop, armed = Shop.open(root, spark), tmp_path / "armed"
     shop.module = zipped(MODULE.read_text() + FRAGILE.format(armed=str(armed)))
+    shop.keep()
     version = shop.retrain("2017-06")  # its audit scores in tasks too
     before = shop.state()
 

@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from almanac.core.bundle import ONNXRUNTIME, SCIKIT_LEARN, Bundle, Guard
+from almanac.core.bundle import ONNX, ONNXRUNTIME, SCIKIT_LEARN, Bundle, Guard
 from almanac.core.canonical import dumps
 from almanac.core.scoring import Scoring
 from almanac.core.target import MULTICLASS, REGRESSION, Target
@@ -179,7 +179,7 @@ class Own(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 def test_an_estimator_that_cannot_be_exported_is_scored_by_scikit_learn_and_the_reason_is_kept(tmp_path: Path) -> None:
     version = audited(tmp_path, Own().fit(ROWS, LABEL), ROWS)
 
-    assert (version.engine.name, version.onnx) == (SCIKIT_LEARN, None)
+    assert (version.engine.name, ONNX in version.files) == (SCIKIT_LEARN, False)
     assert version.engine.reason.startswith("the pipeline cannot be exported to ONNX (MissingShapeCalculator: Unable to find")
     assert engines.open_engine(version).scores(batch()).tolist() == [0.25] * 100
 
@@ -187,7 +187,7 @@ def test_an_estimator_that_cannot_be_exported_is_scored_by_scikit_learn_and_the_
 def test_an_engine_whose_scores_differ_by_more_than_is_allowed_is_not_used(tmp_path: Path) -> None:
     version = audited(tmp_path, linear(), ROWS, scoring=Scoring(tail=1e-12))
 
-    assert (version.engine.name, version.onnx) == (SCIKIT_LEARN, None)
+    assert (version.engine.name, ONNX in version.files) == (SCIKIT_LEARN, False)
     assert version.engine.reason.startswith("on 3000 rows the engines' scores differ by ")
     assert version.engine.reason.endswith("allowed are 0.001, 1e-12 and 1e-12, so the slower one is used")
     assert version.engine.tail is not None and version.engine.tail > 1e-12
@@ -215,8 +215,7 @@ def version(tmp_path: Path) -> Bundle:
 
 
 def test_an_altered_export_is_not_used(version: Bundle) -> None:
-    assert version.onnx is not None
-    path = Path(version.onnx.uri)
+    path = Path(version.files[ONNX].uri)
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(IntegrityError, match=r"model\.onnx: found bytes with SHA-256 .+ The file was altered; it is not used"):
         engines.open_engine(version)
@@ -226,7 +225,7 @@ def test_an_export_that_gives_other_golden_scores_is_not_used(tmp_path: Path, ve
     (tmp_path / "other").mkdir()
     other = audited(tmp_path / "other", ordinal(), ROWS)
     with pytest.raises(Drifted, match=r"does not score here as it did where it was trained: a golden row's score differs by 0\."):
-        engines.open_engine(replace(version, onnx=other.onnx))
+        engines.open_engine(replace(version, files={**version.files, ONNX: other.files[ONNX]}))
 
 
 def test_a_task_that_scores_with_onnxruntime_imports_no_scikit_learn(version: Bundle) -> None:

@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from almanac.core.bundle import Bundle
+from almanac.core.bundle import GOLDEN, MODEL, Bundle
 from almanac.core.canonical import sha256
 from almanac.core.target import Target
 from almanac.errors import Drifted, IntegrityError, NotFound
@@ -62,14 +62,14 @@ def test_a_model_that_gives_its_golden_scores_again_is_opened(tmp_path: Path) ->
 
 def test_a_model_in_an_altered_file_is_not_unpickled(tmp_path: Path) -> None:
     version, sprung = bundle(tmp_path, fitted()), tmp_path / "sprung"
-    joblib.dump(Trap(sprung), version.model.uri)
+    joblib.dump(Trap(sprung), version.files[MODEL].uri)
 
     with pytest.raises(IntegrityError) as refused:
         loading.open_model(version)
 
-    found = sha256(Path(version.model.uri).read_bytes())
+    found = sha256(Path(version.files[MODEL].uri).read_bytes())
     assert str(refused.value) == (
-        f"{version.model.uri}: found bytes with SHA-256 {found[:16]}..., {version.model.sha256[:16]}... was written. The file "
+        f"{version.files[MODEL].uri}: found bytes with SHA-256 {found[:16]}..., {version.model.sha256[:16]}... was written. The file "
         "was altered; it is not used and nothing was unpickled. Restore it from the bucket's versions, or make it again."
     )
     assert not sprung.exists()
@@ -78,7 +78,7 @@ def test_a_model_in_an_altered_file_is_not_unpickled(tmp_path: Path) -> None:
 def test_altered_golden_rows_keep_even_an_unaltered_model_from_being_unpickled(tmp_path: Path) -> None:
     sprung = tmp_path / "sprung"
     version = bundle(tmp_path, Trap(sprung), scores=0.5)
-    Path(version.golden.uri).write_bytes(b"PAR1")
+    Path(version.files[GOLDEN].uri).write_bytes(b"PAR1")
 
     with pytest.raises(IntegrityError, match=r"golden\.parquet: found bytes with SHA-256 .* nothing was unpickled"):
         loading.open_model(version)
@@ -94,12 +94,12 @@ def test_the_trap_of_these_tests_springs_where_the_digests_hold(tmp_path: Path) 
 
 def test_a_file_that_is_gone_is_not_found(tmp_path: Path) -> None:
     version = bundle(tmp_path, fitted())
-    Path(version.golden.uri).unlink()
+    Path(version.files[GOLDEN].uri).unlink()
 
     with pytest.raises(NotFound) as refused:
         loading.open_model(version)
     assert str(refused.value) == (
-        f"{version.golden.uri}: nothing is kept there. Restore it from the bucket's versions, or make it again."
+        f"{version.files[GOLDEN].uri}: nothing is kept there. Restore it from the bucket's versions, or make it again."
     )
 
 

@@ -14,7 +14,7 @@ import pytest
 from pyspark.sql import SparkSession
 from sklearn.linear_model import LogisticRegression
 
-from almanac.core.bundle import Bundle
+from almanac.core.bundle import GOLDEN, MODEL, Bundle
 from almanac.errors import DataError
 from almanac.jobs.failures import plain
 from almanac.model import training
@@ -128,11 +128,11 @@ def test_tasks_score_with_a_model_that_gives_its_golden_scores_again(
 @pytest.mark.spark
 def test_a_pickle_planted_in_a_models_place_does_not_run_in_a_task(spark: SparkSession, version: Bundle, tmp_path: Path) -> None:
     sprung = tmp_path / "sprung"
-    Path(version.model.uri).write_bytes(training.pickled(Trap(sprung)))
+    Path(version.files[MODEL].uri).write_bytes(training.pickled(Trap(sprung)))
 
     text = raised(spark, version, tmp_path)
 
-    assert text.startswith(f"{version.model.uri}: found bytes with SHA-256 ")
+    assert text.startswith(f"{version.files[MODEL].uri}: found bytes with SHA-256 ")
     assert "it is not used and nothing was unpickled." in text
     assert not sprung.exists()
 
@@ -148,10 +148,12 @@ def test_the_planted_pickle_of_these_tests_would_have_run_in_a_task(spark: Spark
 
 @pytest.mark.spark
 def test_tasks_refuse_a_model_that_a_library_makes_score_otherwise(spark: SparkSession, version: Bundle, tmp_path: Path) -> None:
-    path = Path(version.golden.uri)
+    path = Path(version.files[GOLDEN].uri)
     ROWS.assign(score=0.5).to_parquet(path)
 
-    text = raised(spark, replace(version, golden=file(path.parent, path.name, path.read_bytes())), tmp_path)
+    text = raised(
+        spark, replace(version, files={**version.files, GOLDEN: file(path.parent, path.name, path.read_bytes())}), tmp_path
+    )
 
     assert text.startswith("Version 2017-06-0123abcd does not score here as it did where it was trained: a golden row's score")
     assert "These differ from where it was trained: scikit-learn was 0.1, is 1." in text

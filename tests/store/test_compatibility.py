@@ -48,6 +48,7 @@ def test_keys_that_become_text_are_refused_by_every_job_before_it_writes(world: 
     shop = world.shop
     lettered(shop)
     shop.module = OTHER
+    shop.keep()
     before = shop.state()
     planned = retrain(shop)
     placed = feature_orders.groups(shop.home, planned, shop.pin(planned), "habits")[0]  # type: ignore[arg-type]
@@ -115,6 +116,7 @@ def test_a_feature_that_is_kept_later_is_seen_by_readers_outside_also_after_a_ro
     shop = world.shop
     shop.describe(scoring=Scoring(keep=("visits",)))
     shop.module = OTHER
+    shop.keep()
     keeping = shop.train("2017-07")
     shop.promote(keeping)
     shop.score("2017-08")

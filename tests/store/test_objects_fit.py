@@ -62,5 +62,5 @@ def test_bytes_that_are_no_record_are_refused_by_name(body: bytes) -> None:
     with pytest.raises(IntegrityError) as refused:
         record(PlacedOrder, body, "s3://almanac/a")
 
-    assert str(refused.value).startswith("s3://almanac/a: found bytes that are no Placed (")
+    assert str(refused.value).startswith("s3://almanac/a: found bytes that are no PlacedOrder (")
     assert str(refused.value).endswith("Restore it from the bucket's versions, or use the Almanac that wrote it.")

@@ -59,7 +59,7 @@ def test_an_order_altered_in_place_is_found_by_its_seal(receipts: Receipts) -> N
     uri = receipts.place(PlacedOrder(order=order()))
     receipts.objects.put(uri, receipts.objects.get(uri).replace(b'"2017-06"', b'"2017-07"'))
 
-    with pytest.raises(IntegrityError, match=r"no Placed \(its seal does not fit what stands beside it\)"):
+    with pytest.raises(IntegrityError, match=r"no PlacedOrder \(its seal does not fit what stands beside it\)"):
         receipts.placed(order().digest)
 
 
@@ -76,7 +76,7 @@ def test_an_order_whose_bytes_are_none_is_found(receipts: Receipts) -> None:
     uri = receipts.place(PlacedOrder(order=order()))
     receipts.objects.put(uri, receipts.objects.get(uri)[:-7])
 
-    with pytest.raises(IntegrityError, match="found bytes that are no Placed"):
+    with pytest.raises(IntegrityError, match="found bytes that are no PlacedOrder"):
         receipts.placed(order().digest)
 
 

@@ -38,8 +38,10 @@ def unaudited(
     golden.assign(**own).to_parquet(folder / GOLDEN)
     return Bundle(
         version=VERSION,
-        model=file(folder, MODEL, training.pickled(model)),
-        golden=file(folder, GOLDEN, (folder / GOLDEN).read_bytes()),
+        files={
+            MODEL: file(folder, MODEL, training.pickled(model)),
+            GOLDEN: file(folder, GOLDEN, (folder / GOLDEN).read_bytes()),
+        },
         features=tuple(golden.columns),
         environment=environment or {},
         target=target,
@@ -62,5 +64,5 @@ def audited(
     bundle = unaudited(folder, model, rows.head(training.GOLDEN_ROWS), target=target)
     holdout = rows.assign(**_scores(model, rows, target))
     engine, body = parity.decide(model, bundle, holdout, holdout.head(training.GOLDEN_ROWS), scoring)
-    onnx = None if body is None else file(folder, ONNX, body)
-    return replace(bundle, engine=engine, onnx=onnx)
+    exported = {} if body is None else {ONNX: file(folder, ONNX, body)}
+    return replace(bundle, engine=engine, files={**bundle.files, **exported})

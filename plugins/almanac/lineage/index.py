@@ -75,7 +75,7 @@ class Index:
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
             raise ValueError(f"its schema is {self.schema}, this Almanac writes {SCHEMA}")
-        object.__setattr__(self, "steps", tuple(IndexedReceipt(*item) for item in self.receipts))
+        object.__setattr__(self, "receipts", tuple(IndexedReceipt(*item) for item in self.receipts))
         object.__setattr__(self, "files", tuple(SourceFile(*file) for file in self.files))
 
     @cached_property
