@@ -26,6 +26,7 @@ from tests.support.shared import made_once
 from tests.support.shop import Shop
 from tests.support.world import World
 
+pytest_plugins = ["tests.support.targets"]
 gc.set_threshold(GARBAGE)  # as in a Spark job's driver: most objects here are of imported modules
 
 settings.register_profile("repeated", derandomize=True, database=None, deadline=None)

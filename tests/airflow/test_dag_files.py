@@ -159,7 +159,7 @@ PROCESSES = {
         ["airflow"],
     ),
     "a Spark executor": (
-        "from almanac.spark import arrow, sources, scoring, features, training\n",
+        "from almanac.model import engines, training\nfrom almanac.spark import arrow, sources, scoring, features\n",
         ["airflow", "great_expectations", "deltalake"],
     ),
 }

@@ -9,10 +9,12 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from almanac.core.canonical import sealed
 from almanac.errors import IntegrityError, NotFound
 from almanac.lineage import impact, indexing
 from almanac.lineage.impact import Impact, of_features, of_run, of_source, of_version
 from almanac.lineage.index import Index, Shown
+from almanac.lineage.trail import reading
 from almanac.store.home import Home
 from almanac.store.objects import Objects, record
 from tests.support.s3_clients import Client
@@ -158,17 +160,17 @@ def test_an_index_that_is_lost_altered_or_of_another_schema_is_built_again(
 
     with caplog.at_level(logging.WARNING):
         assert ask(world, of_features, "2017-05") == first
-    assert {step.key for step in kept(world).steps} == {step.key for step in whole.steps}
+    assert {step.key for step in kept(world).receipts} == {step.key for step in whole.receipts}
     assert ("The index is built again from the receipts" in caplog.text) == (spoil != "lost")
 
 
 def test_an_index_built_from_all_receipts_answers_as_one_that_grew_by_its_anchors(world: World):
     objects, uri = world.shop.home.objects, world.shop.home.layout.index
-    grown = indexing.Index()
-    with indexing.reading(world.shop.home) as trail:
+    grown = Index()
+    with reading(world.shop.home) as trail:
         anchors, _ = indexing.anchors_of(trail)
         grown = indexing.anchored(trail, grown, anchors)
-    objects.put(uri, indexing.sealed(grown))
+    objects.put(uri, sealed(grown))
     first = [ask(world, of_source, month(world, number)) for number in range(1, 9)]
     objects.delete(uri)
 
@@ -183,7 +185,7 @@ def test_what_was_staged_and_never_published_is_looked_for_before_it_is_refused(
         ask(world, of_run, "never")
 
     key = "/".join(world.shop.home.receipts.uri(staged).rsplit("/", 3)[1:]).removesuffix(".json")
-    assert key in {step.key for step in kept(world).steps}
+    assert key in {step.key for step in kept(world).receipts}
 
 
 def test_a_reader_that_may_not_write_goes_on_with_a_warning(world: World, caplog: pytest.LogCaptureFixture):

@@ -234,7 +234,8 @@ def test_a_task_that_scores_with_onnxruntime_imports_no_scikit_learn(version: Bu
 import json, sys
 from almanac.core.bundle import Bundle
 from almanac.core.canonical import decode
-from almanac.spark import engines, scoring
+from almanac.model import engines
+from almanac.spark import scoring
 engine = engines.open_engine(decode(Bundle, json.loads(sys.stdin.read())))
 print(type(engine).__name__, *sorted({"sklearn", "scipy", "great_expectations", "deltalake"} & sys.modules.keys()))
 """

@@ -69,8 +69,9 @@ def test_a_model_in_an_altered_file_is_not_unpickled(tmp_path: Path) -> None:
 
     found = sha256(Path(version.files[MODEL].uri).read_bytes())
     assert str(refused.value) == (
-        f"{version.files[MODEL].uri}: found bytes with SHA-256 {found[:16]}..., {version.model.sha256[:16]}... was written. The file "
-        "was altered; it is not used and nothing was unpickled. Restore it from the bucket's versions, or make it again."
+        f"{version.files[MODEL].uri}: found bytes with SHA-256 {found[:16]}..., "
+        f"{version.files[MODEL].sha256[:16]}... was written. The file was altered; it is not used and nothing was unpickled. "
+        "Restore it from the bucket's versions, or make it again."
     )
     assert not sprung.exists()
 

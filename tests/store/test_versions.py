@@ -80,7 +80,7 @@ def test_a_version_is_visible_once_its_manifest_is_there_and_not_before(versions
     assert versions.names() == [VERSION]
     assert versions.read(VERSION) == published == manifest(files)
     assert versions.read(VERSION, published.digest) == published
-    assert published.bundle.model == files["model.joblib"] and published.bundle.golden == files["golden.parquet"]
+    assert published.bundle.files == published.files
 
 
 def test_versions_are_named_the_oldest_first_and_those_without_a_manifest_are_not(versions: Versions) -> None:

@@ -68,7 +68,8 @@ class Bundle:
         environment: distribution to version, where it was trained.
         target: what it predicts.
         engine: what scores with it.
-        shipped: the user's module as tasks find it among Spark's files, such as `shop-0123abcd.zip`; empty outside of tasks.
+        shipped: the zipped user module, such as `shop-0123abcd.zip`: its name among Spark's files, in a task its path; empty
+            where the module is importable anyway.
     """
 
     version: str

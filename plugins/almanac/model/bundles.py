@@ -12,6 +12,7 @@ import platform
 import sys
 from collections.abc import Iterable, Iterator
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,16 +82,14 @@ def loadable(bundle: Bundle, errors: tuple[type[Exception], ...] = UNLOADABLE) -
 
 
 @contextlib.contextmanager
-def own_module(shipped: str) -> Iterator[None]:
-    """Lets a task load a model with the user's module of its own version: the worker may have scored with another one before,
-    whose module has the same name.
+def own_module(path: str) -> Iterator[None]:
+    """Loads a model with the user's module of its own version: a worker may have scored with another version before, whose
+    module has the same name. `path`: the zipped module; empty where the module is importable anyway.
     """
-    if not shipped:
+    if not path:
         yield
         return
-    from pyspark import SparkFiles
-
-    path, name = SparkFiles.get(shipped), shipped.rsplit("-", 1)[0]
+    name = Path(path).name.rsplit("-", 1)[0]
     for known in [one for one in sys.modules if one.split(".")[0] == name]:
         del sys.modules[known]
     sys.path.insert(0, path)

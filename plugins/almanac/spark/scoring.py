@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
+from pyspark import SparkFiles
 from pyspark.sql import DataFrame, SparkSession
 
 from almanac.core.bundle import Bundle
@@ -114,6 +115,11 @@ def frame(features: DataFrame, scorer: Scorer) -> DataFrame:
     return features.select(scorer.reads).mapInArrow(run, from_arrow_schema(target))
 
 
+def _here(bundle: Bundle) -> Bundle:
+    """A version with the path of the user's module on this machine."""
+    return replace(bundle, shipped=SparkFiles.get(bundle.shipped)) if bundle.shipped else bundle
+
+
 def _arrow_type(name: str) -> pa.DataType:
     known = {"float": pa.float32(), "bigint": pa.int64(), "int": pa.int32(), "string": pa.string(), "double": pa.float64()}
     return known.get(name, pa.null())
@@ -139,7 +145,7 @@ def batches(given: Iterable[pa.RecordBatch], scorer: Scorer) -> Iterator[pa.Reco
         IntegrityError: a file of the version was altered, and nothing of it was unpickled.
         Drifted: the version does not score here as it did where it was trained.
     """
-    engine = opened_once(scorer.bundle)
+    engine = opened_once(_here(scorer.bundle))
     for batch in given:
         if batch.num_rows:
             yield _predictions(batch, _scores(batch, scorer, engine), scorer)
