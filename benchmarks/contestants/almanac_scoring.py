@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from almanac.core.bundle import Bundle
+from almanac.core.bundle import GOLDEN, MODEL, ONNX, Bundle
 from almanac.core.canonical import decode, dumps, sha256
 from almanac.core.receipts import Output
 from almanac.core.scoring import Scoring
@@ -46,8 +46,7 @@ def scorer(model: Path) -> Scorer:
 
     bundle = Bundle(
         version="2017-06-0123abcd",
-        model=_output(model / "model.joblib"),
-        golden=_output(model / "golden.parquet"),
+        files={name: _output(model / name) for name in (MODEL, GOLDEN)},
         features=rows.FEATURES,
     )
     pipeline = joblib.load(model / "model.joblib")
@@ -59,7 +58,7 @@ def scorer(model: Path) -> Scorer:
         # An export's bytes differ each time, and another process may use its own.
         path = model / f"almanac-{sha256(exported)[:12]}.onnx"
         path.write_bytes(exported)
-        bundle = replace(bundle, engine=engine, onnx=_output(path))
+        bundle = replace(bundle, engine=engine, files={**bundle.files, ONNX: _output(path)})
     print(f"{model.name}: {engine.name}, {engine.reason}", flush=True)
     return Scorer(bundle=bundle, entity=rows.ENTITY, as_of=AS_OF, order="f00d")
 
