@@ -47,7 +47,8 @@ check: $(VENV)/dev.stamp docs  ## ruff, mypy, the rooms' import directions, the 
 		if [ -n "$$long" ]; then echo "warning: files over 350 lines, look whether one has two subjects:"; echo "$$long"; fi
 
 docs: $(VENV)/dev.stamp  ## the documentation site, in site/; fails for a link that leads nowhere
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@# Without --quiet: with it mkdocs does not count warnings, and nothing is strict.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lock: $(VENV)/dev.stamp  ## pin requirements*.in anew, for every supported Python
 	$(BIN)/pip install -q uv
