@@ -9,7 +9,7 @@ SEED ?= $(shell date +%s)
 EXAMPLES ?= 200
 STATE := .almanac
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast fuzz figures bench-scoring bench-features check lock clean
+.PHONY: help demo test test-fast fuzz figures bench-scoring bench-features check docs lock clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,13 +38,17 @@ bench-features: $(VENV)/demo.stamp $(PEERS)/bench.stamp  ## feature building bes
 	$(BIN)/python -m benchmarks.features --folder $(STATE)/bench $(BENCH)
 	$(PEERS)/bin/python -m benchmarks.picture features
 
-check: $(VENV)/dev.stamp  ## ruff, mypy, the rooms' import directions; warns of files over 350 lines
+check: $(VENV)/dev.stamp docs  ## ruff, mypy, the rooms' import directions, the docs' links; warns of files over 350 lines
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@long=$$(git ls-files '*.py' | xargs wc -l | awk '$$2 != "total" && $$1 > 350'); \
 		if [ -n "$$long" ]; then echo "warning: files over 350 lines, look whether one has two subjects:"; echo "$$long"; fi
+
+docs: $(VENV)/dev.stamp  ## the documentation site, in site/; fails for a link that leads nowhere
+	@# Without --quiet: with it mkdocs does not count warnings, and nothing is strict.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lock: $(VENV)/dev.stamp  ## pin requirements*.in anew, for every supported Python
 	$(BIN)/pip install -q uv

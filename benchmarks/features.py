@@ -160,7 +160,7 @@ def told(runs: list[Run]) -> dict[str, Any]:
 
 def ratios(parts: dict[str, Any]) -> dict[str, figures.Figure]:
     """Times as long as the others, by name: the less the better."""
-    found = {}
+    found: dict[str, figures.Figure] = {}
     nine = parts.get(NINE, {}).get("contestants", {})
     found |= {
         f"time_vs_{name}": figures.ratio(nine[ALMANAC.name]["seconds"], of["seconds"])

@@ -71,7 +71,7 @@ def _submit(stage: Stage, environment: Mapping[str, str], model: Path, features:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     log.parent.mkdir(exist_ok=True)
-    command = [OWN.parent / "spark-submit", "--master", "local[2]", JOB, model, features, out]
+    command = [str(part) for part in (OWN.parent / "spark-submit", "--master", "local[2]", JOB, model, features, out)]
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     with log.open("w") as errors:
         done = subprocess.run(

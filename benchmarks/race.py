@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from benchmarks import agreement, models, rows
 from demo import java
@@ -137,7 +137,7 @@ class Stage:
     _truth: tuple[str, agreement.Scores] | None = None
 
     @classmethod
-    def open(cls, cache: Path, tell: Callable[[str], None] = print) -> Stage:
+    def open(cls, cache: Path, tell: Callable[[str], None] = print) -> Self:
         cache.mkdir(parents=True, exist_ok=True)
         cache = cache.resolve()
         own = {
@@ -235,13 +235,14 @@ def alternate(
             for one in contestants:
                 if (model, one.name) in out:
                     continue
+                run: Run | Failed
                 try:
-                    run: Run | Failed = stage.run(one, model, count)
+                    run = ran = stage.run(one, model, count)
                 except Failed as error:
                     out.add((model, one.name))
                     found.pop(one.name, None)
                     run = error
                 else:
-                    found.setdefault(one.name, []).append(run)
+                    found.setdefault(one.name, []).append(ran)
                 tell(Turn(number=number, model=model, contestant=one, run=run, turns=turns))
     return turns

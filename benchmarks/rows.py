@@ -34,7 +34,7 @@ def group(number: int, rows: int) -> pa.Table:
     columns: dict[str, np.ndarray] = {ENTITY: numbers * 0x9E3779B1 % 2**40}
     for place, name in enumerate(NUMERIC):
         draw = (chance.standard_normal, chance.standard_exponential, lambda size: chance.poisson(3, size))[place % 3]
-        columns[name] = draw(GROUP_ROWS).astype(np.float32)
+        columns[name] = np.asarray(draw(GROUP_ROWS)).astype(np.float32)
     for name, many in CATEGORIES.items():
         columns[name] = np.floor(many * chance.random(GROUP_ROWS) ** 2).astype(np.float32)
     return pa.table(columns, schema=SCHEMA).slice(0, rows)
@@ -51,7 +51,7 @@ def labels(rows: pa.Table) -> np.ndarray:
         - 0.2 * value["c1"] % 3
     )
     odds += 0.8 * np.sign(value["n6"]) * value["n9"] + 0.02 * value["c3"] - 0.5
-    return (np.random.default_rng(EDITION).random(len(odds)) < 1 / (1 + np.exp(-odds))).astype(int)
+    return np.asarray(np.random.default_rng(EDITION).random(len(odds)) < 1 / (1 + np.exp(-odds))).astype(int)
 
 
 def files(folder: Path, rows: int, tell: Callable[[str], None] = print) -> list[str]:

@@ -141,9 +141,10 @@ def _tuned(session: Session, stage: Stage, one: Contestant, models: Sequence[str
     for model in models:
         seconds: dict[int, float] = {}
         for size, tried in sizes.items():
+            run: Run | Failed
             try:
-                run: Run | Failed = stage.run(tried, model, rows)
-                seconds[size] = run.seconds
+                run = ran = stage.run(tried, model, rows)
+                seconds[size] = ran.seconds
             except Failed as error:
                 run = error
             session.heard("tuning", model, tried, run, failed)
@@ -158,9 +159,10 @@ def _scale(session: Session, stage: Stage, models: Sequence[str], rows: int, lar
     for number in range(1, session.rounds + 1):
         for model in models:
             for name, count in (("rows", rows), ("large", large)):
+                run: Run | Failed
                 try:
-                    run: Run | Failed = stage.run(ALMANAC, model, count)
-                    both[model].setdefault(name, []).append(run)
+                    run = ran = stage.run(ALMANAC, model, count)
+                    both[model].setdefault(name, []).append(ran)
                 except Failed as error:
                     run = error
                 session.heard(f"scale {number}/{session.rounds} {short(count)}", model, ALMANAC, run, failed)

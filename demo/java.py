@@ -98,7 +98,7 @@ def version(home: Path) -> int | None:
 
 def says(home: Path) -> str:
     """What the Java of a home tells of itself; nothing when there is none that runs."""
-    command = [home / "bin" / "java", "-version"]
+    command = [str(home / "bin" / "java"), "-version"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):

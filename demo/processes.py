@@ -128,7 +128,7 @@ def _still_ours(pid: int, started: float) -> bool:
 def _started(pid: int) -> float | None:
     """When a process started; None when there is none of that number."""
     with suppress(psutil.Error):
-        return psutil.Process(pid).create_time()
+        return float(psutil.Process(pid).create_time())
     return None
 
 
@@ -162,5 +162,5 @@ def _end(session: int, patience: float) -> None:
 
 def _running(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     return False

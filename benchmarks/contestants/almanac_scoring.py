@@ -46,11 +46,11 @@ def scorer(model: Path) -> Scorer:
 
     bundle = Bundle(
         version="2017-06-0123abcd",
-        files={MODEL: _output(model / MODEL), GOLDEN: _output(model / GOLDEN)},
+        files={name: _output(model / name) for name in (MODEL, GOLDEN)},
         features=rows.FEATURES,
     )
-    pipeline = joblib.load(model / MODEL)
-    golden = pd.read_parquet(model / GOLDEN)
+    pipeline = joblib.load(model / "model.joblib")
+    golden = pd.read_parquet(model / "golden.parquet")
     holdout = pd.read_parquet(model / "train.parquet", columns=list(rows.FEATURES))
     holdout["score"] = pipeline.predict_proba(holdout)[:, 1]
     engine, exported = parity.decide(pipeline, bundle, holdout, golden, Scoring())

@@ -19,6 +19,7 @@ from almanac import Aggregates, EventSource, columns
 from almanac.core.aggregates import edges
 from almanac.core.period import Every
 from almanac.core.pins import PinnedFile
+from almanac.core.receipts import Output
 from almanac.core.sources import as_utc
 from almanac.spark import aggregates, partials
 from almanac.spark.partials import Aggregation, Block
@@ -47,7 +48,7 @@ BY = Aggregates(
 )
 GROUPS = (SHOPPING, BY)
 SOCKETS = "spark.python.unix.domain.socket.enabled"  # as the jobs of the demo have it
-Kept = dict[tuple[str, str, tuple[int, ...]], Mapping[str, str]]
+Kept = dict[tuple[str, str, tuple[int, ...]], Mapping[str, Output]]
 
 
 class Builder:

@@ -103,7 +103,7 @@ def _onnxruntime(model: Path, apart: bool) -> Predict:
             fed[name] = np.empty((len(batch), len(columns)), dtype=np.float32)
             for place, column in enumerate(columns):
                 fed[name][:, place] = batch.column(column).to_numpy()
-        return session.run(["probabilities"], fed)[0][:, 1]
+        return np.asarray(session.run(["probabilities"], fed)[0])[:, 1]
 
     def predict(batch: pa.RecordBatch) -> np.ndarray:
         return np.concatenate([part(batch.slice(begin, PART_ROWS)) for begin in range(0, len(batch), PART_ROWS)])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import shutil
 from pathlib import Path
-from typing import Any
 
 import joblib
 import mlflow
@@ -54,7 +53,7 @@ def score(spark: SparkSession, model: Path, flavour: str) -> Column:
         save(model, draft, flavour)
         draft.rename(saved)
     udf = mlflow.pyfunc.spark_udf(spark, str(saved), result_type="double", env_manager="local")
-    found: Any = udf(*rows.FEATURES)
+    found: Column = udf(*rows.FEATURES)
     return 1 - found if flavour == "sklearn" else found
 
 

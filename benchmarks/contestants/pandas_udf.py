@@ -40,7 +40,8 @@ def score(spark: SparkSession, model: Path) -> Column:
 
     # The hints are strings in this module, and Spark reads real ones.
     predict.__annotations__ = {"batches": Iterator[pd.DataFrame], "return": Iterator[pd.Series]}
-    return F.pandas_udf(predict, "double")(F.struct(*rows.FEATURES))
+    scored: Column = F.pandas_udf(predict, "double")(F.struct(*rows.FEATURES))  # type: ignore[attr-defined]  # it is there
+    return scored
 
 
 if __name__ == "__main__":
