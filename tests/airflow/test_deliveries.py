@@ -71,7 +71,7 @@ def test_a_score_run_delivers_after_it_published() -> None:
 
     assert task.upstream_task_ids == {"predictions.publish"}
     assert task.downstream_task_ids == set()
-    assert (task.work, task.task_display_name, task.trigger_rule) == ("deliver", "deliver", "all_success")
+    assert (task.function.__name__, task.task_display_name, task.trigger_rule) == ("deliver", "deliver", "all_success")
     assert "is then **delivered** to `lake`, `warehouse`." in dag.doc_md
 
 
@@ -81,7 +81,7 @@ def test_a_rollback_delivers_once_between_what_it_scores_and_verify() -> None:
 
     assert "predictions.publish" in task.upstream_task_ids
     assert task.downstream_task_ids == {"verify"}
-    assert (task.work, task.trigger_rule) == ("deliver_in_rollback", "all_done")
+    assert (task.function.__name__, task.trigger_rule) == ("deliver_in_rollback", "all_done")
     assert {"deliver", "predictions.publish"} <= dag.get_task("verify").upstream_task_ids
     assert task.get_closest_mapped_task_group() is None
     assert "is then **delivered** to `lake`." in dag.doc_md
@@ -96,7 +96,7 @@ def test_without_deliveries_no_dag_has_such_a_task() -> None:
 def test_a_database_is_in_no_argument_of_a_task() -> None:
     task = dags(PostgresDelivery("warehouse", "scores"))["shop_score"].get_task("predictions.deliver")
 
-    assert task.given == {}
+    assert task.arguments == {}
     assert "postgresql:" not in task.description
 
 
@@ -185,14 +185,14 @@ def test_one_that_fails_keeps_no_other_back_and_is_mended_by_the_next_run(
     with monkeypatch.context() as patch, caplog.at_level(logging.DEBUG):
         patch.setenv("AIRFLOW_CONN_ALMANAC_DELIVERIES", CLOSED)
         with pytest.raises(StoreError) as refused:
-            deliveries.deliver(running, {})
+            deliveries.deliver_all(running)
 
     text = str(refused.value)
     assert text.startswith("Delivery 'warehouse': the database does not answer, or does not let us in (")
     assert text.endswith("\nWhat is published stays published; the next run of the score DAG delivers what is missing.")
     assert "s3cret" not in text + caplog.text
     assert on_s3.seen() == scores.seen()
-    assert deliveries.deliver(running, {}) == {"warehouse": ["2017-07"], "lake": []}
+    assert deliveries.deliver_all(running) == {"warehouse": ["2017-07"], "lake": []}
     assert connected.seen() == scores.seen()
 
 

@@ -265,7 +265,7 @@ def test_a_person_is_asked_with_the_comparison_and_only_about_what_the_gate_let_
     assert "The gate says: promote." in body
     shop.describe(gate=type(shop.pipeline.gate)(floor=1.0))
     rejected = shop.gate("2017-07", world.new)
-    with pytest.raises(AirflowSkipException, match=f"Version {world.new} was not let through: .* below the floor 1.0000"):
+    with pytest.raises(AirflowSkipException, match=f"The gate rejected version {world.new}: .* below the floor 1.0000"):
         tasks.question(task.context, gate={"2017-07": shop.home.receipts.uri(rejected)})
 
 

@@ -80,16 +80,16 @@ def waiting(world: World) -> World:
 def run(world: World, monkeypatch: pytest.MonkeyPatch, *, since: timedelta, source: str = "visits", **planned: Any) -> Any:
     """The task's execution, some time after it was first tried."""
     from almanac.airflow import context
-    from almanac.airflow.operators import Arrival
+    from almanac.airflow.operators import SourceComplete
 
     task = Task(world)
     monkeypatch.setattr(context.TaskContext, "of", lambda *_: task.context)
-    given = {"plan": encode(replace(world.planned("2017-08"), **planned))}
-    arrival = Arrival(
+    plan = encode(replace(world.planned("2017-08"), **planned))
+    arrival = SourceComplete(
         task_id="wait",
         description=dumps(world.shop.pipeline).decode(),
         source=source,
-        given=given,
+        plan=plan,
         timeout=WAITING.timeout,
         poke_interval=WAITING.every,
     )
@@ -119,7 +119,7 @@ def test_it_fails_when_the_source_never_became_complete_and_says_what_is_missing
     assert text.startswith(
         "SourceError: Source 'visits' is not complete: for the features of 2017-08 its newest event before 2017-09"
     )
-    assert "It was waited for 2 days, 0:00:00 (h:mm:ss), nothing was built of it. Deliver what is missing" in text
+    assert "Waited 2 days, 0:00:00 (h:mm:ss); nothing was built from it. Deliver what is missing" in text
 
 
 def test_where_the_run_can_do_without_what_reads_the_source_it_goes_on(

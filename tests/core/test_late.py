@@ -27,7 +27,7 @@ def found(days_before: float = 0.5, rows: int = 100, *, marked: bool = True) -> 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"policy": "hope"}, "Late.policy: found 'hope', allowed are latest, wait, fail, consistent, shift."),
+        ({"policy": "hope"}, "Late.policy: expected one of latest, wait, fail, consistent, shift; got 'hope'."),
         ({"policy": "wait"}, "Late('wait'): found nothing that says when the source is complete; give within, rows or marker."),
         ({"policy": "fail"}, "Late('fail'): found nothing that says when the source is complete; give within, rows or marker."),
         (

@@ -182,7 +182,7 @@ def test_a_function_that_raises_is_told_with_its_error_and_period(world: World) 
     text = told(refusal(world, world.group("habits")), "DescriptionError")
 
     assert "Function 'habits' of 'shop' failed for 2017-05: KeyError: 'no such thing'." in text
-    assert "Correct it in the user's module; the next run takes the new one." in text
+    assert "Correct it in the user's module; the next run uses the corrected one." in text
 
 
 def test_a_function_that_reads_a_column_that_is_not_there_is_told_with_its_period(world: World) -> None:

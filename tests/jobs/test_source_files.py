@@ -210,6 +210,7 @@ def test_what_older_files_lack_is_filled_where_the_source_says_so(files: Shop, v
         files.pipeline,
         features=(replace(RECENT, split="channel", values=("web", "shop"), columns={}), *files.pipeline.features[:1]),
     )
+    files.keep()
     found = rows(files, "recent")
     march = shops.visits(datetime(2017, 3, 1)).to_pandas()
     march = march[march["at"] >= datetime(2017, 6, 1) - QUARTER].groupby("customer").size()

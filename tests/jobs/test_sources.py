@@ -22,7 +22,7 @@ from almanac.lineage import verification
 from almanac.lineage.trail import reading
 from almanac.runs import feature_orders, orders, pin, plan, redo
 from almanac.spark import checks
-from almanac.store import pins
+from almanac.store.pins import read_pins
 from tests.support import shop as shops
 from tests.support.shop import Shop
 
@@ -145,7 +145,7 @@ def test_what_was_set_aside_is_counted_and_kept_with_the_reason(shop: Shop) -> N
     (said,) = receipt.findings
     reason = "expect_column_values_to_be_between(column='amount', min_value=0.0)"
     assert said.startswith(f"warning: source 'visits': 6 of {rows['rows']} rows (") and said.endswith(f"set aside: 6 by {reason}")
-    pinned = pins.pinned(shop.home, receipt)["visits"]
+    pinned = read_pins(shop.home, receipt)["visits"]
     (number,) = [number for number, file in enumerate(pinned.files) if file.aside]
     assert pinned.files[number].aside == tuple(10 + 11 * place for place in range(6))
     (name,) = [output.name for output in receipt.outputs if "aside" in output.name]
@@ -204,7 +204,7 @@ def test_the_same_files_are_checked_once(shop: Shop) -> None:
 def test_an_audit_looks_at_what_the_run_may_read_and_at_nothing_else(shop: Shop) -> None:
     shop.put("visits", "2017-12.parquet", bad(datetime(2017, 12, 1), 6))
     receipt = attempt(audited(shop, Audit(quarantine=0.05)))
-    pinned = pins.pinned(shop.home, receipt)["visits"]
+    pinned = read_pins(shop.home, receipt)["visits"]
     assert [file.uri.rsplit("/", 1)[-1] for file in pinned.files if file.aside] == ["2017-05.parquet"]
     shop.put("visits", "2017-12.parquet", shops.visits(datetime(2017, 12, 1)))
 

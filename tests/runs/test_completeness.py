@@ -250,6 +250,6 @@ def test_columns_that_changed_since_the_last_pin_are_told_by_the_next(world: Wor
     receipt = shop.home.receipts.read(world.pin(world.planned("2017-08")))
 
     assert receipt.findings == (
-        "Source 'visits' is not as it was when it was pinned last: column till (int64) is new; "
+        "Source 'visits' has changed since it was pinned last: column till (int64) is new; "
         "column amount was int64 and is double.",
     )

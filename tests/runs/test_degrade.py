@@ -130,7 +130,7 @@ def test_a_group_whose_job_fails_is_left_out_with_the_reason(world: World) -> No
     )
     with pytest.raises(NotAdmitted) as strict:
         feature_orders.combined(shop.home, replace(asked, degrade=0.0), pinned)
-    assert str(strict.value).startswith("Feature groups traits of 2017-09 were not built, so nothing is combined. Look at their ")
+    assert str(strict.value).startswith("Feature groups traits of 2017-09 were not built, so nothing is combined. Fix what ")
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,8 @@ def test_where_nothing_was_ever_built_nobody_knows_which_columns_are_left_out(wo
     text = told(refusal(world, placed), "DataError")
 
     assert text == (
-        "Feature groups traits cannot be left out: no features of this definition were built yet, so nobody knows which columns "
-        "they would have. Build a period whole first."
+        "Feature groups traits cannot be left out: no features of this definition were built yet, so their columns are "
+        "unknown. Build a period with all groups first."
     )
 
 
@@ -194,6 +194,6 @@ def test_checks_of_features_that_are_null_are_not_asked(world: World) -> None:
     receipt = shop.attempt(world.coded(orders.audits(shop.home, staged)[0]))
 
     assert receipt.passed, receipt.findings
-    assert receipt.findings == ("warning: the groups traits were left out, so nothing was asked of band",)
+    assert receipt.findings == ("warning: the groups traits were left out, so band were not checked",)
     assert receipt.facts["checks"] == 4
     assert [output.name for output in receipt.outputs] == ["checks.html", "checks.json"], "no checks are drafted from it"

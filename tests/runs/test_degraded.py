@@ -85,8 +85,8 @@ def test_nothing_is_trained_on_features_without_a_group(world: World) -> None:
         orders.model(shop.home, replace(found, build=()), world.pin(found))
 
     assert str(refused.value) == (
-        "Features of 2017-09 (without traits) are not whole, and nothing is trained on such. Clear the run from its plan on: it "
-        "builds them whole."
+        "Features of 2017-09 (without traits) lack feature groups, and no model is trained on such features. Clear the run from "
+        "its plan on: it builds them with all groups."
     )
 
 
@@ -143,7 +143,7 @@ def test_a_part_that_is_not_kept_any_more_is_no_group_that_could_not_be_built(wo
         feature_orders.combined(shop.home, asked, pinned)
 
     assert str(refused.value) == (
-        "Feature group 'traits' of 2017-09 was built, and its rows are not kept any more. Clear the task features.stage.traits: "
+        "Feature group 'traits' of 2017-09 was built, but its rows were deleted since. Clear the task features.stage.traits: "
         "it builds them again."
     )
 

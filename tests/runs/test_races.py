@@ -152,7 +152,7 @@ def test_a_whole_new_run_after_such_a_death_finds_the_commit_too(world: World, m
     assert receipt.passed and receipt.order.artifact is Artifact.PREDICTIONS and receipt.order.step is Step.PUBLISH
 
 
-def test_features_whose_publisher_died_get_their_receipt_from_the_plan_after(
+def test_features_whose_publisher_died_get_their_receipt_from_the_orders_after(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop = world.shop
@@ -166,6 +166,7 @@ def test_features_whose_publisher_died_get_their_receipt_from_the_plan_after(
     assert shop.home.published(table, ["2017-09"]) == {}
 
     again = plan.score(shop.home, shop.pipeline.period("2017-09"))
+    orders.predictions(shop.home, again)
 
     receipt = shop.home.published(table, ["2017-09"])["2017-09"]
     assert again.build == ()
@@ -184,10 +185,10 @@ def test_nobody_publishes_a_staged_file_that_was_altered(world: World) -> None:
 
     audited = shop.attempt(placed)
 
-    assert audited.facts["error"] == IntegrityError.__name__
+    assert audited.error == IntegrityError.__name__
     assert audited.findings == (
-        f"{altered}: the staged file was altered; it is not published. Restore it from the bucket's versions, or delete its "
-        f"receipt {staged['2017-08']} and start the run again: it is then staged anew.",
+        f"{altered}: the staged file was altered, so it is not published. Restore it from the bucket's versions, or delete its "
+        f"receipt {staged['2017-08']} and start the run again, which stages it anew.",
     )
     with pytest.raises(NotAdmitted, match="did not pass, so nothing is built on it"):
         publish.predictions(shop.home, shop.home.receipts.read(staged["2017-08"]), audited, RunInfo())

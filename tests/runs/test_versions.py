@@ -17,8 +17,9 @@ from almanac.core.receipts import Artifact
 from almanac.errors import DescriptionError, Unfit
 from almanac.runs import plan, redo
 from almanac.runs.completeness import lacking
-from almanac.store import pins, sources
+from almanac.store import sources
 from almanac.store.objects import Objects
+from almanac.store.pins import read_pins
 from tests.support import shop as shops
 from tests.support.shop import Shop, people
 
@@ -115,7 +116,7 @@ def test_the_pin_names_the_versions_and_where_their_bytes_are_read(corrected: tu
         f"Source 'people' is read as it was at {then}: 1 of 1 files in an older version.",
         f"Source 'visits' is read as it was at {then}: 2 of 12 files in an older version.",
     ]
-    files = {file.uri.rsplit("/", 1)[-1]: file for file in pins.pinned(shop.home, receipt)["visits"].files}
+    files = {file.uri.rsplit("/", 1)[-1]: file for file in read_pins(shop.home, receipt)["visits"].files}
     assert "more.parquet" not in files, "it came later"
     assert files["2017-06.parquet"].place == files["2017-06.parquet"].uri
     for name in ("2017-05.parquet", "2017-12.parquet"):
@@ -145,7 +146,7 @@ def test_a_copy_that_gc_would_soon_delete_is_made_anew(corrected: tuple[Shop, st
     monkeypatch.setattr(Objects, "copy", lambda self, found, uri: (copied.append(uri), copy(self, found, uri)))
     shop.pin(replace(asked, build=("2017-05",)))
     assert copied == []
-    monkeypatch.setattr(sources, "PART_KEPT", timedelta(seconds=-10))
+    monkeypatch.setattr(sources, "GROUP_FRESH", timedelta(seconds=-10))
 
     shop.pin(replace(asked, build=("2017-05",)))
 
@@ -157,7 +158,7 @@ def test_a_run_without_a_time_reads_what_is_there_now(corrected: tuple[Shop, str
     asked = plan.retrain(shop.home, shop.pipeline, shop.pipeline.period("2017-06"), shop.module)
     receipt = shop.home.receipts.read(shop.pin(replace(asked, build=("2017-05",))))
 
-    assert all(not file.version for file in pins.pinned(shop.home, receipt)["visits"].files)
+    assert all(not file.version for file in read_pins(shop.home, receipt)["visits"].files)
     assert receipt.order.artifact is Artifact.SOURCES
 
 

@@ -11,6 +11,8 @@ from almanac.core.receipts import PlacedOrder
 from almanac.settings import Settings
 from tests.support.world import World
 
+NO_INTERVAL = {"data_interval_start": None, "data_interval_end": None}
+
 
 class Task:
     """A running task's context, and the steps that it submitted."""
@@ -23,7 +25,9 @@ class Task:
         self.meanwhile: Callable[[], None] = lambda: None
         airflow = {
             "params": params,
-            "dag_run": SimpleNamespace(dag_id="shop_score", run_id="run-1", run_type="manual", triggering_user_name="ann"),
+            "dag_run": SimpleNamespace(
+                dag_id="shop_score", run_id="run-1", run_type="manual", triggering_user_name="ann", **NO_INTERVAL
+            ),
             "ti": SimpleNamespace(task_id="publish", try_number=1),
             "task": SimpleNamespace(outlets=[]),
             "outlet_events": {},

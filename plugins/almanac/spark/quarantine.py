@@ -24,7 +24,7 @@ from almanac.spark.rows import Rows, Session
 # Columns beside a source's own: a row's file, by its place in the pin; its place in the file; and why it was set aside.
 FILE, ROW, REASON = "@file", "@row", "@reason"
 Reasons = Mapping[int, Mapping[int, str]]  # file to row to reason
-PlacedOrder = tuple[int, Chunk, int]  # a file's number, a row group of it, the place of the group's first row
+PlacedGroup = tuple[int, Chunk, int]  # a file's number, a row group of it, the place of the group's first row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ def keep(session: Session, source: Source, found: Inspected, folder: str) -> lis
     kept = schema.append(pa.field(REASON, pa.string()))
     own = [name for name in schema.names if name not in (FILE, ROW)]
 
-    def work(hand: Sequence[PlacedOrder]) -> Iterator[str]:
+    def work(hand: Sequence[PlacedGroup]) -> Iterator[str]:
         number = hand[0][0]
         # Its digest is of the places: a source's own columns may be of any type.
         sink = arrow.Sink(f"{folder}/{found.pin.source}.aside-{number}.parquet", kept, outside=own)
@@ -126,7 +126,7 @@ def _numbered(session: Session, source: Source, pin: Pin) -> Rows:
     schema, timezone = _schema(source, pin), _timezone(source)
     placed = [one for number, file in enumerate(pin.files) for one in _placed(number, file)]
 
-    def work(hand: Sequence[PlacedOrder], columns: Sequence[str]) -> Batches:
+    def work(hand: Sequence[PlacedGroup], columns: Sequence[str]) -> Batches:
         return (batch.select(list(columns)) for batch in _rows(hand, schema, timezone))
 
     count, held = sum(file.rows for file in pin.files), _few(pin, schema)
@@ -137,7 +137,7 @@ def _few(pin: Pin, schema: pa.Schema) -> bool:
     return rows.few(sum(file.rows for file in pin.files), len(schema), sum(file.size for file in pin.files))
 
 
-def _placed(number: int, file: PinnedFile) -> Iterator[PlacedOrder]:
+def _placed(number: int, file: PinnedFile) -> Iterator[PlacedGroup]:
     """The row groups of a file, whole: with the file's number and the place of their first row."""
     begin = 0
     for chunk in chunks.of_pinned([replace(file, aside=())]):
@@ -145,7 +145,7 @@ def _placed(number: int, file: PinnedFile) -> Iterator[PlacedOrder]:
         begin += chunk.rows
 
 
-def _rows(hand: Sequence[PlacedOrder], schema: pa.Schema, timezone: str | None) -> Batches:
+def _rows(hand: Sequence[PlacedGroup], schema: pa.Schema, timezone: str | None) -> Batches:
     own = pa.schema([field for field in schema if field.name not in (FILE, ROW)], schema.metadata)
     for number, chunk, begin in hand:
         at = begin
