@@ -24,7 +24,7 @@ from demo.seaweed import Store
 REPOSITORY = Path(__file__).resolve().parent.parent
 USER = "admin"
 DATABASE = "airflow.db"
-PROCESSES = ("api-server", "scheduler", "dag-processor")
+PROCESSES = ("api-server", "scheduler", "dag-processor", "triggerer")
 UP_SECONDS = 180.0
 
 
@@ -205,7 +205,7 @@ def _wait(airflow: Airflow) -> None:
             raise NotUp(f"Airflow's {dead[0].name} ended:\n{dead[0].last_lines()}")
         with suppress(httpx.TransportError, ValueError):
             health = httpx.get(f"{airflow.address}/api/v2/monitor/health", timeout=5).json()
-            if all(health[part]["status"] == "healthy" for part in ("metadatabase", "scheduler", "dag_processor")):
+            if all(health[part]["status"] == "healthy" for part in ("metadatabase", "scheduler", "dag_processor", "triggerer")):
                 return
         time.sleep(0.3)
     raise NotUp(f"Airflow was not healthy after {UP_SECONDS:.0f} s:\n{airflow.sessions[0].last_lines()}")

@@ -270,6 +270,15 @@ class _Dags:
         name = self.pipeline.name
         return [Asset(name=f"{name}.{publishes}", uri=f"almanac://{name}/{publishes}")] if publishes else []
 
+    def _schedule(self) -> Any:
+        """A data interval for each period, up to the pipeline's last one where it has one."""
+        cron, last = Every.of(self.pipeline.every).cron, self.pipeline.last_period
+        if last is None:
+            return CronDataIntervalTimetable(cron, timezone="UTC")
+        from almanac.airflow.timetable import UntilTimetable
+
+        return UntilTimetable(cron, timezone="UTC", last=self.pipeline.period(last).start)
+
     def _period_param(self) -> Param:
         return Param(
             None,
@@ -297,7 +306,7 @@ class _Dags:
                 **given,
                 "dag_id": f"{pipeline.name}_{verb}",
                 "tags": ["almanac", pipeline.name, verb, *pipeline.tags, *given.get("tags", ())],
-                "schedule": CronDataIntervalTimetable(Every.of(pipeline.every).cron, timezone="UTC") if scheduled else None,
+                "schedule": self._schedule() if scheduled else None,
                 "params": params,
                 "default_args": {"retries": 2, "retry_delay": 30.0, **default_args},
             }

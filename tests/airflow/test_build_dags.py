@@ -1,0 +1,123 @@
+"""What a person sets on a pipeline's DAGs, and when no more runs are scheduled."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from almanac.errors import DescriptionError
+from tests.support.shop import pipeline
+
+pytestmark = pytest.mark.airflow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    os.environ.setdefault("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
+    return
+
+
+def dags(**arguments: Any) -> dict[str, Any]:
+    from almanac.airflow import build_dags
+
+    return build_dags(pipeline("s3://shop"), **arguments)
+
+
+def test_arguments_are_for_all_dags_or_for_one_of_them() -> None:
+    def called(context: Any) -> None: ...
+
+    built = dags(
+        default_args={"retries": 5, "owner": "data"},
+        on_failure_callback=called,
+        max_active_runs=2,
+        tags=["team"],
+        score={"max_active_runs": 7, "default_args": {"owner": "scores"}},
+        rollback={"default_args": {"retries": 0}},
+    )
+
+    retrain, score, rollback = built["shop_retrain"], built["shop_score"], built["shop_rollback"]
+    assert [dag.max_active_runs for dag in (retrain, score, rollback)] == [2, 7, 2]
+    assert all(dag.on_failure_callback is called for dag in built.values())
+    assert [(dag.get_task("plan").owner, dag.get_task("plan").retries) for dag in (retrain, score, rollback)] == [
+        ("data", 5),
+        ("scores", 5),
+        ("data", 0),
+    ]
+    assert {"almanac", "shop", "retrain", "team"} == set(retrain.tags)
+    assert dags()["shop_retrain"].get_task("plan").retry_delay == timedelta(seconds=30), "the default that was not set stays"
+
+
+def test_an_argument_that_airflow_does_not_know_is_its_own_error() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'max_activ_runs'"):
+        dags(max_activ_runs=2)
+
+
+@pytest.mark.parametrize("where", ["all", "score"])
+@pytest.mark.parametrize("name", ["dag_id", "schedule", "params"])
+def test_what_the_dags_set_themselves_is_refused(name: str, where: str) -> None:
+    arguments: dict[str, Any] = {name: "mine"} if where == "all" else {where: {name: "mine"}}
+    with pytest.raises(DescriptionError) as refused:
+        dags(**arguments)
+
+    assert str(refused.value) == (
+        f"build_dags(shop): {name} is set by Almanac, so it cannot be an argument. Leave it out; a pipeline's name, periods and "
+        "parameters are in its description."
+    )
+
+
+def test_a_task_with_arguments_that_its_function_does_not_take_fails_when_the_dag_is_parsed() -> None:
+    from almanac.airflow import tasks
+    from almanac.airflow.operators import Publish, SparkOrders, WorkerTask
+
+    with pytest.raises(TypeError, match="missing a required argument: 'plan'"):
+        WorkerTask(task_id="pin", description="{}", function=tasks.pin_sources, arguments={})
+    with pytest.raises(TypeError, match="got an unexpected keyword argument 'part'"):
+        SparkOrders(task_id="group", description="{}", orders=tasks.audit_orders, arguments={"staged": {}, "part": "habits"})
+    with pytest.raises(TypeError, match="missing a required argument: 'gate'"):
+        Publish(task_id="promote", description="{}", function=tasks.publish_champion, arguments={"plan": {}})
+
+
+def test_a_task_is_told_which_asset_it_publishes() -> None:
+    published = {
+        task.task_id: [asset.name for asset in task.outlets] for dag in dags().values() for task in dag.tasks if task.outlets
+    }
+    assert published == {
+        "features.publish": ["shop.features"],
+        "model.publish": ["shop.model"],
+        "champion.audit": ["shop.decision"],
+        "champion.publish": ["shop.champion"],
+        "predictions.publish": ["shop.predictions"],
+    }
+
+
+def test_no_run_is_scheduled_after_the_last_period() -> None:
+    from airflow.timetables.base import TimeRestriction
+
+    from almanac.airflow import build_dags
+    from almanac.airflow.timetable import UntilTimetable
+
+    built = build_dags(pipeline("s3://shop", last_period="2017-10"))
+    timetable = UntilTimetable.deserialize(built["shop_score"].timetable.serialize())
+    assert timetable.last == datetime(2017, 10, 1, tzinfo=UTC)
+    assert built["shop_rollback"].schedule is None
+
+    def runs(*, catchup: bool) -> list[datetime]:
+        found, last = [], None
+        restriction = TimeRestriction(_pendulum("2017-08-01"), None, catchup)
+        while (info := timetable.next_dagrun_info(last_automated_data_interval=last, restriction=restriction)) is not None:
+            last = info.data_interval
+            found.append(last.start)
+        return found
+
+    assert runs(catchup=True) == [datetime(2017, month, 1, tzinfo=UTC) for month in (8, 9, 10)]
+    assert runs(catchup=False) == [], "the newest period of today is after the last one, so no run is created"
+
+
+def _pendulum(day: str) -> Any:
+    import pendulum
+
+    return pendulum.parse(day, tz="UTC")
