@@ -74,7 +74,7 @@ def played(
     subprocess.run(["airflow", "pools", "set", "spark", "2", "Spark"], env=env, check=True, capture_output=True, timeout=120)
 
     def run(verb: str, **conf: Any) -> dict[str, Any]:
-        command = [sys.executable, str(Path(__file__).parent / "run_dag.py"), str(dags), f"shop_{verb}", json.dumps(conf)]
+        command = [sys.executable, str(Path(__file__).parents[1] / "support" / "run_dag.py"), str(dags), f"shop_{verb}", json.dumps(conf)]
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=600)
         assert done.returncode == 0, done.stderr[-4000:]
         ended = json.loads(done.stdout.strip().splitlines()[-1])
@@ -121,7 +121,7 @@ def test_a_failed_check_fails_the_task_with_what_was_found_and_publishes_nothing
         write_dags(dag_files, shop.pipeline)
     assert ended["state"] == "failed"
     assert ended["tasks"]["sources.audit"] == "success"
-    assert re.search(r"warning: source 'visits': \d+ of \d+ rows \([\d.]+\) are set aside: \d+ by expect_column", ended["log"])
+    assert re.search(r"warning: source 'visits': \d+ of \d+ rows \([\d.]+\) were set aside: \d+ by expect_column", ended["log"])
     assert ended["tasks"]["features.audit"] == "failed"
     assert ended["tasks"]["features.publish"] == "upstream_failed"
     *_, report = re.findall(r"The whole report, for seven days: (http\S+)", ended["log"])

@@ -121,7 +121,7 @@ def ask_airflow(project: Deployment, folder: Path) -> list[str]:
         "environments": {name: service["environment"] for name, service in services.items()},
     }
     asked = subprocess.run(
-        [sys.executable, PROJECT / "tests" / "compose" / "ask_airflow.py"],
+        [sys.executable, PROJECT / "tests" / "support" / "ask_airflow.py"],
         input=json.dumps(questions),
         env={"PATH": os.environ["PATH"], "HOME": str(folder), "AIRFLOW_HOME": str(folder)},
         capture_output=True,
