@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from almanac.core.bundle import ONNX, ONNXRUNTIME, SCIKIT_LEARN, Bundle, Guard
+from almanac.core.bundle import GOLDEN, MODEL, ONNX, ONNXRUNTIME, SCIKIT_LEARN, Bundle, Guard
 from almanac.core.canonical import dumps
 from almanac.core.scoring import Scoring
 from almanac.core.target import MULTICLASS, REGRESSION, Target
@@ -244,3 +244,23 @@ print(type(engine).__name__, *sorted({"sklearn", "scipy", "great_expectations", 
         [sys.executable, "-c", program], input=dumps(version).decode(), capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["Onnx"]
+
+
+def test_an_engine_that_this_almanac_does_not_know_is_refused(version: Bundle) -> None:
+    newer = replace(version, engine=replace(version.engine, name="trees"))
+
+    with pytest.raises(Drifted) as refused:
+        engines.open_engine(newer)
+
+    assert str(refused.value) == (
+        f"Version {version.version} is scored by the engine 'trees', expected one of scikit-learn, onnxruntime. Use the version "
+        "of Almanac that trained it, or retrain."
+    )
+
+
+def test_a_load_reads_the_golden_rows_the_pipeline_and_its_export_where_there_is_one(version: Bundle) -> None:
+    slow = replace(version, engine=replace(version.engine, name=SCIKIT_LEARN))
+
+    assert version.engine.name == ONNXRUNTIME
+    assert engines.files_of(version) == [version.files[name] for name in (GOLDEN, MODEL, ONNX)]
+    assert engines.files_of(slow) == [version.files[name] for name in (GOLDEN, MODEL)]

@@ -21,7 +21,7 @@ from almanac.core import canonical
 from almanac.core.plan import RunPlan
 from almanac.core.receipts import PlacedOrder, Receipt, RunInfo
 from almanac.errors import AlmanacError, CheckFailed, DataError
-from almanac.jobs import run as jobs
+from almanac.jobs import run
 from almanac.jobs.context import JobContext, SparkJob
 from almanac.runs import feature_orders, orders, pin, plan, promotions, publish, rollback
 from almanac.store.home import Home
@@ -136,8 +136,8 @@ class Shop:
         return uris
 
     def _answer(self, placed: PlacedOrder, function: Answer | None) -> Receipt:
-        with patch.object(jobs, "function_for", lambda _: function) if function else contextlib.nullcontext():
-            return jobs.run_order(self.home, placed, self.job, RunInfo(run="test"))
+        with patch.object(run, "function_for", lambda _: function) if function else contextlib.nullcontext():
+            return run.run_order(self.home, placed, self.job, RunInfo(run="test"))
 
     def attempt(self, placed: PlacedOrder, function: Answer | None = None) -> Receipt:
         """The receipt of one order, placed and run; of a failure as well."""
@@ -174,7 +174,7 @@ class Shop:
         compared = self.run([orders.comparison(self.home, self.pipeline, planned, version)])
         placed = orders.audits(self.home, compared)[0]
         self.home.receipts.place(placed)
-        return jobs.run_order(self.home, placed, self.job, RunInfo())
+        return run.run_order(self.home, placed, self.job, RunInfo())
 
     def retrain(self, period: str, **asked: Any) -> str:
         """A version, promoted if the gate lets it through."""
