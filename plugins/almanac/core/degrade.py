@@ -42,9 +42,9 @@ def check(plan: RunPlan, absent: Mapping[str, str]) -> None:
     reasons = "\n".join(f"{name} ({plan.importance.get(name, 1.0):.3g}): {why}" for name, why in absent.items())
     blind = f" {NEVER}" if any(plan.importance.get(name, 1.0) >= 1 for name in absent) else " Or raise Scoring.degrade."
     raise DataError(
-        f"{plan.period} cannot be scored without the feature groups {examples(absent)}: they hold {held:.3g} of the importance of "
-        f"{f'version {plan.version}' if plan.version else 'the versions'}, Scoring.degrade allows {plan.degrade:.3g}. Fix what "
-        f"kept them from being built and start the run again.{blind}\n{reasons}"
+        f"{plan.period} cannot be scored without the feature groups {examples(absent)}: they hold {held:.3g} of the importance "
+        f"of {f'version {plan.version}' if plan.version else 'the versions'}, Scoring.degrade allows {plan.degrade:.3g}. Fix "
+        f"what kept them from being built and start the run again.{blind}\n{reasons}"
     )
 
 

@@ -36,8 +36,8 @@ class ParquetDelivery:
         _check_name("ParquetDelivery", self.name)
         if not isinstance(self.uri, str) or not re.fullmatch(r"(s3:/)?/[^/]+(/.*)?", self.uri):
             raise DescriptionError(
-                f"ParquetDelivery({self.name!r}).uri: expected a folder on S3 such as s3://bucket/scores, or an absolute path such as "
-                f"/data/scores; got {self.uri!r}."
+                f"ParquetDelivery({self.name!r}).uri: expected a folder on S3 such as s3://bucket/scores, or an absolute path "
+                f"such as /data/scores; got {self.uri!r}."
             )
 
 
@@ -61,12 +61,13 @@ class PostgresDelivery:
         _check_name("PostgresDelivery", self.name)
         if not isinstance(self.table, str) or not TABLE.fullmatch(self.table) or self.table.split(".")[-1] == NOTES:
             raise DescriptionError(
-                f"PostgresDelivery({self.name!r}).table: expected lower-case letters, digits and _, optionally after a schema and a "
-                f"dot, such as marketing.scores; got {self.table!r}. {NOTES} is reserved."
+                f"PostgresDelivery({self.name!r}).table: expected lower-case letters, digits and _, optionally after a schema "
+                f"and a dot, such as marketing.scores; got {self.table!r}. {NOTES} is reserved."
             )
         if not isinstance(self.connection, str) or not self.connection.strip():
             raise DescriptionError(
-                f"PostgresDelivery({self.name!r}).connection: expected the name of an Airflow connection, got {self.connection!r}."
+                f"PostgresDelivery({self.name!r}).connection: expected the name of an Airflow connection, got "
+                f"{self.connection!r}."
             )
 
 
@@ -82,8 +83,8 @@ def check_deliveries(deliveries: object) -> None:
     """Checks that they are a tuple of deliveries of different names and destinations. Raises: DescriptionError."""
     if not isinstance(deliveries, tuple) or any(not isinstance(one, Delivery) for one in deliveries):
         raise DescriptionError(
-            f"Pipeline.deliveries: expected a tuple of ParquetDelivery and PostgresDelivery, got {deliveries!r}. A single one needs "
-            "its comma."
+            f"Pipeline.deliveries: expected a tuple of ParquetDelivery and PostgresDelivery, got {deliveries!r}. A single one "
+            "needs its comma."
         )
     for noun, found in (("name", [one.name for one in deliveries]), ("destination", [place(one) for one in deliveries])):
         if doubled := sorted({one for one in found if found.count(one) > 1}):
