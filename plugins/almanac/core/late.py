@@ -53,7 +53,7 @@ class Late:
     wait        waits until the source is complete for what the run reads; fails if it is not after `timeout`.
     fail        fails at once if it is not complete.
     consistent  cuts the features' view of this source and of every other consistent one at the newest time that all have.
-    shift       ends the features' view `by` before that of other sources, in every period, as if the source always came that late.
+    shift       ends the features' view `by` before that of other sources, in every period, as if it always came that late.
 
     A source is complete when it meets all of `within`, `rows` and `marker` that are given; `wait` and `fail` need at least one
     of them. With `shift` they are optional: if given, the run fails when the source is later than that.

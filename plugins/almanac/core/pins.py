@@ -116,6 +116,6 @@ def check_audited(receipt: Receipt, pipeline: Pipeline, names: Iterable[str]) ->
     required = [name for name in names if name in pipeline.audited]
     if required and receipt.order.step is not Step.AUDIT:
         raise NotAdmitted(
-            f"Source {required[0]!r} was pinned but not audited, and its description requires an audit. Run the task sources.audit "
-            "first."
+            f"Source {required[0]!r} was pinned but not audited, and its description requires an audit. Run the task "
+            "sources.audit first."
         )

@@ -131,8 +131,8 @@ class Pipeline:
             raise DescriptionError(f"Pipeline.name: expected lower-case letters, digits and _, got {self.name!r}.")
         if self.name in IMPORTED:
             raise DescriptionError(
-                f"Pipeline.name: expected a name that no package has, got {self.name!r}, which its jobs import: the user's module "
-                f"{self.name}.py would shadow it. Rename it, such as {self.name}_model."
+                f"Pipeline.name: expected a name that is not a package's, got {self.name!r}, which its jobs import: the user's "
+                f"module {self.name}.py would shadow it. Rename it, such as {self.name}_model."
             )
         if not self.entity.isidentifier():
             raise DescriptionError(f"Pipeline.entity: expected the name of a column, got {self.entity!r}.")
