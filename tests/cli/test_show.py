@@ -95,7 +95,7 @@ def test_a_rollback_needs_a_reason_and_an_airflow(world: World, ask: Asking):
     world.shop.promote(world.new)
     before = world.shop.state()
     code, _, error = ask("rollback", "shop")
-    assert (code, error) == (1, "almanac: A rollback needs a reason, found none. Give one: it stays in the promotion log.\n")
+    assert (code, error) == (1, "almanac: Rollback: expected a reason, got none. Give one: it stays in the promotion log.\n")
     code, _, error = ask("rollback", "shop", "--reason", "bad")
     assert code == 1
     assert "ALMANAC_AIRFLOW_URL: found nothing, allowed is Airflow's address such as http://localhost:8080." in error

@@ -46,11 +46,11 @@ def note(fence: int, order: str = OLD, rows: int = 5, source: str = "s3://a/pred
     [
         (
             lambda: ParquetDelivery("Lake", "s3://b/c"),
-            "ParquetDelivery.name: found 'Lake', allowed are lower-case letters, digits and _.",
+            "ParquetDelivery.name: expected lower-case letters, digits and _, got 'Lake'.",
         ),
         (
             lambda: PostgresDelivery("", "scores"),
-            "PostgresDelivery.name: found '', allowed are lower-case letters, digits and _.",
+            "PostgresDelivery.name: expected lower-case letters, digits and _, got ''.",
         ),
         *(
             (

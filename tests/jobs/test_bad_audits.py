@@ -44,7 +44,7 @@ def test_a_failed_check_blocks_the_publish_and_keeps_its_whole_report(world: Wor
 
     text = str(failed)
     assert not audited.passed and "error" not in audited.facts
-    assert text.startswith("shop features.audit 2017-05 did not pass its audit, nothing was published:\n")
+    assert text.startswith("shop features.audit 2017-05 did not pass its audit; nothing was published:\n")
     assert "expect_column_values_to_be_between(column='visits', min_value=1000.0) failed: 61 of 61 rows (100 %)" in text
     assert text.count("\n- ") == 11 and text.endswith("- and 2 more: the full report is kept with the receipt")
     assert len(text) < 4000

@@ -46,7 +46,7 @@ def test_a_source_that_must_be_whole_and_is_not_fails_the_run_at_its_pin(world: 
     assert text.startswith(
         "Source 'visits' is not complete: for the features of 2017-08 its newest event before 2017-09-01 is of "
     )
-    assert "for the features of 2017-08 it has 3 events from 2017-08-01 to 2017-09-01, at least 100 are asked for." in text
+    assert "for the features of 2017-08 it has 3 events from 2017-08-01 to 2017-09-01, expected at least 100." in text
     assert text.endswith("Nothing was built of it. Deliver what is missing, or change the source's Late.")
     assert shop.state() == before
 

@@ -111,7 +111,7 @@ def test_rolling_back_to_an_unknown_version_names_those_that_are_there(world: Wo
 def test_a_rollback_to_the_version_itself_or_without_a_reason_is_refused(world: World) -> None:
     before = world.shop.state()
 
-    with pytest.raises(PromotionError, match=f"Version {world.old} is the one to be rolled back from. Name an older one."):
+    with pytest.raises(PromotionError, match=f"Version {world.old} is the one to roll back from. Name an older one."):
         world.shop.roll_back(to=world.old)
     with pytest.raises(PromotionError, match="A rollback needs a reason, found none"):
         planned_rollback(world.shop, reason=" ")

@@ -112,5 +112,5 @@ def named(deliveries: Iterable[Delivery], name: str | None) -> tuple[Delivery, .
     listed = tuple(deliveries)
     found = tuple(one for one in listed if name is None or one.name == name)
     if name is not None and not found:
-        raise DescriptionError(f"Delivery {name!r} is unknown (known: {examples(one.name for one in listed)}). Name one of them.")
+        raise DescriptionError(f"Delivery {name!r} is unknown (there are: {examples(one.name for one in listed)}). Name one.")
     return found

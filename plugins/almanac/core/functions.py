@@ -46,7 +46,7 @@ def arguments(function: Callable[..., Any], part: Part, pipeline: Pipeline) -> t
             f"Function {part.name!r} of pipeline {pipeline.name!r} takes ({', '.join(taken)}), but its description reads "
             f"({', '.join(part.reads)}). "
             + (f"It does not take {examples(unread)}. " if unread else "")
-            + (f"It takes {examples(unknown)}, which is unknown. " if unknown else "")
+            + (f"Unknown arguments: {examples(unknown)}. " if unknown else "")
             + f"Besides what it reads it may take: {', '.join(optional)}. Make reads= and the signature agree."
         )
     return taken

@@ -204,7 +204,7 @@ class Pipeline:
                 self._check_aggregates(group)
         if clash := sorted(set(self.parameters) & {*self.sources, *TAKEN}):
             raise DescriptionError(
-                f"Pipeline.parameters: {', '.join(clash)} is already the name of a source, or as_of. Rename it."
+                f"Pipeline.parameters: expected names other than those of sources and as_of, got {', '.join(map(repr, clash))}."
             )
         if not any(isinstance(self.sources[name], EventSource) for name in self.population.reads):
             raise DescriptionError(

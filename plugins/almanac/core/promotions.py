@@ -259,7 +259,7 @@ class Log:
         """
         listed = list(known)
         if to not in listed:
-            raise PromotionError(f"Version {to!r} is unknown (known: {examples(listed, 12)}). Name one of them.")
+            raise PromotionError(f"Version {to!r} is unknown (there are: {examples(listed, 12)}). Name one of them.")
         if to == bad:
             raise PromotionError(f"Version {to} is the one to roll back from. Name an older one.")
         self.check(Action.ROLL_BACK, to)
