@@ -149,7 +149,7 @@ def test_a_rollback_withdraws_the_version_and_scores_again_what_it_wrote(played)
     dry = run("rollback", reason="trained on a broken feed", dry_run=True)
     assert dry["state"] == "success"
     assert set(dry["tasks"].values()) == {"success", "skipped"}
-    assert f"Goes from {bad} to {first}: 1 periods, " in dry["log"]
+    assert f"Roll back from {bad} to {first}: 1 periods, " in dry["log"]
     assert shop.state() == before
     ended = run("rollback", reason="trained on a broken feed")
     assert ended["state"] == "success", ended["log"][-4000:]

@@ -182,7 +182,7 @@ def test_a_missing_root_says_what_to_set(ask: Asking, monkeypatch: pytest.Monkey
     monkeypatch.delenv("ALMANAC_ROOT")
     code, _, error = ask("versions", "shop")
     assert code == 1
-    assert error == "almanac: ALMANAC_ROOT: found nothing, allowed is an S3 URI such as s3://bucket/almanac. Set it.\n"
+    assert error == "almanac: ALMANAC_ROOT: expected an S3 URI such as s3://bucket/almanac, got nothing. Set it.\n"
 
 
 def test_a_check_tells_what_a_pin_would_find_in_the_sources(world: World, ask: Asking, monkeypatch: pytest.MonkeyPatch):

@@ -91,7 +91,7 @@ def test_scores_that_are_spread_otherwise_than_in_the_period_before_are_a_warnin
 
     (text,) = [text for text in later.findings if "spread otherwise" in text]
     assert later.passed, "a shift is told, and stops nothing"
-    assert text.startswith("warning: score is spread otherwise than in 2017-08: population stability index ")
+    assert text.startswith("warning: score has shifted since 2017-08: population stability index ")
 
 
 def _everybody(month: datetime) -> pa.Table:
