@@ -68,7 +68,7 @@ def test_the_newest_label_must_be_whole_as_well(world: World) -> None:
     with pytest.raises(SourceError) as refused:
         world.pin(planned)
 
-    assert "Source 'visits' is not complete: for the label of 2017-06 its newest event before 2017-07-31 is of " in str(
+    assert "Source 'visits' is not complete: for the label of 2017-06 its newest event before 2017-07-31 is from " in str(
         refused.value
     )
 
