@@ -274,5 +274,5 @@ def test_periods_that_a_person_named_are_all_that_is_scored_again(world: World) 
     shop.roll_back(periods=["2017-09"])
 
     assert [item.version for item in shop.home.written()] == [world.old, world.new, world.old]
-    with pytest.raises(PromotionError, match="nothing older"):
+    with pytest.raises(PromotionError, match="has none older"):
         shop.roll_back()
