@@ -33,7 +33,7 @@ def test_a_version_tells_what_each_group_is_worth_to_it(world: World) -> None:
 
 
 def test_a_version_that_does_not_tell_it_can_do_without_nothing(world: World) -> None:
-    with pytest.raises(DataError, match=r"they hold 1 of .* allows 0\.5\. .* A group of importance 1 is never left out: the model"):
+    with pytest.raises(DataError, match=r"they hold 1 of .* allows 0\.5\. .* A group of importance 1 is never left out"):
         check(replace(planned(world.shop), importance={}), {"traits": "it failed"})
 
 
