@@ -89,7 +89,7 @@ def test_every_timestamp_is_seen_in_utc_nested_ones_too() -> None:
         (pa.list_(pa.time32("ms")), "no time of day"),
         (pa.decimal256(50, 2), "at most 38 digits"),
         (pa.map_(pa.string(), pa.decimal256(39, 0)), "at most 38 digits"),
-        (pa.struct([("a", pa.int8()), ("A", pa.int8())]), "a and A have one name without regard to case"),
+        (pa.struct([("a", pa.int8()), ("A", pa.int8())]), "a and A differ only in case"),
         (pa.month_day_nano_interval(), "does not know this type"),
     ],
     ids=str,
@@ -247,7 +247,7 @@ def test_a_time_that_does_not_fit_into_microseconds_is_refused_and_never_wraps(k
     with pytest.raises(SourceError) as refused:
         of_batch(batch, pa.schema([("at", UTC_TIME)], {columns.SOURCE: b"visits"}), None)
 
-    assert str(refused.value).startswith("Source 'visits': column 'at' has a value that is no timestamp[us, tz=UTC]: ")
+    assert str(refused.value).startswith("Source 'visits': column 'at' has a value that does not fit timestamp[us, tz=UTC]: ")
     assert str(refused.value).endswith("Deliver it again, or leave the column out with columns=(...).")
 
 
@@ -306,7 +306,7 @@ def test_a_fill_of_another_type_is_no_value(kind: pa.DataType, value: Any) -> No
 
 def test_what_a_file_lacks_without_a_fill_is_refused() -> None:
     schema = pa.schema([("b", pa.int64())], {columns.SOURCE: b"visits"})
-    with pytest.raises(SourceError, match=r"Source 'visits': a file has no column 'b'\. Deliver it again, or say fill="):
+    with pytest.raises(SourceError, match=r"Source 'visits': a file has no column 'b'\. Deliver it again, or set fill="):
         of_batch(pa.RecordBatch.from_pydict({"a": pa.array([1])}), schema, None)
 
 

@@ -124,13 +124,13 @@ def test_a_series_has_the_same_word_in_its_export_also_where_a_mean_lies_on_a_br
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (Clip(low=0.9, high=0.1), "Clip: found low 0.9 and high 0.1, allowed are shares from 0 to 1, low below high."),
-        (Clip(high=2), "Clip: found low 0.01 and high 2, allowed are shares from 0 to 1, low below high."),
+        (Clip(low=0.9, high=0.1), "Clip: expected shares from 0 to 1, low below high; got low=0.9, high=0.1."),
+        (Clip(high=2), "Clip: expected shares from 0 to 1, low below high; got low=0.01, high=2."),
         (
             Sax(symbols=1),
-            "Sax: found segments 4 and symbols 1, allowed are 1 or more segments and 2 or more symbols.",
+            "Sax: expected 1 or more segments and 2 or more symbols, got segments=4, symbols=1.",
         ),
-        (DropCorrelated(above=0), "DropCorrelated: found above 0, allowed is a number above 0 and at most 1."),
+        (DropCorrelated(above=0), "DropCorrelated.above: expected a number above 0 and at most 1, got 0."),
     ],
 )
 def test_bounds_that_are_none_are_refused_when_it_is_fitted(given: Any, told: str) -> None:

@@ -1,7 +1,7 @@
-"""Columns of source files: one map from a file's type to the type that user code sees, and values brought to it.
+"""Columns of source files: one mapping from a file's type to the type that user code sees, and the conversion of values.
 
-Files are compared after the map, so what differs in spelling alone agrees. A naive timestamp stays naive in it, because a file
-that has a zone and one that has none do not agree; where rows are read, both become UTC.
+Files are compared after the mapping, so types that differ only in spelling agree. The mapping keeps a naive timestamp naive,
+because a file with a time zone and a file without one do not agree; when rows are read, both become UTC.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from almanac.core.sources import Source, alike
 from almanac.errors import SourceError
 
 UTC_TIME = pa.timestamp("us", tz="UTC")
-# How Parquet files are opened: INT96 times beyond the years 1677 to 2262 do not fit into nanoseconds.
+# How Parquet files are opened: INT96 times outside the years 1677 to 2262 do not fit into nanoseconds.
 AS_WRITTEN: Mapping[str, Any] = {"coerce_int96_timestamp_unit": "us"}
-FILL = b"almanac.fill"  # metadata of a field: what stands where a file lacks the column, as JSON
+FILL = b"almanac.fill"  # metadata of a field: the value for files that lack the column, as JSON
 SOURCE = b"almanac.source"  # metadata of a schema: the source's name
-DIGITS = {8: 3, 16: 5, 32: 10, 64: 19}  # of whole numbers of so many bits
-MOST_DIGITS = 38  # of a decimal in Spark
-# Of types that Spark does not know, the one that holds each of their values.
+DIGITS = {8: 3, 16: 5, 32: 10, 64: 19}  # bits of an integer type to its decimal digits
+MOST_DIGITS = 38  # Spark's limit for decimals
+# For types that Spark does not know, the type that holds each of their values.
 SPELLINGS = {
     pa.large_string(): pa.string(),
     pa.string_view(): pa.string(),
@@ -42,7 +42,7 @@ SPELLINGS = {
 
 
 def plain(kind: pa.DataType) -> pa.DataType:
-    """A type as files of one source are compared. One that Spark cannot read stays what it is: see `unreadable`."""
+    """The type by which files of one source are compared. A type that Spark cannot read stays as it is: see `unreadable`."""
     if isinstance(kind, pa.BaseExtensionType):
         return pa.string() if isinstance(kind, pa.UuidType) else plain(kind.storage_type)
     if pa.types.is_dictionary(kind):
@@ -59,12 +59,12 @@ def plain(kind: pa.DataType) -> pa.DataType:
 
 
 def seen(kind: pa.DataType) -> pa.DataType:
-    """The type that user code sees of a plain one: every timestamp in UTC."""
+    """The type that user code sees for a plain one: every timestamp in UTC."""
     return UTC_TIME if pa.types.is_timestamp(kind) else _nested(kind, seen) or kind
 
 
 def _nested(kind: pa.DataType, change: Any) -> pa.DataType | None:
-    """A nested type with its parts changed; None of one that is not nested."""
+    """A nested type with its parts changed; None if it is not nested."""
     if is_list(kind):
         return pa.list_(change(kind.value_type))
     if pa.types.is_map(kind):
@@ -75,7 +75,7 @@ def _nested(kind: pa.DataType, change: Any) -> pa.DataType | None:
 
 
 def is_list(kind: pa.DataType) -> bool:
-    """Whether a type is a list in one of its layouts."""
+    """Whether a type is a list, in any of its layouts."""
     named = pa.types
     return bool(
         named.is_list(kind)
@@ -87,7 +87,7 @@ def is_list(kind: pa.DataType) -> bool:
 
 
 def common(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """The plain type that holds every value of two, or None. Numbers widen as long as none of them is rounded."""
+    """The plain type that holds every value of both, or None. Numbers are widened as long as none is rounded."""
     if one == other or pa.types.is_null(other):
         return one
     if pa.types.is_null(one):
@@ -126,25 +126,25 @@ def _common_number(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 
 
 def key_kind(kind: pa.DataType) -> str:
-    """What a key is: keys of one kind are compared by their values. `whole numbers` of any width, `text`, or the type itself."""
+    """A key's kind: `whole numbers` of any width, `text`, or the type itself. Keys of one kind are compared by their values."""
     if pa.types.is_integer(kind):
         return "whole numbers"
     return "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else str(kind)
 
 
 def is_key(kind: pa.DataType) -> bool:
-    """Whether an entity can be told by values of a type."""
+    """Whether values of a type can identify an entity."""
     return key_kind(kind) != str(kind)
 
 
 def places(keys: pa.Array | pa.ChunkedArray, among: pa.Array) -> pa.Array | pa.ChunkedArray:
-    """For each key the place of its equal, int32; null where it has none, and for a null. Both are of one kind."""
+    """For each key the index of its equal in `among`, int32; null where it has none, and for a null. Both are of one kind."""
     wide = pa.int64() if pa.types.is_integer(among.type) else among.type
     return pc.index_in(keys.cast(wide), value_set=among.cast(wide), skip_nulls=True)
 
 
 def unreadable(kind: pa.DataType) -> str:
-    """Why Spark cannot read a plain type; nothing where it can."""
+    """Why Spark cannot read a plain type; empty where it can."""
     kinds = pa.types
     if kinds.is_decimal(kind) and kind.precision > MOST_DIGITS:
         return f"Spark's decimals have at most {MOST_DIGITS} digits"
@@ -152,7 +152,7 @@ def unreadable(kind: pa.DataType) -> str:
         return "Spark has no time of day"
     if kinds.is_struct(kind):
         if doubled := alike(field.name for field in kind.fields):
-            return f"its fields {' and '.join(doubled[0])} have one name without regard to case"
+            return f"its fields {' and '.join(doubled[0])} differ only in case"
         return next(filter(None, (unreadable(field.type) for field in kind.fields)), "")
     if is_list(kind):
         return unreadable(kind.value_type)
@@ -164,7 +164,7 @@ def unreadable(kind: pa.DataType) -> str:
 
 
 def refusal(source: str, column: str, kind: pa.DataType, why: str) -> str:
-    """Why a source's column is not read."""
+    """The message for a source's column that cannot be read."""
     return (
         f"Source {source!r}: column {column!r} is {kind}, which cannot be read: {why}. Deliver it as another type, or leave the "
         "column out with columns=(...)."
@@ -172,7 +172,7 @@ def refusal(source: str, column: str, kind: pa.DataType, why: str) -> str:
 
 
 def schema_of(source: Source, schema: pa.Schema, name: str, columns: Iterable[str]) -> pa.Schema:
-    """What user code is to see of a source's columns, and what stands where a file lacks one. `schema`: their plain types.
+    """The types that user code sees for a source's columns, and the values for files that lack one. `schema`: their plain types.
 
     Raises:
         SourceError: Spark cannot read one of them.
@@ -187,7 +187,7 @@ def schema_of(source: Source, schema: pa.Schema, name: str, columns: Iterable[st
 
 
 def packed(schema: pa.Schema) -> str:
-    """A schema as text, exact."""
+    """A schema as text, without loss."""
     return base64.b64encode(schema.serialize().to_pybytes()).decode()
 
 
@@ -196,9 +196,9 @@ def unpacked(text: str) -> pa.Schema:
 
 
 def filled(field: pa.Field, value: Any) -> pa.Field:
-    """A field that has a value where a file lacks its column. Raises: ValueError, where the value is not of its type."""
+    """A field with the value for files that lack its column. Raises: ValueError, if the value is not of its type."""
     if pa.scalar(value, field.type).as_py() != value:
-        raise ValueError(f"{value!r} is no {field.type}")
+        raise ValueError(f"expected a value of type {field.type}, got {value!r}")
     return field.with_metadata({FILL: json.dumps(value).encode()})
 
 
@@ -219,8 +219,8 @@ def of_batch(batch: pa.RecordBatch, schema: pa.Schema, timezone: str | None) -> 
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OverflowError) as error:
             why = " ".join(str(error).split()).rstrip(".")
             raise SourceError(
-                f"{_source(schema)}: column {field.name!r} has a value that is no {field.type}: {why}. Deliver it again, or "
-                "leave the column out with columns=(...)."
+                f"{_source(schema)}: column {field.name!r} has a value that does not fit {field.type}: {why}. Deliver it again, "
+                "or leave the column out with columns=(...)."
             ) from error
     return pa.RecordBatch.from_arrays(found, names=schema.names)
 
@@ -232,14 +232,14 @@ def _source(schema: pa.Schema) -> str:
 def _filling(field: pa.Field, rows: int, source: str) -> pa.Array:
     if FILL not in (field.metadata or {}):
         raise SourceError(
-            f"{source}: a file has no column {field.name!r}. Deliver it again, or say fill={{{field.name!r}: None}}."
+            f"{source}: a file has no column {field.name!r}. Deliver it again, or set fill={{{field.name!r}: None}}."
         )
     value = json.loads(field.metadata[FILL])
     return pa.nulls(rows, field.type) if value is None else pa.repeat(pa.scalar(value, field.type), rows)
 
 
 def _brought(column: pa.Array, kind: pa.DataType, timezone: str | None) -> pa.Array:
-    """A column with another type, or its own; NaN as null."""
+    """A column converted to a type, which may be its own; NaN becomes null."""
     found, kinds = column.type, pa.types
     if isinstance(found, pa.UuidType):
         texts = (None if one is None else str(uuid.UUID(bytes=one)) for one in column.storage.to_pylist())
@@ -262,36 +262,36 @@ def _brought(column: pa.Array, kind: pa.DataType, timezone: str | None) -> pa.Ar
 def moments(column: pa.Array, timezone: str | None) -> pa.Array:
     """Timestamps in UTC, to the microsecond; naive ones are read in `timezone`, UTC when none is declared.
 
-    An hour that a clock shows twice is the first of the two; one that it skips is the moment of the jump.
+    A local time that occurs twice is read as the first of the two; a skipped one, as the moment of the jump.
     """
     naive = column.type.tz is None
     if column.type.unit == "ns" and (first := pc.min(column)).is_valid and first.value < 0:
-        column = pc.floor_temporal(column, unit="microsecond")  # a cast would cut towards 1970
+        column = pc.floor_temporal(column, unit="microsecond")  # a cast would truncate towards 1970
     column = _cast(column, pa.timestamp("us", column.type.tz))
-    if naive and timezone not in (None, "UTC"):  # a cast reads it in UTC, and costs nothing
+    if naive and timezone not in (None, "UTC"):  # a cast reads it as UTC at no cost
         column = pc.assume_timezone(column, timezone, ambiguous="earliest", nonexistent="latest")
     return column.cast(UTC_TIME)
 
 
 def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    """A safe cast, but for times: what is finer than their unit is cut off."""
+    """A safe cast, except that times are truncated to their unit."""
     return pc.cast(column, options=pc.CastOptions(target_type=kind, allow_time_truncate=True))
 
 
 def without_nan(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """A column whose NaN are null; one that holds no floating-point numbers as it is."""
+    """A column with NaN as null; one without floating-point numbers is returned as it is."""
     if not pa.types.is_floating(column.type):
         return column
     if not column.null_count:
         with np.errstate(all="ignore"):
-            if not np.isnan(np.sum(column.to_numpy())):  # a third of what looking at each value costs
+            if not np.isnan(np.sum(column.to_numpy())):  # costs a third of a look at each value
                 return column
     nan = pc.is_nan(column)
     return pc.if_else(nan, pa.scalar(None, column.type), column) if pc.any(nan).as_py() else column
 
 
 def _rebuilt(column: pa.Array, kind: pa.DataType, timezone: str | None) -> pa.Array:
-    """A nested column whose parts were brought to the types of `kind`."""
+    """A nested column with its parts converted to the types of `kind`."""
     missing = column.is_null()
     if pa.types.is_struct(kind):
         parts = [_brought(column.field(field.name), field.type, timezone) for field in kind.fields]
@@ -299,17 +299,17 @@ def _rebuilt(column: pa.Array, kind: pa.DataType, timezone: str | None) -> pa.Ar
     if pa.types.is_map(kind):
         keys, items = _brought(column.keys, kind.key_type, timezone), _brought(column.items, kind.item_type, timezone)
         return pa.MapArray.from_arrays(_ends(column), keys, items, type=kind, mask=missing)
-    column = column.cast(pa.list_(column.type.value_type))  # of whatever layout
+    column = column.cast(pa.list_(column.type.value_type))  # whatever its layout
     return pa.ListArray.from_arrays(_ends(column), _brought(column.values, kind.value_type, timezone), type=kind, mask=missing)
 
 
 def _ends(column: pa.Array) -> pa.Array:
-    """Where lists end, as an array of its own: beside a mask Arrow takes no slice."""
+    """The offsets of lists, as an array of its own: Arrow accepts no slice together with a mask."""
     return pa.array(column.offsets.to_numpy(), pa.int32())
 
 
 def leaves(schema: pa.Schema) -> Iterator[tuple[str, int]]:
-    """Each column of a Parquet file and the place of its first leaf, by which its statistics are found."""
+    """Each column of a Parquet file and the index of its first leaf, which locates its statistics."""
     place = 0
     for field in schema:
         yield field.name, place

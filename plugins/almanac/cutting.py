@@ -14,7 +14,7 @@ from almanac.core.sources import Cut, EventSource, Source
 def in_utc(batch: pa.RecordBatch, schema: pa.Schema, timezone: str | None) -> pa.RecordBatch:
     """A batch with the schema's types; naive timestamps are read in `timezone`, UTC when none is declared; NaN is null.
 
-    An hour that a clock shows twice is the first of the two; one that it skips is the moment of the jump.
+    A local time that occurs twice is read as the first of the two; a skipped one, as the moment of the jump.
 
     Raises:
         SourceError: a value does not fit its column's type.

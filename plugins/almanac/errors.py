@@ -1,26 +1,26 @@
-"""What can go wrong, as one tree. Every message says what was found, what is allowed and what to do next.
+"""Almanac's exceptions, as one tree. Every message says what was found, what was expected and what to do next.
 
 AlmanacError
-├── DescriptionError      a pipeline's description, or its user module, does not hold together
-├── PeriodError           a run has no period, two of them, or one that cannot be used
-├── SourceError           a source is unreachable, misses a column, is not complete, or changed while it was read
+├── DescriptionError      a pipeline's description or its user module is invalid
+├── PeriodError           a run has no period, two of them, or an invalid one
+├── SourceError           a source is unreachable, lacks a column, is incomplete, or changed while it was read
 │   └── SourceMissing     it has no files
-├── DataError             rows are not as they must be: empty, duplicated, of one class, too few periods
+├── DataError             rows are invalid: empty, duplicated, of one class, too few periods
 ├── CheckFailed           an audit found something that blocks; carries the findings
-├── NotAdmitted           a receipt was shown at a door that it does not open
-├── PromotionError        a version is unknown, withdrawn, or nothing older is there to roll back to
-│   ├── IllegalTransition an action of the promotion log that a version's standing does not allow
-│   └── Overtaken         a version was withdrawn, or replaced, while a run was still scoring with it
-├── StoreError            the object store refused, or cannot be trusted
+├── NotAdmitted           a step has no receipt that it may build on
+├── PromotionError        a version is unknown or withdrawn, or there is no older one to roll back to
+│   ├── IllegalTransition a version's standing does not allow an action of the promotion log
+│   └── Overtaken         a version was withdrawn or replaced while a run was still scoring with it
+├── StoreError            the object store refused a request, or cannot be trusted
 │   ├── Unreachable       it does not answer
-│   ├── AccessRefused     it does not know the key, or does not let it in
-│   ├── NotFound          nothing is kept under that name
-│   └── Unfit             it does not hold conditional writes
-├── DeliveryError         a delivery's place does not fit, or what it holds is not of this pipeline
-├── Conflict              somebody else published first; nothing of ours became visible
+│   ├── AccessRefused     it does not know the access key, or denies it access
+│   ├── NotFound          no object has that name
+│   └── Unfit             it lacks conditional writes, or object versions where a source needs them
+├── DeliveryError         a delivery's destination does not fit, or holds data that is not this pipeline's
+├── Conflict              another writer published first; nothing of ours became visible
 │   └── LogMoved          the promotion log has an entry that its reader had not seen; carries it
-└── IntegrityError        bytes are not those that their digest promises
-    ├── Unsigned          a version's manifest has no valid signature, where one is asked for
+└── IntegrityError        bytes do not match their digest
+    ├── Unsigned          a version's manifest has no valid signature where one is required
     └── Drifted           a model does not score here as it did where it was trained
 """
 
@@ -37,15 +37,15 @@ class AlmanacError(Exception):
 
 
 class DescriptionError(AlmanacError):
-    """A pipeline's description, or its user module, does not hold together."""
+    """A pipeline's description or its user module is invalid."""
 
 
 class PeriodError(AlmanacError):
-    """A run has no period, two of them, or one that cannot be used."""
+    """A run has no period, two of them, or an invalid one."""
 
 
 class SourceError(AlmanacError):
-    """A source is unreachable, misses a column, is not complete where it must be, or changed while it was read."""
+    """A source is unreachable, lacks a column, is incomplete where it must be complete, or changed while it was read."""
 
 
 class SourceMissing(SourceError):
@@ -53,7 +53,7 @@ class SourceMissing(SourceError):
 
 
 class DataError(AlmanacError):
-    """Rows are not as they must be."""
+    """Rows are invalid: empty, duplicated, of one class, too few periods."""
 
 
 class CheckFailed(AlmanacError):
@@ -61,24 +61,24 @@ class CheckFailed(AlmanacError):
 
     def __init__(self, what: str, findings: Sequence[str]) -> None:
         self.findings = tuple(findings)
-        super().__init__(f"{what} did not pass its audit, nothing was published:\n{bounded(findings)}")
+        super().__init__(f"{what} did not pass its audit; nothing was published:\n{bounded(findings)}")
 
 
 class NotAdmitted(AlmanacError):
-    """A receipt was shown at a door that it does not open."""
+    """A step has no receipt that it may build on."""
 
 
 class PromotionError(AlmanacError):
-    """A version is unknown, withdrawn, or nothing older is there to roll back to."""
+    """A version is unknown or withdrawn, or there is no older one to roll back to."""
 
 
 class IllegalTransition(PromotionError):
-    """An action of the promotion log that a version's standing does not allow."""
+    """A version's standing does not allow an action of the promotion log."""
 
 
 class Overtaken(PromotionError):
-    """A version was withdrawn, or another one came in force, while a run was still scoring with it. `published`: its predictions
-    became visible first.
+    """A version was withdrawn, or another one came into force, while a run was still scoring with it. `published`: whether its
+    predictions became visible first.
     """
 
     def __init__(self, message: str, *, published: bool = False) -> None:
@@ -87,7 +87,7 @@ class Overtaken(PromotionError):
 
 
 class StoreError(AlmanacError):
-    """The object store refused, or cannot be trusted."""
+    """The object store refused a request, or cannot be trusted."""
 
 
 class Unreachable(StoreError):
@@ -95,27 +95,27 @@ class Unreachable(StoreError):
 
 
 class AccessRefused(StoreError):
-    """The object store does not know the key, or does not let it in."""
+    """The object store does not know the access key, or denies it access."""
 
 
 class NotFound(StoreError):
-    """Nothing is kept under that name."""
+    """No object has that name."""
 
 
 class Unfit(StoreError):
-    """The object store does not hold conditional writes."""
+    """The object store lacks conditional writes, or object versions where a source needs them."""
 
 
 class DeliveryError(AlmanacError):
-    """A delivery's place does not fit, or what it holds is not of this pipeline. What is published is not touched."""
+    """A delivery's destination does not fit, or holds data that is not this pipeline's. What is published is not touched."""
 
 
 class Conflict(AlmanacError):
-    """Somebody else published first; nothing of ours became visible."""
+    """Another writer published first; nothing of ours became visible."""
 
 
 class LogMoved(Conflict):
-    """The promotion log has an entry that its reader had not seen; `entry` is it. Nothing of ours was appended."""
+    """The promotion log has an entry that its reader had not seen: `entry`. Nothing of ours was appended."""
 
     def __init__(self, message: str, entry: object) -> None:
         self.entry = entry
@@ -123,19 +123,19 @@ class LogMoved(Conflict):
 
 
 class IntegrityError(AlmanacError):
-    """Bytes are not those that their digest promises."""
+    """Bytes do not match their digest."""
 
 
 class Unsigned(IntegrityError):
-    """A version's manifest has no valid signature, where one is asked for."""
+    """A version's manifest has no valid signature where one is required."""
 
 
 class Drifted(IntegrityError):
-    """A model does not score here as it did where it was trained: a library is another one, or the machine."""
+    """A model does not score here as it did where it was trained: a library or the machine differs."""
 
 
 def examples(items: Iterable[object], limit: int = SHOWN_EXAMPLES) -> str:
-    """Names the first `limit` items and counts the rest: `a, b, c (and 7 more)`; `none` when there are none."""
+    """The first `limit` items and a count of the rest: `a, b, c (and 7 more)`; `none` when there are none."""
     listed = [str(item) for item in items]
     if not listed:
         return "none"
@@ -144,7 +144,7 @@ def examples(items: Iterable[object], limit: int = SHOWN_EXAMPLES) -> str:
 
 
 def bounded(findings: Sequence[str], limit: int = SHOWN_FINDINGS) -> str:
-    """The first `limit` findings, a line each, and a count of the rest."""
+    """The first `limit` findings, one per line, and a count of the rest."""
     lines = [f"- {finding}" for finding in findings[:limit]]
     if len(findings) > limit:
         lines.append(f"- and {len(findings) - limit} more: the full report is kept with the receipt")

@@ -1,4 +1,4 @@
-"""Where files are: pyarrow's file system of a URI, as every reader and writer outside Delta and boto3 uses it."""
+"""pyarrow's file system for a URI, used by every reader and writer except Delta and boto3."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import os
 
 import pyarrow.fs
 
-TRIES = 6  # of a request to the store
+TRIES = 6  # attempts at a request to the store
 
 
 @functools.cache
 def filesystem(bucket: str) -> pyarrow.fs.FileSystem:
-    """The file system of a bucket; credentials and endpoint come from the environment. One a process.
+    """The file system of a bucket; credentials and endpoint come from the environment. One per process.
 
-    A request that the store refuses for the moment is tried again a few times, each time later, by a time with a random part.
+    A request that fails temporarily is retried a few times, with growing and partly random delays.
     """
     retry = pyarrow.fs.AwsStandardS3RetryStrategy(max_attempts=TRIES)
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if not region and not endpoint:
         region = pyarrow.fs.resolve_s3_region(bucket)
-    # pyarrow itself heeds the variable only where it makes a file system from a URI, which takes no strategy.
+    # pyarrow itself reads the variable only when it creates a file system from a URI, which accepts no retry strategy.
     scheme, _, address = (endpoint or "https://").rstrip("/").rpartition("://")
     return pyarrow.fs.S3FileSystem(
         region=region,

@@ -1,12 +1,12 @@
 """Settings: one frozen record, from the environment.
 
-ALMANAC_ROOT           where everything is kept: s3://bucket/prefix
-ALMANAC_SPARK_JOBS     the folder of the users' modules and of steps/; beside plugins/ when not set
-ALMANAC_SPARK_CONN     the Airflow connection of Spark; spark_default
-ALMANAC_POOL           the Airflow pool that bounds Spark jobs; spark
-ALMANAC_SIGNING_KEY    a PEM file, private: who publishes a version signs its manifest; none, and nothing is signed
-ALMANAC_VERIFYING_KEY  a PEM file, public: no version is used whose manifest it did not sign; none, and none is asked for
-ALMANAC_DELIVERY_NAME  the address of the database of the delivery NAME, in capitals, for `almanac deliver` outside Airflow
+ALMANAC_ROOT           where everything is stored: s3://bucket/prefix
+ALMANAC_SPARK_JOBS     the folder of the users' modules and of steps/; spark_jobs beside plugins/ when not set
+ALMANAC_SPARK_CONN     the Airflow connection to Spark; spark_default when not set
+ALMANAC_POOL           the Airflow pool that bounds Spark jobs; spark when not set
+ALMANAC_SIGNING_KEY    the private key (a PEM file) that signs manifests on publish; nothing is signed when not set
+ALMANAC_VERIFYING_KEY  the public key (a PEM file) that every version's signature must match; not checked when not set
+ALMANAC_DELIVERY_NAME  the database address of the delivery NAME (upper case), for `almanac deliver` outside Airflow
 
 Credentials are not here: boto3, deltalake and pyarrow read AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and
 AWS_ENDPOINT_URL themselves, or use the machine's role.
@@ -24,13 +24,13 @@ from almanac.errors import DescriptionError, StoreError
 
 PACKAGE = Path(__file__).resolve().parent
 VERSION = "0.1.0"
-GARBAGE = 100_000  # new objects before a short process looks for garbage; 700 unless told otherwise, a fifth of its imports
-PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=-]*")  # of a root: what a URL, a key and a Delta log all read alike
+GARBAGE = 100_000  # new objects before a short process collects garbage; the default of 700 costs a fifth of its imports
+PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=-]*")  # a folder of a root: URLs, keys and Delta logs read these characters alike
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Where things are. `spark_jobs` holds `NAME.py` for each pipeline and `steps/`."""
+    """Where Almanac stores its data and finds user code. `spark_jobs` holds `NAME.py` for each pipeline and `steps/`."""
 
     root: str
     spark_jobs: Path
@@ -40,18 +40,18 @@ class Settings:
         """The settings of this process.
 
         Raises:
-            StoreError: ALMANAC_ROOT is missing, not an S3 URI, or has signs that a URL reads otherwise.
+            StoreError: ALMANAC_ROOT is missing, not an S3 URI, or has characters with a meaning in URLs.
         """
         env = os.environ if environment is None else environment
         root = env.get("ALMANAC_ROOT", "").rstrip("/")
         if not root.startswith("s3://") or len(root) < 6:
             raise StoreError(
-                f"ALMANAC_ROOT: found {root or 'nothing'}, allowed is an S3 URI such as s3://bucket/almanac. Set it."
+                f"ALMANAC_ROOT: expected an S3 URI such as s3://bucket/almanac, got {repr(root) if root else 'nothing'}. Set it."
             )
         if wrong := [part for part in root.removeprefix("s3://").split("/") if not PART.fullmatch(part)]:
             raise StoreError(
-                f"ALMANAC_ROOT: expected folders of letters, digits and the signs _ . - = that begin with none of . - =, got "
-                f"{wrong[0]!r} in {root!r}. Tables are opened by URL, where other signs mean other places. Choose another root."
+                f"ALMANAC_ROOT: expected folders of letters, digits and _ . - = that do not begin with . - or =, got "
+                f"{wrong[0]!r} in {root!r}. Tables are opened by URL, where other characters have a meaning. Choose another root."
             )
         return cls(
             root=root,
@@ -60,7 +60,7 @@ class Settings:
 
 
 def spark_connection() -> str:
-    """The Airflow connection of Spark."""
+    """The Airflow connection to Spark."""
     return os.environ.get("ALMANAC_SPARK_CONN", "spark_default")
 
 
@@ -75,12 +75,12 @@ def signing_key() -> Path | None:
 
 
 def verifying_key() -> Path | None:
-    """The public key whose signature every used version must have, if there is one."""
+    """The public key that the signature of every version in use must match, if there is one."""
     return _key("ALMANAC_VERIFYING_KEY")
 
 
 def delivery_address(delivery: str) -> str:
-    """The address of a delivery's database, where no Airflow knows it.
+    """The address of a delivery's database, for use outside Airflow.
 
     Raises:
         DescriptionError: it is not set.
@@ -88,8 +88,9 @@ def delivery_address(delivery: str) -> str:
     name = f"ALMANAC_DELIVERY_{delivery.upper()}"
     if not (found := os.environ.get(name, "").strip()):
         raise DescriptionError(
-            f"{name}: found nothing, allowed is the address of the database of delivery {delivery!r}, such as "
-            "postgresql://user:password@host:5432/database. Set it, or let the DAG deliver, which asks Airflow's connection."
+            f"{name}: expected the address of the database of delivery {delivery!r}, such as "
+            "postgresql://user:password@host:5432/database, got nothing. Set it, or let the DAG deliver, which uses Airflow's "
+            "connection."
         )
     return found
 

@@ -1,4 +1,4 @@
-"""Transformers that scikit-learn does not have, for a pipeline's estimators. docs/transformers.md says which it has.
+"""Transformers that scikit-learn lacks, for a pipeline's estimators. docs/transformers.md lists those that it has.
 
 Each takes columns of numbers, keeps their type, and is exported to ONNX with the pipeline that it is part of.
 """
@@ -16,17 +16,17 @@ from sklearn.feature_selection import SelectorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 Array = npt.NDArray[Any]
-NEAR = 1e-5  # so far below a breakpoint a mean reaches it: means that are the same but for rounding get the same symbol
+NEAR = 1e-5  # a mean this far below a breakpoint reaches it: means that differ only by rounding get the same symbol
 
 
 class Clip(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Moves outliers of each column to quantiles of the training rows. A null stays one.
+    """Clips outliers of each column to quantiles of the training rows. A null stays null.
 
     Args:
-        low, high: shares between 0 and 1, the lower first.
+        low, high: shares from 0 to 1, the lower first.
 
-    Raises (when it is fitted):
-        ValueError: they are no such shares.
+    Raises (in `fit`):
+        ValueError: the shares are invalid.
     """
 
     def __init__(self, low: float = 0.01, high: float = 0.99) -> None:
@@ -35,11 +35,9 @@ class Clip(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: igno
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn's names
         if not 0 <= self.low < self.high <= 1:
-            raise ValueError(
-                f"Clip: found low {self.low!r} and high {self.high!r}, allowed are shares from 0 to 1, low below high."
-            )
+            raise ValueError(f"Clip: expected shares from 0 to 1, low below high; got low={self.low!r}, high={self.high!r}.")
         rows = validate_data(self, X, ensure_all_finite="allow-nan", dtype="numeric")
-        # A column of nulls alone has no quantiles: nothing of it is moved.
+        # A column of only nulls has no quantiles: it is not clipped.
         self.low_ = np.nan_to_num(np.nanquantile(rows, self.low, axis=0), nan=-np.inf).astype(rows.dtype)
         self.high_ = np.nan_to_num(np.nanquantile(rows, self.high, axis=0), nan=np.inf).astype(rows.dtype)
         return self
@@ -56,14 +54,14 @@ class Clip(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: igno
 
 
 class DropCorrelated(SelectorMixin, BaseEstimator):  # type: ignore[misc]
-    """Leaves out each column that says what a column before it says: their Pearson correlation on the training rows is above a
-    bound, whatever its sign. A column that is the same in all rows is left out as well.
+    """Drops each column that repeats an earlier one: their absolute Pearson correlation on the training rows is above a bound.
+    A column with the same value in all rows is dropped as well.
 
     Args:
-        above: between 0 and 1. Rows with a null in either column are not counted for the two.
+        above: the bound, above 0 and at most 1. Rows with a null in either column are ignored for the two.
 
-    Raises (when it is fitted):
-        ValueError: `above` is no such number.
+    Raises (in `fit`):
+        ValueError: `above` is invalid.
     """
 
     def __init__(self, above: float = 0.95) -> None:
@@ -71,7 +69,7 @@ class DropCorrelated(SelectorMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002
         if not 0 < self.above <= 1:
-            raise ValueError(f"DropCorrelated: found above {self.above!r}, allowed is a number above 0 and at most 1.")
+            raise ValueError(f"DropCorrelated.above: expected a number above 0 and at most 1, got {self.above!r}.")
         rows = validate_data(self, X, ensure_all_finite="allow-nan", dtype="numeric").astype(np.float64)
         kept: list[int] = []
         for place in range(rows.shape[1]):
@@ -94,7 +92,7 @@ class DropCorrelated(SelectorMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _correlation(one: Array, other: Array) -> float:
-    """Pearson's, of the rows in which both have a value; 0 where that says nothing."""
+    """Pearson's correlation over the rows in which both have a value; 0 where it is undefined."""
     both = ~(np.isnan(one) | np.isnan(other))
     one, other = one[both], other[both]
     if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
@@ -105,17 +103,17 @@ def _correlation(one: Array, other: Array) -> float:
 class Sax(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """A series of numbers as a word: the columns of a row, in their order, as symbols from 0.
 
-    Symbolic Aggregate approXimation: a row is brought to mean 0 and deviation 1, so that its level and scale do not count; each
-    of the segments, about as many columns each, is its mean; and a mean's symbol is the number of breakpoints that it reaches,
-    which part a normal distribution into parts of equal size. A row that is the same in all columns gives the middle symbol.
+    Symbolic Aggregate approXimation: a row is scaled to mean 0 and deviation 1, so that its level and scale do not count. Each
+    segment, of about equally many columns, is replaced by its mean. A mean's symbol is the number of breakpoints that it reaches;
+    they divide a normal distribution into equally likely parts. A row with the same value in all columns gives the middle symbol.
     Lin, Keogh, Lonardi, Chiu: A symbolic representation of time series, DMKD 2003.
 
     Args:
-        segments: how many columns it gives; at most as many as it is given.
+        segments: how many columns it returns; at most the number of its input columns.
         symbols: how many there are, two or more.
 
-    Raises (when it is fitted):
-        ValueError: they are no such numbers, or a value is null.
+    Raises (in `fit`):
+        ValueError: a number is too small, or a value is null.
     """
 
     def __init__(self, segments: int = 4, symbols: int = 4) -> None:
@@ -126,8 +124,8 @@ class Sax(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         rows = validate_data(self, X, dtype=(np.float64, np.float32))
         if self.segments < 1 or self.symbols < 2:
             raise ValueError(
-                f"Sax: found segments {self.segments!r} and symbols {self.symbols!r}, allowed are 1 or more segments and 2 "
-                "or more symbols."
+                "Sax: expected 1 or more segments and 2 or more symbols, "
+                f"got segments={self.segments!r}, symbols={self.symbols!r}."
             )
         parts = np.array_split(np.arange(rows.shape[1]), min(self.segments, rows.shape[1]))
         self.means_ = np.stack([np.isin(np.arange(rows.shape[1]), part) / len(part) for part in parts], axis=1)
@@ -137,10 +135,10 @@ class Sax(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def transform(self, X: Any) -> Array:
         check_is_fitted(self)
         rows = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
-        # In float32 and step by step as the export does it: where a mean lies at a breakpoint, the last digit decides.
+        # In float32, with the same operations as the export: where a mean lies at a breakpoint, the last digit decides.
         count, given = np.float32(rows.shape[1]), rows.astype(np.float32)
         ones = np.ones((rows.shape[1], 1), dtype=np.float32)
-        moved = given - given[:, :1]  # so rounding is as small as the swings are, however high the level
+        moved = given - given[:, :1]  # so rounding errors scale with the variation, not with the level
         level = moved - moved @ ones / count
         scale = np.sqrt((level * level) @ ones / count)
         means = level / np.where(scale > 0, scale, np.float32(1)) @ self.means_.astype(np.float32)
@@ -153,15 +151,15 @@ class Sax(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def register_converters() -> None:
-    """Tells skl2onnx how these are exported."""
+    """Registers with skl2onnx how these are exported."""
     from onnx import TensorProto
     from skl2onnx import update_registered_converter
     from skl2onnx.algebra import onnx_ops as ops
     from skl2onnx.common.data_types import FloatTensorType
 
     def shape(operator: Any) -> None:
-        if len(operator.inputs) > 1:  # the exporter is asked again, with the columns joined
-            raise RuntimeError(f"{type(operator.raw_operator).__name__} takes its columns side by side")
+        if len(operator.inputs) > 1:  # the exporter tries again with the columns joined
+            raise RuntimeError(f"{type(operator.raw_operator).__name__} expects its columns as one input")
         rows = operator.inputs[0].get_first_dimension()
         columns = len(operator.raw_operator.get_feature_names_out())
         operator.outputs[0].type = FloatTensorType([rows, columns])

@@ -89,7 +89,7 @@ def test_a_run_without_a_period_is_refused_in_words(played):
     before = shop.state()
     ended = run("score", period="July")
     assert ended["state"] == "failed"
-    assert "Period: found 'July', a month is written like 2017-06." in ended["log"]
+    assert "Period: expected a month such as 2017-06; got 'July'." in ended["log"]
     assert shop.state() == before
 
 
@@ -127,7 +127,7 @@ def test_a_failed_check_fails_the_task_with_what_was_found_and_publishes_nothing
     *_, report = re.findall(r"The whole report, for seven days: (http\S+)", ended["log"])
     with urllib.request.urlopen(report) as answer:
         assert b"Did not pass." in answer.read()
-    assert "did not pass its audit, nothing was published" in ended["log"]
+    assert "did not pass its audit; nothing was published" in ended["log"]
     assert "expect_column_values_to_be_between(column='visits', min_value=3" in ended["log"]
     assert {key: before[key] for key in ("predictions", "versions", "log")} == {
         key: value for key, value in shop.state().items() if key in ("predictions", "versions", "log")
@@ -149,7 +149,7 @@ def test_a_rollback_withdraws_the_version_and_scores_again_what_it_wrote(played)
     dry = run("rollback", reason="trained on a broken feed", dry_run=True)
     assert dry["state"] == "success"
     assert set(dry["tasks"].values()) == {"success", "skipped"}
-    assert f"Goes from {bad} to {first}: 1 periods, " in dry["log"]
+    assert f"Roll back from {bad} to {first}: 1 periods, " in dry["log"]
     assert shop.state() == before
     ended = run("rollback", reason="trained on a broken feed")
     assert ended["state"] == "success", ended["log"][-4000:]

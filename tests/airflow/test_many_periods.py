@@ -71,11 +71,11 @@ def planned(world: World, **params: Any) -> list[RunPlan]:
 @pytest.mark.parametrize(
     ("params", "text"),
     [
-        ({"from": "2017-08"}, "From 2017-08 to nothing: give the first and the last period, both included."),
-        ({"from": "2017-09", "to": "2017-08"}, "From 2017-09 to 2017-08: the last period lies before the first. Exchange them."),
+        ({"from": "2017-08"}, "From 2017-08 to nothing: expected the first and the last period, both included."),
+        ({"from": "2017-09", "to": "2017-08"}, "From 2017-09 to 2017-08: the last period is before the first. Swap them."),
         (
             {"from": "2017-01", "to": "2017-08"},
-            "From 2017-01 to 2017-08: the periods of shop are 2017-03 and later. Ask for those.",
+            "From 2017-01 to 2017-08: expected periods of shop, 2017-03 and later.",
         ),
         (
             {"from": "2017-08", "to": "2017-09", "period": "2017-08"},

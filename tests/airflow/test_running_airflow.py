@@ -200,6 +200,6 @@ def test_a_rollback_that_airflow_or_the_plan_refuses_starts_nothing(running: Run
     nowhere = running.almanac("rollback", "shop", "--reason", "bad", "--to", "2016-01-00000000", "--json")
 
     assert without_reason.returncode == nowhere.returncode == 1
-    assert "A rollback needs a reason, found none" in without_reason.stderr
+    assert "Rollback: expected a reason, got none" in without_reason.stderr
     assert "Version '2016-01-00000000' is unknown" in nowhere.stderr
     assert running.shop.state() == before

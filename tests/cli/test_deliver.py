@@ -93,8 +93,8 @@ def test_a_database_whose_address_is_not_set_is_refused(described: None, ask: As
 
     assert code == 1
     assert errors == (
-        "almanac: ALMANAC_DELIVERY_WAREHOUSE: found nothing, allowed is the address of the database of delivery 'warehouse', "
-        "such as postgresql://user:password@host:5432/database. Set it, or let the DAG deliver, which asks Airflow's "
+        "almanac: ALMANAC_DELIVERY_WAREHOUSE: expected the address of the database of delivery 'warehouse', such as "
+        "postgresql://user:password@host:5432/database, got nothing. Set it, or let the DAG deliver, which uses Airflow's "
         "connection.\n"
     )
 

@@ -113,15 +113,15 @@ def test_finding_nothing_is_no_error_and_says_so(ask: Asking) -> None:
 @pytest.mark.parametrize(
     ("option", "text", "told"),
     [
-        ("--since", "soon", "allowed is how long ago (36h, 7d, 2w) or a day, such as 2017-01-01."),
-        ("--period", "June", "allowed is a period's key: a month such as 2017-09, or a day such as 2017-09-04."),
-        ("--metric", "auc", "such as roc_auc>=0.8. Quote it, so that the shell does not read the sign."),
+        ("--since", "soon", "expected how long ago (36h, 7d, 2w) or a day such as 2017-01-01; got 'soon'."),
+        ("--period", "June", "expected a period's key, a month such as 2017-09 or a day such as 2017-09-04; got 'June'."),
+        ("--metric", "auc", "such as roc_auc>=0.8; got 'auc'. Quote it, so that the shell does not interpret the sign."),
     ],
 )
 def test_a_condition_that_cannot_be_read_is_a_wrong_call_with_an_example(ask: Asking, option: str, text: str, told: str) -> None:
     code, output, errors = ask("find", option, text)
     assert (code, output) == (2, "")
-    assert f"Invalid value for {option}: found {text!r}" in errors
+    assert f"Invalid value for {option}: expected " in errors
     assert told in errors
 
 
@@ -220,8 +220,11 @@ def test_the_same_note_by_the_same_person_is_one_note_and_by_another_person_anot
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ((" ",), "A note needs a text, found none. Say what should be known of the version."),
-        (("fine", "--tag", "two words"), "Tag: found 'two words', allowed are letters, digits and the signs _ . : -"),
+        ((" ",), "Note: expected a text, got none. Write what others should know about the version."),
+        (
+            ("fine", "--tag", "two words"),
+            "Tag: expected letters, digits and _ . : - without spaces, such as campaign-2017; got 'two words'.",
+        ),
     ],
 )
 def test_a_note_without_text_or_with_a_tag_of_two_words_is_a_wrong_call(

@@ -95,8 +95,8 @@ def test_by_the_stores_own_clock_nothing_of_today_is_garbage(world: World, ask: 
 @pytest.mark.parametrize(
     ("age", "told"),
     [
-        ("6d", "Found an age of 6 days, allowed are 7 or more: running jobs, and readers of an earlier state"),
-        ("week", "found 'week', allowed is a number of hours, days or weeks, such as 36h, 7d or 2w."),
+        ("6d", "expected an age of 7 days or more, got 6 days: running jobs, and readers of an earlier state"),
+        ("week", "expected a number of hours, days or weeks, such as 36h, 7d or 2w; got 'week'."),
     ],
 )
 def test_an_age_below_a_week_or_none_at_all_is_a_wrong_call(world: World, ask: Asking, age: str, told: str) -> None:

@@ -50,4 +50,4 @@ def test_periods_that_nothing_is_in_force_for_are_refused(world: World, ask: Ask
 
 def test_periods_in_the_wrong_order_are_refused(world: World, ask: Asking) -> None:
     code, _, error = ask("score", "shop", "--from", "2017-09", "--to", "2017-08", "--dry-run")
-    assert (code, error) == (1, "almanac: From 2017-09 to 2017-08: the last period lies before the first. Exchange them.\n")
+    assert (code, error) == (1, "almanac: From 2017-09 to 2017-08: the last period is before the first. Swap them.\n")

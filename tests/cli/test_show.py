@@ -95,7 +95,7 @@ def test_a_rollback_needs_a_reason_and_an_airflow(world: World, ask: Asking):
     world.shop.promote(world.new)
     before = world.shop.state()
     code, _, error = ask("rollback", "shop")
-    assert (code, error) == (1, "almanac: A rollback needs a reason, found none. Give one: it stays in the promotion log.\n")
+    assert (code, error) == (1, "almanac: Rollback: expected a reason, got none. Give one: it stays in the promotion log.\n")
     code, _, error = ask("rollback", "shop", "--reason", "bad")
     assert code == 1
     assert "ALMANAC_AIRFLOW_URL: found nothing, allowed is Airflow's address such as http://localhost:8080." in error
@@ -182,7 +182,7 @@ def test_a_missing_root_says_what_to_set(ask: Asking, monkeypatch: pytest.Monkey
     monkeypatch.delenv("ALMANAC_ROOT")
     code, _, error = ask("versions", "shop")
     assert code == 1
-    assert error == "almanac: ALMANAC_ROOT: found nothing, allowed is an S3 URI such as s3://bucket/almanac. Set it.\n"
+    assert error == "almanac: ALMANAC_ROOT: expected an S3 URI such as s3://bucket/almanac, got nothing. Set it.\n"
 
 
 def test_a_check_tells_what_a_pin_would_find_in_the_sources(world: World, ask: Asking, monkeypatch: pytest.MonkeyPatch):

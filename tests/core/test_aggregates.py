@@ -36,26 +36,32 @@ def test_columns_are_named_after_group_value_column_function_and_window() -> Non
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"reads": ()}, "Aggregates('a').reads: found (), allowed is a tuple of a source of events, or of one and a reference."),
+        (
+            {"reads": ()},
+            "Aggregates('a').reads: expected a tuple of an event source, or of an event source and a reference; got ().",
+        ),
         (
             {"reads": ("a", "b")},
-            "Aggregates('a').on: found None, name the column that both have where two are read, and only there.",
+            "Aggregates('a').on: expected the column that both sources have if two are read, else None; got None.",
         ),
         (
             {"windows": (0 * DAY,)},
-            "Aggregates('a').windows: found (datetime.timedelta(0),), allowed is a tuple of times of more than",
+            "Aggregates('a').windows: expected a tuple of times above zero, got (datetime.timedelta(0),).",
         ),
-        ({"events": ()}, "Aggregates('a'): found neither events nor columns; give functions of one of them, such as ('count',)."),
-        ({"events": ("sum",)}, "Aggregates('a').events: found ('sum',), allowed is a tuple of count, recency."),
-        ({"columns": {"x": "sum"}}, "Aggregates('a').columns['x']: found 'sum', allowed is a tuple of sum, min, max, distinct."),
+        ({"events": ()}, "Aggregates('a'): expected events or columns, got neither. Give functions, such as events=('count',)."),
+        ({"events": ("sum",)}, "Aggregates('a').events: expected a tuple of any of 'count', 'recency'; got ('sum',)."),
+        (
+            {"columns": {"x": "sum"}},
+            "Aggregates('a').columns['x']: expected a tuple of any of 'sum', 'min', 'max', 'distinct'; got 'sum'.",
+        ),
         (
             {"columns": {".x": ("sum",)}},
-            "Aggregates('a'): expected columns that do not begin with a dot, got '.x'. Rename it in the files.",
+            "Aggregates('a'): expected columns whose names do not begin with a dot, got '.x'. Rename it in the files.",
         ),
-        ({"split": "kind"}, "Aggregates('a').split: found 'kind' and values (); give both, or neither."),
+        ({"split": "kind"}, "Aggregates('a').split: expected both split and values, or neither; got 'kind' and ()."),
         (
             {"split": "kind", "values": ("a b", "A-B")},
-            "Aggregates('a'): two features would be called a_a_b_count_36h. Leave out a window, value or function.",
+            "Aggregates('a'): two features would be called 'a_a_b_count_36h'. Leave out a window, value or function.",
         ),
     ],
 )
@@ -83,9 +89,9 @@ def test_written_and_described_groups_are_mixed_and_come_back_and_what_was_kept_
     [
         (
             {"reads": ("people",)},
-            "Aggregates('a').reads: found people; the first must be an EventSource, the second a ReferenceSource.",
+            "Aggregates('a').reads: expected an EventSource and, if there is a second, a ReferenceSource; got people.",
         ),
-        ({"reads": ("nothing",)}, "Aggregates('a').reads: found nothing, the pipeline's sources are visits, people."),
+        ({"reads": ("nothing",)}, "Aggregates('a').reads: expected the pipeline's sources, 'visits', 'people'; got 'nothing'."),
     ],
 )
 def test_a_group_of_other_sources_is_refused(changes: dict[str, Any], message: str) -> None:

@@ -121,19 +121,19 @@ def test_an_unknown_field_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(ValueError, match="Circle has no field colour, width") as refused:
         decode(Circle, {"radius": 1.0, "width": 2, "colour": "red"})
 
-    assert str(refused.value) == "Circle has no field colour, width (it has: kind, radius)"
+    assert str(refused.value) == "Circle has no field colour, width (known: kind, radius)"
 
 
 def test_a_missing_field_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="Drawing misses name") as refused:
+    with pytest.raises(ValueError, match="Drawing lacks name") as refused:
         decode(Drawing, {"takes": 1.0})
 
-    assert str(refused.value) == "Drawing misses name (found: takes)"
+    assert str(refused.value) == "Drawing lacks name (it has: takes)"
 
 
 @pytest.mark.parametrize("shape", [{"kind": "triangle"}, {"radius": 1.0}])
 def test_a_record_of_an_unknown_kind_is_refused_with_those_that_are_known(shape: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"found a record of kind .* \(known are: circle, square\)"):
+    with pytest.raises(ValueError, match=r"kind: expected one of 'circle', 'square'; got "):
         decode(Drawing, {"name": "x", "shapes": [shape]})
 
 
@@ -177,7 +177,7 @@ def test_a_record_without_a_seal_is_not_opened(body: bytes) -> None:
 def test_a_field_taken_away_added_or_changed_breaks_the_seal() -> None:
     whole = json.loads(sealed(Circle(1.5)))
     for altered in ({**whole, "radius": 1.0}, {**whole, "width": 1}, {key: whole[key] for key in ("kind", "seal")}):
-        with pytest.raises(ValueError, match=r"^its seal does not fit what stands beside it$"):
+        with pytest.raises(ValueError, match=r"^its seal does not match its fields$"):
             opened(Circle, json.dumps(altered).encode())
 
 

@@ -112,23 +112,24 @@ REFUSED: list[tuple[Callable[[str], object], list[str], str]] = [
     (
         age,
         ["soon", "7", "d", "-7d", "7 days", "10000w", ""],
-        "allowed is a number of hours, days or weeks, such as 36h, 7d or 2w.",
+        "expected a number of hours, days or weeks, such as 36h, 7d or 2w; got {}.",
     ),
     (
         lambda text: since(text, NOON),
         ["soon", "2017-13-01", "2017-01", "01.01.2017", ""],
-        "allowed is how long ago (36h, 7d, 2w) or a day, such as 2017-01-01.",
+        "expected how long ago (36h, 7d, 2w) or a day such as 2017-01-01; got {}.",
     ),
     (
         bound,
         ["auc>=0.8", "roc_auc", "roc_auc=0.8", "roc_auc>=high", "roc_auc>=0.8>1", ""],
-        "allowed is one of roc_auc, average_precision, log_loss, brier_score, accuracy, f1_macro, roc_auc_ovr, rmse, mae, r2 "
-        "with a sign (>=, <=, >, <) and a number, such as roc_auc>=0.8. Quote it, so that the shell does not read the sign.",
+        "expected one of roc_auc, average_precision, log_loss, brier_score, accuracy, f1_macro, roc_auc_ovr, rmse, mae, r2 "
+        "with a sign (>=, <=, >, <) and a number, such as roc_auc>=0.8; got {}. Quote it, so that the shell does not interpret "
+        "the sign.",
     ),
     (
         period,
         ["2017", "2017-13", "June", "2017-9", ""],
-        "allowed is a period's key: a month such as 2017-09, or a day such as 2017-09-04.",
+        "expected a period's key, a month such as 2017-09 or a day such as 2017-09-04; got {}.",
     ),
 ]
 
@@ -138,4 +139,4 @@ def test_what_cannot_be_read_is_refused_with_an_example(read: Callable[[str], ob
     with pytest.raises(ValueError) as refused:
         read(text)
 
-    assert str(refused.value) == f"found {text!r}, {told}"
+    assert str(refused.value) == told.format(repr(text))

@@ -25,7 +25,7 @@ def test_a_failed_audit_carries_all_its_findings_and_tells_some() -> None:
     error = CheckFailed("shop features.audit 2017-06", [f"finding {number}" for number in range(12)])
 
     assert len(error.findings) == 12
-    assert str(error).splitlines()[0] == "shop features.audit 2017-06 did not pass its audit, nothing was published:"
+    assert str(error).splitlines()[0] == "shop features.audit 2017-06 did not pass its audit; nothing was published:"
     assert str(error).splitlines()[-1] == "- and 2 more: the full report is kept with the receipt"
 
 

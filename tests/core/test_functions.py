@@ -71,20 +71,20 @@ def test_a_name_that_is_no_function_is_refused() -> None:
         (
             lambda visits: visits,
             "Function 'habits' of pipeline 'shop' takes (visits), but its description reads (visits, people). "
-            "It does not take people. Allowed besides what it reads: as_of, category, limit. "
+            "It does not take people. Besides what it reads it may take: as_of, category, limit. "
             "Make reads= and the signature agree.",
         ),
         (
             lambda visits, people, orders, today: visits,  # noqa: ARG005
             "Function 'habits' of pipeline 'shop' takes (visits, people, orders, today), but its description reads "
-            "(visits, people). Nobody gives it orders, today. Allowed besides what it reads: as_of, category, limit. "
+            "(visits, people). Unknown arguments: orders, today. Besides what it reads it may take: as_of, category, limit. "
             "Make reads= and the signature agree.",
         ),
         (
             lambda **everything: everything,
             "Function 'habits' of pipeline 'shop' takes (everything), but its description reads (visits, people). "
-            "It does not take visits, people. Nobody gives it everything. "
-            "Allowed besides what it reads: as_of, category, limit. Make reads= and the signature agree.",
+            "It does not take visits, people. Unknown arguments: everything. "
+            "Besides what it reads it may take: as_of, category, limit. Make reads= and the signature agree.",
         ),
     ],
 )
@@ -96,7 +96,7 @@ def test_arguments_that_do_not_match_what_is_read_are_refused(function: Any, tex
 
 
 def test_a_source_that_the_part_does_not_read_is_not_given() -> None:
-    with pytest.raises(DescriptionError, match="Nobody gives it people"):
+    with pytest.raises(DescriptionError, match="Unknown arguments: people"):
         arguments(lambda visits, people: (visits, people), PIPELINE.population, PIPELINE)
 
 

@@ -93,8 +93,8 @@ def test_an_age_below_a_week_is_refused_with_the_reason(days: float, told: str) 
             ask(timedelta(days=days))
 
         assert str(refused.value) == (
-            f"Found an age of {told} days, allowed are 7 or more: running jobs, and readers of an earlier state of a table, "
-            "still need younger files. Ask for 7d, or for more."
+            f"expected an age of 7 days or more, got {told} days: running jobs, and readers of an earlier state of a table, "
+            "still need younger files. Use 7d or more."
         )
 
 

@@ -182,8 +182,8 @@ def test_an_unknown_metric_is_refused_in_the_description() -> None:
         Gate(metric="auc")
 
     assert str(refused.value) == (
-        "Gate.metric: found 'auc', allowed are roc_auc, average_precision, log_loss, brier_score, accuracy, f1_macro, "
-        "roc_auc_ovr, rmse, mae, r2."
+        "Gate.metric: expected one of 'roc_auc', 'average_precision', 'log_loss', 'brier_score', 'accuracy', 'f1_macro', "
+        "'roc_auc_ovr', 'rmse', 'mae', 'r2'; got 'auc'."
     )
 
 
@@ -193,7 +193,7 @@ def test_a_bound_that_is_no_finite_number_is_refused(field: str, value: float) -
     with pytest.raises(DescriptionError) as refused:
         Gate(**{field: value})  # type: ignore[arg-type]
 
-    assert str(refused.value) == f"Gate.{field}: found {value}, allowed is a finite number."
+    assert str(refused.value) == f"Gate.{field}: expected a finite number, got {value}."
 
 
 def test_a_comparison_is_read_as_it_was_written() -> None:

@@ -235,34 +235,34 @@ def test_the_gates_no_is_an_answer_and_a_failure_is_none() -> None:
 @pytest.mark.parametrize("value", [0.4, 1.0, 95, -1, float("nan"), True, "0.95"])
 def test_a_confidence_that_is_none_is_refused(value: object) -> None:
     assert refusal(confidence=value) == (
-        f"Gate.confidence: found {value!r}, allowed is a number from 0.5 to below 1, such as 0.95, or None."
+        f"Gate.confidence: expected a number from 0.5 to below 1, such as 0.95, or None; got {value!r}."
     )
 
 
 def test_a_mode_that_there_is_not_is_refused() -> None:
-    assert refusal(mode="warn") == "Gate.mode: found 'warn', allowed are enforce, dry_run."
+    assert refusal(mode="warn") == "Gate.mode: expected one of 'enforce', 'dry_run'; got 'warn'."
 
 
 def test_slices_that_are_none_or_name_a_feature_twice_are_refused() -> None:
-    assert refusal(slices=["band"]) == "Gate.slices: found ['band'], allowed is a tuple of Slice."
-    assert refusal(slices=("band",)) == "Gate.slices: found ('band',), allowed is a tuple of Slice."
-    assert refusal(slices=(BANDS, BANDS)) == "Gate.slices: found band more than once, allowed is one Slice a feature."
+    assert refusal(slices=["band"]) == "Gate.slices: expected a tuple of Slice, got ['band']."
+    assert refusal(slices=("band",)) == "Gate.slices: expected a tuple of Slice, got ('band',)."
+    assert refusal(slices=(BANDS, BANDS)) == "Gate.slices: expected one Slice for each feature, got band more than once."
 
 
 def test_an_approval_that_is_neither_true_nor_false_is_refused() -> None:
-    assert refusal(approval="yes") == "Gate.approval: found 'yes', allowed are True and False."
+    assert refusal(approval="yes") == "Gate.approval: expected True or False, got 'yes'."
 
 
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"by": " "}, "Slice.by: found ' ', allowed is the name of a feature."),
-        ({"by": 3}, "Slice.by: found 3, allowed is the name of a feature."),
-        ({"floor": float("inf")}, "Slice.floor: found inf, allowed is a finite number."),
-        ({"floor": "high"}, "Slice.floor: found high, allowed is a finite number."),
-        ({"minimum_rows": 0}, "Slice.minimum_rows: found 0, allowed is a whole number of 1 or more."),
-        ({"minimum_rows": 2.5}, "Slice.minimum_rows: found 2.5, allowed is a whole number of 1 or more."),
-        ({"minimum_rows": True}, "Slice.minimum_rows: found True, allowed is a whole number of 1 or more."),
+        ({"by": " "}, "Slice.by: expected the name of a feature, got ' '."),
+        ({"by": 3}, "Slice.by: expected the name of a feature, got 3."),
+        ({"floor": float("inf")}, "Slice.floor: expected a finite number, got inf."),
+        ({"floor": "high"}, "Slice.floor: expected a finite number, got 'high'."),
+        ({"minimum_rows": 0}, "Slice.minimum_rows: expected a whole number of 1 or more, got 0."),
+        ({"minimum_rows": 2.5}, "Slice.minimum_rows: expected a whole number of 1 or more, got 2.5."),
+        ({"minimum_rows": True}, "Slice.minimum_rows: expected a whole number of 1 or more, got True."),
     ],
 )
 def test_a_slice_that_makes_no_sense_is_refused(fields: dict[str, Any], text: str) -> None:

@@ -27,40 +27,40 @@ def found(days_before: float = 0.5, rows: int = 100, *, marked: bool = True) -> 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"policy": "hope"}, "Late.policy: expected one of latest, wait, fail, consistent, shift; got 'hope'."),
-        ({"policy": "wait"}, "Late('wait'): found nothing that says when the source is complete; give within, rows or marker."),
-        ({"policy": "fail"}, "Late('fail'): found nothing that says when the source is complete; give within, rows or marker."),
+        ({"policy": "hope"}, "Late.policy: expected one of 'latest', 'wait', 'fail', 'consistent', 'shift'; got 'hope'."),
+        ({"policy": "wait"}, "Late('wait'): expected within, rows or marker, got none of them. Say when the source is complete."),
+        ({"policy": "fail"}, "Late('fail'): expected within, rows or marker, got none of them. Say when the source is complete."),
         (
             {"policy": "latest", "rows": 5, "marker": "ready"},
-            "Late('latest'): found rows, marker, which this policy does not use. Leave it out.",
+            "Late('latest'): got rows, marker, which this policy does not use. Leave it out.",
         ),
-        ({"policy": "consistent", "rows": 5}, "Late('consistent'): found rows, which this policy does not use. Leave it out."),
+        ({"policy": "consistent", "rows": 5}, "Late('consistent'): got rows, which this policy does not use. Leave it out."),
         (
             {"policy": "shift"},
-            "Late('shift').by: found 0:00:00; say with it how late the source comes where the policy is shift, and only there.",
+            "Late('shift').by: expected how late the source comes with the policy 'shift', and zero with any other; got 0:00:00.",
         ),
         (
             {"policy": "latest", "by": DAY},
-            "Late('latest').by: found 1 day, 0:00:00; say with it how late the source comes where the policy is shift, and "
-            "only there.",
+            "Late('latest').by: expected how late the source comes with the policy 'shift', and zero with any other; "
+            "got 1 day, 0:00:00.",
         ),
-        ({"policy": "shift", "by": -DAY}, "Late.by: found -1 day, 0:00:00, allowed is zero or more."),
-        ({"policy": "fail", "within": -DAY}, "Late.within: found -1 day, 0:00:00, allowed is zero or more."),
-        ({"policy": "fail", "rows": 0}, "Late.rows: found 0, allowed is 1 or more."),
+        ({"policy": "shift", "by": -DAY}, "Late.by: expected zero or more, got -1 day, 0:00:00."),
+        ({"policy": "fail", "within": -DAY}, "Late.within: expected zero or more, got -1 day, 0:00:00."),
+        ({"policy": "fail", "rows": 0}, "Late.rows: expected 1 or more, got 0."),
         (
             {"policy": "fail", "marker": "{day}/ready"},
-            "Late.marker: found '{day}/ready', allowed is a file's name below the uri, such as 'ready-{period}'.",
+            "Late.marker: expected a file's name below the uri, such as 'ready-{period}', got '{day}/ready'.",
         ),
         (
             {"policy": "fail", "marker": "ready-{"},
-            "Late.marker: found 'ready-{', allowed is a file's name below the uri, such as 'ready-{period}'.",
+            "Late.marker: expected a file's name below the uri, such as 'ready-{period}', got 'ready-{'.",
         ),
         (
             {"policy": "fail", "marker": "/ready"},
-            "Late.marker: found '/ready', allowed is a file's name below the uri, such as 'ready-{period}'.",
+            "Late.marker: expected a file's name below the uri, such as 'ready-{period}', got '/ready'.",
         ),
-        ({"policy": "wait", "rows": 5, "timeout": 0 * DAY}, "Late.timeout: found 0:00:00, allowed is more than zero."),
-        ({"policy": "wait", "rows": 5, "every": -DAY}, "Late.every: found -1 day, 0:00:00, allowed is more than zero."),
+        ({"policy": "wait", "rows": 5, "timeout": 0 * DAY}, "Late.timeout: expected more than zero, got 0:00:00."),
+        ({"policy": "wait", "rows": 5, "every": -DAY}, "Late.every: expected more than zero, got -1 day, 0:00:00."),
     ],
 )
 def test_a_policy_that_is_not_as_it_must_be_is_refused(given: dict[str, Any], message: str) -> None:
@@ -78,7 +78,7 @@ def test_a_source_without_a_policy_is_kept_as_before_and_one_with_a_policy_comes
 def test_something_else_than_a_policy_is_refused() -> None:
     with pytest.raises(DescriptionError) as refused:
         replace(VISITS, late="wait")
-    assert str(refused.value) == "EventSource.late: found 'wait', allowed is Late(...), such as Late('fail', rows=1)."
+    assert str(refused.value) == "EventSource.late: expected Late(...), such as Late('fail', rows=1); got 'wait'."
 
 
 @pytest.mark.parametrize(("days", "whole"), [(0.5, True), (2.0, True), (2.01, False)])
@@ -88,8 +88,8 @@ def test_the_watermark_is_the_newest_event_before_the_end(days: float, whole: bo
         []
         if whole
         else [
-            "for the features of 2017-07 its newest event before 2017-08-01 is of 2017-07-29 23:45, "
-            "one of 2017-07-30 or later is asked for"
+            "for the features of 2017-07 its newest event before 2017-08-01 is from 2017-07-29 23:45, "
+            "expected one from 2017-07-30 or later"
         ]
     )
 
@@ -97,9 +97,9 @@ def test_the_watermark_is_the_newest_event_before_the_end(days: float, whole: bo
 def test_everything_that_is_asked_for_is_told_at_once() -> None:
     asked = Late("fail", within=DAY, rows=500, marker="ready-{period}")
     assert lacking(asked, JULY, SpanContents(rows=0, newest=None, marked=False)) == [
-        "for the features of 2017-07 it has no event, one of 2017-07-31 or later is asked for",
-        "for the features of 2017-07 it has 0 events from 2017-07-01 to 2017-08-01, at least 500 are asked for",
-        "for the features of 2017-07 there is no file ready-2017-07",
+        "for the features of 2017-07 it has no event, expected one from 2017-07-31 or later",
+        "for the features of 2017-07 it has 0 events from 2017-07-01 to 2017-08-01, expected at least 500",
+        "for the features of 2017-07 file ready-2017-07 is missing",
     ]
     assert lacking(asked, JULY, found(rows=500)) == []
 
@@ -135,7 +135,7 @@ def test_a_consistent_source_without_an_event_leaves_no_time_that_all_have() -> 
     with pytest.raises(SourceError) as refused:
         consistent_until({"a": (CONSISTENT, JULY, found()), "b": (CONSISTENT, JULY, SpanContents(rows=0, newest=None))})
     assert str(refused.value) == (
-        "Source 'b' holds no event that the features of 2017-07 could see, so there is no time that all consistent sources have. "
+        "Source 'b' holds no event that the features of 2017-07 could see, so the consistent sources have no time in common. "
         "Deliver it, or give it another policy."
     )
 

@@ -39,7 +39,7 @@ def test_a_note_without_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError) as refused:
         order(text)
 
-    assert str(refused.value) == "A note needs a text, found none. Say what should be known of the version."
+    assert str(refused.value) == "Note: expected a text, got none. Write what others should know about the version."
 
 
 @pytest.mark.parametrize("tag", ["two words", "", "a,b"])
@@ -48,7 +48,7 @@ def test_a_tag_that_is_not_one_word_is_refused(tag: str) -> None:
         order(tags=("fine", tag))
 
     assert str(refused.value) == (
-        f"Tag: found {tag!r}, allowed are letters, digits and the signs _ . : - without spaces, such as campaign-2017."
+        f"Tag: expected letters, digits and _ . : - without spaces, such as campaign-2017; got {tag!r}."
     )
 
 

@@ -60,11 +60,11 @@ def test_a_key_of_another_form_is_refused_with_an_example(every: Every, key: str
     with pytest.raises(PeriodError) as refused:
         Period.parse(key, every)
 
-    assert str(refused.value) == f"Period: found {key!r}, a {every.value} is written like {example}."
+    assert str(refused.value) == f"Period: expected a {every.value} such as {example}; got {key!r}."
 
 
 def test_something_that_is_no_text_is_refused_as_a_key() -> None:
-    with pytest.raises(PeriodError, match="found 201706, a month is written like 2017-06"):
+    with pytest.raises(PeriodError, match="expected a month such as 2017-06; got 201706"):
         Period.parse(201706, Every.MONTH)  # type: ignore[arg-type]
 
 
@@ -72,7 +72,7 @@ def test_an_unknown_length_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(DescriptionError) as refused:
         Every.of("fortnight")
 
-    assert str(refused.value) == "every: found 'fortnight', allowed are 'day', 'week', 'month'."
+    assert str(refused.value) == "every: expected one of 'day', 'week', 'month'; got 'fortnight'."
 
 
 @pytest.mark.parametrize(
@@ -182,5 +182,5 @@ def test_a_scheduled_run_whose_parameter_says_the_same_is_let_through() -> None:
 
 
 def test_a_malformed_parameter_is_refused_also_where_an_interval_is_there() -> None:
-    with pytest.raises(PeriodError, match="found '2017-7', a month is written like 2017-06"):
+    with pytest.raises(PeriodError, match="expected a month such as 2017-06; got '2017-7'"):
         resolve(Every.MONTH, asked="2017-7", interval=JULY)

@@ -51,78 +51,78 @@ def shop(**changes: Any) -> Pipeline:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"name": "Shop"}, "Pipeline.name: found 'Shop', allowed are lower-case letters, digits and _."),
-        ({"name": "shop-2"}, "Pipeline.name: found 'shop-2', allowed are lower-case letters, digits and _."),
-        ({"name": "2shop"}, "Pipeline.name: found '2shop', allowed are lower-case letters, digits and _."),
-        ({"name": ""}, "Pipeline.name: found '', allowed are lower-case letters, digits and _."),
-        ({"entity": "customer id"}, "Pipeline.entity: found 'customer id', allowed is the name of a column."),
-        ({"every": "year"}, "every: found 'year', allowed are 'day', 'week', 'month'."),
-        ({"first_period": "2017"}, "Pipeline.first_period: Period: found '2017', a month is written like 2017-06."),
-        ({"last_period": "2017-99"}, "Pipeline.last_period: Period: found '2017-99', a month is written like 2017-06."),
-        ({"every": "week"}, "Pipeline.first_period: Period: found '2017-03', a week is written like 2017-06-05, a Monday."),
+        ({"name": "Shop"}, "Pipeline.name: expected lower-case letters, digits and _, got 'Shop'."),
+        ({"name": "shop-2"}, "Pipeline.name: expected lower-case letters, digits and _, got 'shop-2'."),
+        ({"name": "2shop"}, "Pipeline.name: expected lower-case letters, digits and _, got '2shop'."),
+        ({"name": ""}, "Pipeline.name: expected lower-case letters, digits and _, got ''."),
+        ({"entity": "customer id"}, "Pipeline.entity: expected the name of a column, got 'customer id'."),
+        ({"every": "year"}, "every: expected one of 'day', 'week', 'month'; got 'year'."),
+        ({"first_period": "2017"}, "Pipeline.first_period: Period: expected a month such as 2017-06; got '2017'."),
+        ({"last_period": "2017-99"}, "Pipeline.last_period: Period: expected a month such as 2017-06; got '2017-99'."),
+        ({"every": "week"}, "Pipeline.first_period: Period: expected a week such as 2017-06-05, a Monday; got '2017-03'."),
         (
             {"last_period": "2017-02"},
-            "Pipeline.last_period: found 2017-02, allowed is first_period (2017-03) or later.",
+            "Pipeline.last_period: expected first_period (2017-03) or later, got 2017-02.",
         ),
-        ({"sources": {}}, "Pipeline.sources: found none, describe at least one."),
+        ({"sources": {}}, "Pipeline.sources: expected at least one, got none."),
         (
             {"sources": {"visits": VISITS, "as_of": VISITS}},
-            "Pipeline.sources: found the name 'as_of', allowed is an argument's name, not as_of.",
+            "Pipeline.sources: expected the name of an argument other than as_of, got 'as_of'.",
         ),
         (
             {"sources": {"my visits": VISITS}},
-            "Pipeline.sources: found the name 'my visits', allowed is an argument's name, not as_of.",
+            "Pipeline.sources: expected the name of an argument other than as_of, got 'my visits'.",
         ),
         (
             {"sources": {"visits": "s3://shop/visits/"}},
-            "Pipeline.sources['visits']: found str, allowed are EventSource and ReferenceSource.",
+            "Pipeline.sources['visits']: expected EventSource or ReferenceSource, got str.",
         ),
-        ({"population": None}, "Pipeline.population: found NoneType, allowed is Population(...)."),
-        ({"population": HABITS}, "Pipeline.population: found FeatureGroup, allowed is Population(...)."),
+        ({"population": None}, "Pipeline.population: expected Population(...), got NoneType."),
+        ({"population": HABITS}, "Pipeline.population: expected Population(...), got FeatureGroup."),
         (
             {"population": Population("people_known", reads=("people",))},
-            "Population('people_known').reads: found no EventSource. A population without a time would know entities that "
-            "appeared after as_of.",
+            "Population('people_known').reads: expected an EventSource, got none. A population without a time would know "
+            "entities that appeared after as_of.",
         ),
-        ({"features": ()}, "Pipeline.features: found none, describe at least one FeatureGroup or Aggregates."),
+        ({"features": ()}, "Pipeline.features: expected at least one FeatureGroup or Aggregates, got none."),
         (
             {"features": HABITS},
-            f"Pipeline.features: found {HABITS!r}, allowed is a tuple of FeatureGroup or Aggregates, with its comma.",
+            f"Pipeline.features: expected a tuple of FeatureGroup and Aggregates, got {HABITS!r}. A single one needs its comma.",
         ),
         (
             {"features": ("habits",)},
-            "Pipeline.features: found ('habits',), allowed is a tuple of FeatureGroup or Aggregates, with its comma.",
+            "Pipeline.features: expected a tuple of FeatureGroup and Aggregates, got ('habits',). A single one needs its comma.",
         ),
         (
             {"features": (HABITS, HABITS)},
-            "Pipeline.features: habits is named twice; each has its own name.",
+            "Pipeline.features: expected different names, got 'habits' twice.",
         ),
         (
             {"features": (FeatureGroup("returns", reads=("visits",)),)},
-            "Pipeline.features: returns is named twice; each has its own name.",
+            "Pipeline.features: expected different names, got 'returns' twice.",
         ),
         (
             {"features": (FeatureGroup("habits", reads=("visits", "orders", "carts")),)},
-            "FeatureGroup('habits').reads: found orders, carts, the pipeline's sources are visits, people.",
+            "FeatureGroup('habits').reads: expected the pipeline's sources, 'visits', 'people'; got 'orders', 'carts'.",
         ),
         (
             {"population": Population("customers", reads=("orders",))},
-            "Population('customers').reads: found orders, the pipeline's sources are visits, people.",
+            "Population('customers').reads: expected the pipeline's sources, 'visits', 'people'; got 'orders'.",
         ),
         (
             {"label": Label("returns", reads=("orders",), horizon=QUARTER)},
-            "Label('returns').reads: found orders, the pipeline's sources are visits, people.",
+            "Label('returns').reads: expected the pipeline's sources, 'visits', 'people'; got 'orders'.",
         ),
-        ({"label": "returns"}, "Pipeline.label: found str, allowed is Label(...)."),
-        ({"window": 3}, "Pipeline.window: found int, allowed is MovingWindow(...)."),
-        ({"gate": "roc_auc"}, "Pipeline.gate: found str, allowed is Gate(...)."),
+        ({"label": "returns"}, "Pipeline.label: expected Label(...), got str."),
+        ({"window": 3}, "Pipeline.window: expected MovingWindow(...), got int."),
+        ({"gate": "roc_auc"}, "Pipeline.gate: expected Gate(...), got str."),
         (
             {"parameters": {"visits": 1, "as_of": 2}},
-            "Pipeline.parameters: as_of, visits is already the name of a source or of as_of.",
+            "Pipeline.parameters: expected names other than those of sources and as_of, got 'as_of', 'visits'.",
         ),
         (
             {"parameters": {"my category": 1}},
-            "Pipeline.parameters: found the name 'my category', allowed is an argument's name.",
+            "Pipeline.parameters: expected the name of an argument, got 'my category'.",
         ),
     ],
 )
@@ -139,7 +139,8 @@ def test_a_parameter_that_json_cannot_keep_is_refused(value: object) -> None:
     with pytest.raises(DescriptionError) as refused:
         shop(parameters={"category": value})
 
-    assert str(refused.value).startswith(f"Pipeline.parameters['category']: found {value!r}, allowed are text, finite numbers,")
+    assert str(refused.value).startswith("Pipeline.parameters['category']: expected text, a finite number,")
+    assert f"; got {value!r}. " in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,8 @@ def test_a_gate_asks_for_a_metric_of_the_labels_kind(kind: str, classes: tuple[s
     with pytest.raises(DescriptionError) as refused:
         shop(label=label, gate=Gate(metric=metric))
 
-    assert str(refused.value) == f"Gate.metric: found '{metric}', allowed for a {kind} label are {allowed}."
+    expected = ", ".join(f"'{one}'" for one in allowed.split(", "))
+    assert str(refused.value) == f"Gate.metric: expected one of {expected} for a {kind} label; got '{metric}'."
     for one in allowed.split(", "):
         described = shop(label=label, gate=Gate(metric=one))
         assert decode(Pipeline, json.loads(dumps(described))) == described
@@ -165,15 +167,18 @@ def test_a_gate_asks_for_a_metric_of_the_labels_kind(kind: str, classes: tuple[s
 @pytest.mark.parametrize(
     ("part", "text"),
     [
-        (lambda: FeatureGroup("my-habits", reads=("visits",)), "FeatureGroup.name: found 'my-habits', allowed is"),
-        (lambda: FeatureGroup("habits", reads=()), "FeatureGroup('habits').reads: found (), allowed is a tuple of source"),
-        (lambda: FeatureGroup("habits", reads="visits"), "FeatureGroup('habits').reads: found 'visits', allowed is a tuple"),
+        (
+            lambda: FeatureGroup("my-habits", reads=("visits",)),
+            "FeatureGroup.name: expected the name of a function, got 'my-habits'.",
+        ),
+        (lambda: FeatureGroup("habits", reads=()), "FeatureGroup('habits').reads: expected a tuple of source names, at least"),
+        (lambda: FeatureGroup("habits", reads="visits"), "FeatureGroup('habits').reads: expected a tuple of source names, at"),
         (
             lambda: FeatureGroup("habits", reads=("visits",), lookback=timedelta(0)),
-            "FeatureGroup('habits').lookback: found 0:00:00, allowed is more than zero, or None.",
+            "FeatureGroup('habits').lookback: expected more than zero, or None; got 0:00:00.",
         ),
-        (lambda: Population("", reads=("visits",)), "Population.name: found '', allowed is the name of a function."),
-        (lambda: Population("customers", reads=()), "Population('customers').reads: found (), allowed is"),
+        (lambda: Population("", reads=("visits",)), "Population.name: expected the name of a function, got ''."),
+        (lambda: Population("customers", reads=()), "Population('customers').reads: expected a tuple of source"),
     ],
 )
 def test_a_part_that_cannot_be_is_refused_by_name(part: Any, text: str) -> None:
@@ -338,6 +343,6 @@ def test_a_pipeline_is_not_called_as_a_package_that_its_jobs_import(name: str) -
         shop(name=name)
 
     assert str(refused.value) == (
-        f"Pipeline.name: expected a name of its own, got {name!r}, a package that its jobs import: the user's module {name}.py "
-        f"would stand in its place. Rename it, such as {name}_model."
+        f"Pipeline.name: expected a name that is not a package's, got {name!r}, which its jobs import: the user's module "
+        f"{name}.py would shadow it. Rename it, such as {name}_model."
     )

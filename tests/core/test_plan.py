@@ -26,7 +26,7 @@ def test_a_retrain_says_what_it_builds_trains_on_and_is_judged_on() -> None:
 
     assert planned.retrains
     assert planned.in_words == (
-        "Retrain 2017-07: trained on 2017-04, 2017-05, judged on 2017-06; features of 2017-05, 2017-06 are built."
+        "Retrain 2017-07: trained on 2017-04, 2017-05, judged on 2017-06; features of 2017-05, 2017-06 will be built."
     )
 
 
@@ -34,7 +34,7 @@ def test_a_score_run_says_which_version_it_uses() -> None:
     planned = run(build=(), version="2017-06-ea02faee")
 
     assert not planned.retrains
-    assert planned.in_words == "Score 2017-07 with version 2017-06-ea02faee; no features need building."
+    assert planned.in_words == "Score 2017-07 with version 2017-06-ea02faee; no features need to be built."
 
 
 def test_a_plan_is_read_as_it_was_written() -> None:

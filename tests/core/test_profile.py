@@ -104,7 +104,7 @@ def test_the_text_is_python_that_names_the_periods() -> None:
         "import great_expectations.expectations as gxe\n"
         "\n\n"
         "def checks():\n"
-        '    """Drafted from the features of 2017-05, 2017-06 of shop. Put in what you know of them."""\n'
+        '    """Drafted from the features of 2017-05, 2017-06 of shop. Adjust them to what you know of the data."""\n'
         "    return {\n"
         '        "features": [\n'
         "            gxe.ExpectTableRowCountToBeBetween(min_value=50, max_value=200),\n"

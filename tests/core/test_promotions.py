@@ -220,15 +220,15 @@ def test_where_nothing_is_older_a_rollback_is_refused_with_what_the_log_has() ->
         promoted((("A", "2017-04"), ("B", "2017-05"))).before("A")
 
     assert str(refused.value) == (
-        "There is no version to roll back to: nothing older than A is in force or was (the log has: A, B). "
-        "Promote a version first, and then roll back to it by name."
+        "There is no version to roll back to: the log has none older than A that is not withdrawn (it has: A, B). "
+        "Promote a version first, then roll back to it by name."
     )
 
 
 def test_where_everything_older_was_withdrawn_a_rollback_is_refused() -> None:
     log = roll_back(promoted((("A", "2017-04"), ("B", "2017-05"))), "A", "2017-05")
 
-    with pytest.raises(PromotionError, match="nothing older than A is in force or was"):
+    with pytest.raises(PromotionError, match="the log has none older than A that is not withdrawn"):
         log.before("A")
 
 

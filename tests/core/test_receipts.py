@@ -121,7 +121,7 @@ def test_a_receipt_for_something_else_is_refused_and_both_are_named(changes: dic
     with pytest.raises(NotAdmitted) as refused:
         admit(receipt(order(**changes)), Artifact.FEATURES, Step.STAGE, pipeline="shop", period="2017-06")
 
-    assert str(refused.value) == f"A receipt for {named} was shown where one for shop features.stage 2017-06 is needed."
+    assert str(refused.value) == f"Expected a receipt for shop features.stage 2017-06, got one for {named}."
 
 
 def test_a_receipt_of_any_period_is_admitted_where_none_is_asked_for() -> None:

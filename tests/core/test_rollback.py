@@ -65,7 +65,7 @@ def test_an_empty_list_of_periods_is_refused_because_it_would_repair_nothing() -
         planned(periods=[])
 
     assert str(refused.value) == (
-        "Periods were asked for, found none. Name some, or leave periods out for all that are affected."
+        "Rollback: expected at least one period, got none. Name some, or leave periods out for all that are affected."
     )
 
 
@@ -75,7 +75,7 @@ def test_a_period_that_the_version_did_not_write_is_refused_with_those_that_it_d
 
     assert str(refused.value) == (
         "Version C did not write 2017-05, 2018-01 (it wrote: 2017-06, 2017-07, 2017-08). "
-        "Ask for some of these, or leave periods out for all."
+        "Name some of these, or leave periods out for all."
     )
 
 
@@ -115,7 +115,7 @@ def test_periods_without_withdrawal_are_refused_because_nothing_is_scored_again(
         planned(withdraw=False, periods=["2017-07", "2017-06"])
 
     assert str(refused.value) == (
-        "Periods 2017-06, 2017-07 were asked for, but without withdrawal nothing is scored again. "
+        "Periods 2017-06, 2017-07 were requested, but without withdrawal nothing is scored again. "
         "Leave periods out, or withdraw the version."
     )
 
@@ -127,7 +127,7 @@ def test_gate_decisions_taken_against_the_bad_version_are_tainted() -> None:
     found = planned(here=kept(decided=(against, other)))
 
     assert found.tainted == (against,)
-    assert "Gate decisions taken against it: D." in found.in_words
+    assert "Gate decisions against C: D." in found.in_words
 
 
 def test_a_version_that_another_one_took_over_from_can_be_rolled_back_by_name() -> None:
@@ -142,7 +142,7 @@ def test_a_version_that_is_in_force_nowhere_is_not_rolled_back_from() -> None:
         planned(here=kept(promoted(THREE[:2])), bad="C")
 
     assert str(refused.value) == (
-        "Cannot roll back from C: it is in the history, allowed is a version that is in force (A, B). "
+        "Cannot roll back from C: expected a version that is in force (A, B), got one that is in the history. "
         "Name one of these, or none for the one in force now."
     )
 
@@ -162,8 +162,8 @@ def test_a_version_that_knows_the_future_of_an_affected_period_is_refused() -> N
         planned(bad="B", to="C")
 
     assert str(refused.value) == (
-        "Version C may be in force from 2017-06 on: it knows what happened until then, and would score 2017-05 with it. "
-        "Roll back to an older version (A, B)."
+        "Version C may be in force only from 2017-06 on: it knows what happened until then, and would score 2017-05 with that "
+        "knowledge. Roll back to an older version (A, B)."
     )
 
 
@@ -171,7 +171,7 @@ def test_a_period_that_was_scored_before_anything_was_in_force_is_scored_by_the_
     early = (WrittenPeriod(period="2017-03", version="C", order="order-03", rows=30),)
 
     assert planned(here=kept(written=early, earliest={**EARLIEST, "A": "2017-02"}), to="A").scores == {"2017-03": "A"}
-    with pytest.raises(PromotionError, match=r"Version B may be in force from 2017-05 on: .* would score 2017-03 with it"):
+    with pytest.raises(PromotionError, match=r"Version B may be in force only from 2017-05 on: .* would score 2017-03 with"):
         planned(here=kept(written=early), to="B")
 
 
@@ -189,7 +189,7 @@ def test_a_rollback_that_was_begun_is_finished_first() -> None:
 
     assert (found.finishes, found.bad, found.to, found.reason) == (4, "C", "B", "drift")
     assert found.scores == {"2017-07": "B", "2017-08": "B"}
-    assert found.in_words.startswith("Finishes entry 4, which went from C to B: 2 periods, 150 rows are scored again")
+    assert found.in_words.startswith("Finish entry 4, the rollback from C to B: 2 periods, 150 rows will be scored again")
 
 
 def test_a_rollback_that_was_begun_does_not_stand_in_the_way_of_another_one_that_is_named() -> None:
@@ -206,7 +206,7 @@ def test_where_another_version_took_over_meanwhile_a_person_says_which_rollback_
         planned(here=here)
     assert str(refused.value) == (
         "Entry 4 of the promotion log rolled back from C to B and was not finished, and D is in force now. "
-        "Say which one is meant: from C, which finishes it, or from D."
+        "Name the version to roll back from: C, which finishes that rollback, or D."
     )
     assert (planned(here=here, bad="C").finishes, planned(here=here, bad="D").finishes) == (4, 0)
 
@@ -233,7 +233,9 @@ def test_a_promotion_that_does_not_reach_the_champion_leaves_no_doubt_which_roll
 def test_a_rollback_to_the_older_one_by_name_may_mean_the_champion_so_a_person_says_which() -> None:
     here = begun_of_an_older_one()
 
-    with pytest.raises(PromotionError, match=r"C is in force now\. Say which one is meant: from B, which finishes it, or from C"):
+    with pytest.raises(
+        PromotionError, match=r"C is in force now\. Name the version to roll back from: B, which finishes .*, or C"
+    ):
         planned(here=here, to="A")
     assert (planned(here=here, to="A", bad="B").finishes, planned(here=here, to="A", bad="C").finishes) == (4, 0)
 
@@ -299,7 +301,7 @@ def test_a_missing_reason_is_refused() -> None:
     for reason in ("", "  \n"):
         with pytest.raises(PromotionError) as refused:
             planned(reason=reason)
-        assert str(refused.value) == "A rollback needs a reason, found none. Give one: it stays in the promotion log."
+        assert str(refused.value) == "Rollback: expected a reason, got none. Give one: it stays in the promotion log."
 
 
 def test_a_rollback_with_nothing_in_force_is_refused() -> None:
@@ -310,7 +312,7 @@ def test_a_rollback_with_nothing_in_force_is_refused() -> None:
 
 
 def test_a_rollback_with_nothing_older_is_refused() -> None:
-    with pytest.raises(PromotionError, match="nothing older than A is in force or was"):
+    with pytest.raises(PromotionError, match="the log has none older than A that is not withdrawn"):
         planned(promoted(THREE[:1]))
 
 
@@ -318,7 +320,7 @@ def test_a_rollback_with_nothing_older_is_refused() -> None:
     ("to", "text"),
     [
         ("X", "Version 'X' is unknown (there are: A, B, C). Name one of them."),
-        ("C", "Version C is the one to be rolled back from. Name an older one."),
+        ("C", "Version C is the one to roll back from. Name an older one."),
     ],
 )
 def test_a_rollback_to_what_cannot_come_is_refused(to: str, text: str) -> None:

@@ -38,11 +38,11 @@ def test_a_row_weighs_half_after_a_half_life() -> None:
 @pytest.mark.parametrize(
     ("asked", "text"),
     [
-        ({}, "Sampling: found neither rows nor half_life"),
-        ({"rows": 0}, "Sampling.rows: found 0, allowed is 1 or more"),
-        ({"rows": 10, "by": "band"}, r"Sampling.by: found the text 'band', allowed is a tuple: \('band',\)"),
-        ({"half_life": 2, "by": ("band",)}, "Sampling.by: found band and no rows"),
-        ({"half_life": 0}, "Sampling.half_life: found 0, allowed is more than 0 periods"),
+        ({}, "Sampling: expected rows or half_life, got neither"),
+        ({"rows": 0}, "Sampling.rows: expected 1 or more, got 0"),
+        ({"rows": 10, "by": "band"}, r"Sampling.by: expected a tuple, got the text 'band'. Write \('band',\)"),
+        ({"half_life": 2, "by": ("band",)}, "Sampling.by: expected rows as well, got band without rows"),
+        ({"half_life": 0}, "Sampling.half_life: expected more than 0 periods, got 0"),
     ],
 )
 def test_what_cannot_be_sampled_is_refused(asked: dict[str, Any], text: str) -> None:
@@ -51,8 +51,6 @@ def test_what_cannot_be_sampled_is_refused(asked: dict[str, Any], text: str) -> 
 
 
 def test_a_window_takes_a_sampling_and_one_without_is_described_as_before() -> None:
-    with pytest.raises(
-        DescriptionError, match=r"MovingWindow.sampling: found 100, allowed is Sampling\(rows=100_000\), or None."
-    ):
+    with pytest.raises(DescriptionError, match=r"MovingWindow.sampling: expected Sampling\(.*\), or None; got 100."):
         MovingWindow(3, sampling=100)  # type: ignore[arg-type]
     assert b"sampling" not in dumps(MovingWindow(3))

@@ -36,7 +36,7 @@ def test_a_naive_timestamp_without_a_time_zone_is_refused_and_told_how_to_declar
 
     assert str(refused.value) == (
         "Source 'visits': column 'at' is timestamp[us], a timestamp without a time zone. "
-        "Declare how it is to be read with EventSource(..., timezone='UTC')."
+        "Declare how to read it with EventSource(..., timezone='UTC')."
     )
 
 
@@ -51,7 +51,7 @@ def test_a_time_column_that_is_no_timestamp_is_refused(found: str) -> None:
     with pytest.raises(SourceError, match="a time column must be a timestamp") as refused:
         check_columns("visits", replace(VISITS, timezone="UTC"), {"at": found})
 
-    assert str(refused.value).startswith(f"Source 'visits': column 'at' is {found}, a time column must be a timestamp. ")
+    assert str(refused.value).startswith(f"Source 'visits': column 'at' is {found}, but a time column must be a timestamp. ")
     assert "eliver it as a timestamp: " in str(refused.value) or "deliver the times" in str(refused.value)
 
 

@@ -28,11 +28,11 @@ def parity(**changed: float) -> Parity:
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        ({"engine": "torch"}, "Scoring.engine: found 'torch', allowed are auto, scikit-learn."),
-        ({"tail": -1}, "Scoring.tail: found -1, allowed is a number of 0 or more, such as 1e-5."),
-        ({"worst": float("nan")}, "Scoring.worst: found nan, allowed is a number of 0 or more, such as 1e-5."),
-        ({"keep": "visits"}, "Scoring.keep: found 'visits', allowed is a tuple of features' names."),
-        ({"keep": ("a", "a")}, "Scoring.keep: found ('a', 'a'), allowed is each feature once."),
+        ({"engine": "torch"}, "Scoring.engine: expected one of 'auto', 'scikit-learn'; got 'torch'."),
+        ({"tail": -1}, "Scoring.tail: expected a number of 0 or more, such as 1e-5; got -1."),
+        ({"worst": float("nan")}, "Scoring.worst: expected a number of 0 or more, such as 1e-5; got nan."),
+        ({"keep": "visits"}, "Scoring.keep: expected a tuple of feature names, got 'visits'."),
+        ({"keep": ("a", "a")}, "Scoring.keep: expected each feature once, got ('a', 'a')."),
     ],
 )
 def test_what_is_not_allowed_is_told(given: dict[str, Any], text: str) -> None:
@@ -80,9 +80,7 @@ def test_the_figures_of_the_docs_are_those_of_the_code(repository: Path) -> None
 
 @pytest.mark.parametrize("share", [-0.1, 1, 1.5, float("nan"), True, "0.1"])
 def test_a_share_that_may_be_left_out_is_a_share(share: Any) -> None:
-    with pytest.raises(
-        DescriptionError, match=r"^Scoring\.degrade: found .*, allowed is a share of the importance, 0 or more and"
-    ):
+    with pytest.raises(DescriptionError, match=r"^Scoring\.degrade: expected a share of the importance, 0 or more and"):
         Scoring(degrade=share)
 
 

@@ -44,7 +44,7 @@ def test_a_root_that_a_url_reads_otherwise_is_refused_by_its_part(text: str, par
     with pytest.raises(StoreError) as refused:
         root(text)
 
-    assert str(refused.value).startswith("ALMANAC_ROOT: expected folders of letters, digits and the signs _ . - = ")
+    assert str(refused.value).startswith("ALMANAC_ROOT: expected folders of letters, digits and _ . - = ")
     assert f"got {part!r} in " in str(refused.value)
 
 

@@ -29,5 +29,5 @@ def test_a_period_without_rows_has_not_shifted() -> None:
 def test_only_much_is_told() -> None:
     assert shift.warning("score", 0.25, "2017-07") == ""
     assert shift.warning("score", 0.31, "2017-07") == (
-        "score is spread otherwise than in 2017-07: population stability index 0.31, above 0.25 much has moved"
+        "score has shifted since 2017-07: population stability index 0.31, above 0.25 is a large shift"
     )

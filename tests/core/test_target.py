@@ -68,45 +68,45 @@ def test_every_kind_has_metrics_and_a_gate_may_ask_for_each_of_them() -> None:
 @pytest.mark.parametrize(
     ("kind", "classes", "text"),
     [
-        ("ordinal", (), "Label.kind: found 'ordinal', allowed are binary, multiclass, regression."),
+        ("ordinal", (), "Label.kind: expected one of 'binary', 'multiclass', 'regression'; got 'ordinal'."),
         (
             MULTICLASS,
             (),
-            "Label.classes: found (), allowed for a multiclass label: three or more, such as classes=('low', 'middle', 'high').",
+            "Label.classes: expected three or more, such as classes=('low', 'middle', 'high'), for a multiclass label; got ().",
         ),
-        (BINARY, (0, 1), "Label.classes: found (0, 1), allowed for a binary label: none."),
-        (REGRESSION, (1, 2, 3), "Label.classes: found (1, 2, 3), allowed for a regression label: none."),
+        (BINARY, (0, 1), "Label.classes: expected none for a binary label; got (0, 1)."),
+        (REGRESSION, (1, 2, 3), "Label.classes: expected none for a regression label; got (1, 2, 3)."),
         (
             MULTICLASS,
             ("low", "high"),
-            "Label.classes: found ('low', 'high'), allowed is a tuple of three or more, all different.",
+            "Label.classes: expected a tuple of three or more, all different; got ('low', 'high').",
         ),
         (
             MULTICLASS,
             ["low", "middle", "high"],
-            "Label.classes: found ['low', 'middle', 'high'], allowed is a tuple of three or more, all different.",
+            "Label.classes: expected a tuple of three or more, all different; got ['low', 'middle', 'high'].",
         ),
         (
             MULTICLASS,
             ("low", "low", "high"),
-            "Label.classes: found ('low', 'low', 'high'), allowed is a tuple of three or more, all different.",
+            "Label.classes: expected a tuple of three or more, all different; got ('low', 'low', 'high').",
         ),
         (
             MULTICLASS,
             ("low", "very high", "a-b"),
-            "Label.classes: found very high, a-b, allowed are whole numbers and words of letters, digits and _: each names a "
+            "Label.classes: expected whole numbers or words of letters, digits and _, got very high, a-b. Each names a "
             "column, such as score_low.",
         ),
         (
             MULTICLASS,
             (0.5, 1, 2),
-            "Label.classes: found 0.5, allowed are whole numbers and words of letters, digits and _: each names a column, such "
+            "Label.classes: expected whole numbers or words of letters, digits and _, got 0.5. Each names a column, such "
             "as score_low.",
         ),
         (
             MULTICLASS,
             (1, 2, "three"),
-            "Label.classes: found (1, 2, 'three'), allowed are whole numbers or words, not both.",
+            "Label.classes: expected whole numbers or words, not both; got (1, 2, 'three').",
         ),
     ],
 )

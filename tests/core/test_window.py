@@ -128,14 +128,14 @@ def test_too_few_labelled_periods_are_refused_with_what_there_is_and_what_to_do(
         examples(month("2017-06"), MovingWindow(3), label(), month("2017-03"))
 
     assert str(refused.value) == (
-        "The retrain for 2017-06 finds 2 labelled training periods before its holdout, at least 3 are needed. "
+        "The retrain for 2017-06 has 2 labelled training periods before its holdout, expected at least 3. "
         "The pipeline begins with 2017-03; a label takes 30 days to be known. "
         "Retrain a later period, or lower MovingWindow.minimum."
     )
 
 
 def test_a_retrain_before_any_label_is_known_is_refused() -> None:
-    with pytest.raises(DataError, match=r"finds 0 labelled training periods .* a label takes 31 days to be known"):
+    with pytest.raises(DataError, match=r"has 0 labelled training periods .* a label takes 31 days to be known"):
         examples(month("2017-03"), MovingWindow(1), label(lag=1), month("2017-03"))
 
 
@@ -159,7 +159,7 @@ def test_a_snapshot_of_a_single_class_is_refused_by_name(counts: dict[str, dict[
         check_classes(counts, Target())
 
     assert str(refused.value) == (
-        f"{listed}, two are needed. Look at the label's function and at the sources of the days after the period's end."
+        f"{listed}, expected two. Check the label's function and the sources for the days after the period's end."
     )
 
 
@@ -170,11 +170,11 @@ def test_snapshots_of_two_classes_are_let_through() -> None:
 @pytest.mark.parametrize(
     ("target", "counts", "text"),
     [
-        (SIZES, {"low": 8, "high": 2}, "has no rows of the class middle (low: 8 rows, middle: 0 rows, high: 2 rows), each class"),
-        (SIZES, {"low": 8, "middle": 0}, "has no rows of the class middle, high (low: 8 rows, middle: 0 rows, high: 0 rows)"),
-        (SIZES, {}, "has no rows of the class low, middle, high (low: 0 rows, middle: 0 rows, high: 0 rows), each class"),
-        (Target(REGRESSION), {2.5: 10}, "has one value (2.5: 10 rows), more are needed. Look at the label's function"),
-        (Target(REGRESSION), {}, "has one value (no rows), more are needed. Look at the label's function"),
+        (SIZES, {"low": 8, "high": 2}, "has no rows of class middle (low: 8 rows, middle: 0 rows, high: 2 rows), expected"),
+        (SIZES, {"low": 8, "middle": 0}, "has no rows of class middle, high (low: 8 rows, middle: 0 rows, high: 0 rows)"),
+        (SIZES, {}, "has no rows of class low, middle, high (low: 0 rows, middle: 0 rows, high: 0 rows), expected"),
+        (Target(REGRESSION), {2.5: 10}, "has one value (2.5: 10 rows), expected more. Check the label's function"),
+        (Target(REGRESSION), {}, "has one value (no rows), expected more. Check the label's function"),
     ],
 )
 def test_a_snapshot_without_a_class_or_of_a_single_value_is_refused(target: Target, counts: Any, text: str) -> None:
@@ -192,9 +192,9 @@ def test_snapshots_of_every_class_and_of_two_values_are_let_through() -> None:
 @pytest.mark.parametrize(
     ("periods", "minimum", "text"),
     [
-        (0, None, "MovingWindow.periods: found 0, allowed is 1 or more."),
-        (3, 0, "MovingWindow.minimum: found 0, allowed is 1 to periods (3)."),
-        (3, 4, "MovingWindow.minimum: found 4, allowed is 1 to periods (3)."),
+        (0, None, "MovingWindow.periods: expected 1 or more, got 0."),
+        (3, 0, "MovingWindow.minimum: expected 1 to periods (3), got 0."),
+        (3, 4, "MovingWindow.minimum: expected 1 to periods (3), got 4."),
     ],
 )
 def test_a_window_that_cannot_be_is_refused(periods: int, minimum: int | None, text: str) -> None:
@@ -207,20 +207,20 @@ def test_a_window_that_cannot_be_is_refused(periods: int, minimum: int | None, t
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"name": "my label"}, "Label.name: found 'my label', allowed is the name of a function."),
-        ({"reads": ()}, "Label('returns').reads: found (), allowed is a tuple of source names, at least one."),
-        ({"reads": "visits"}, "Label('returns').reads: found 'visits', allowed is a tuple of source names, at least one."),
-        ({"horizon": timedelta(0)}, "Label.horizon: found 0:00:00, allowed is more than zero."),
-        ({"lag": timedelta(days=-1)}, "Label.lag: found -1 day, 0:00:00, allowed is zero or more."),
-        ({"absent": 2}, "Label.absent: found 2, allowed for a binary label are 0 and 1, or None."),
-        ({"kind": "ordinal"}, "Label.kind: found 'ordinal', allowed are binary, multiclass, regression."),
+        ({"name": "my label"}, "Label.name: expected the name of a function, got 'my label'."),
+        ({"reads": ()}, "Label('returns').reads: expected a tuple of source names, at least one; got ()."),
+        ({"reads": "visits"}, "Label('returns').reads: expected a tuple of source names, at least one; got 'visits'."),
+        ({"horizon": timedelta(0)}, "Label.horizon: expected more than zero, got 0:00:00."),
+        ({"lag": timedelta(days=-1)}, "Label.lag: expected zero or more, got -1 day, 0:00:00."),
+        ({"absent": 2}, "Label.absent: expected 0 and 1, or None, for a binary label; got 2."),
+        ({"kind": "ordinal"}, "Label.kind: expected one of 'binary', 'multiclass', 'regression'; got 'ordinal'."),
         (
             {"kind": "multiclass", "classes": SIZES.classes, "absent": 0},
-            "Label.absent: found 0, allowed for a multiclass label are low, middle, high, or None.",
+            "Label.absent: expected low, middle, high, or None, for a multiclass label; got 0.",
         ),
         (
             {"kind": "regression", "absent": float("nan")},
-            "Label.absent: found nan, allowed for a regression label are finite numbers, or None.",
+            "Label.absent: expected finite numbers, or None, for a regression label; got nan.",
         ),
     ],
 )

@@ -46,25 +46,25 @@ def note(fence: int, order: str = OLD, rows: int = 5, source: str = "s3://a/pred
     [
         (
             lambda: ParquetDelivery("Lake", "s3://b/c"),
-            "ParquetDelivery.name: found 'Lake', allowed are lower-case letters, digits and _.",
+            "ParquetDelivery.name: expected lower-case letters, digits and _, got 'Lake'.",
         ),
         (
             lambda: PostgresDelivery("", "scores"),
-            "PostgresDelivery.name: found '', allowed are lower-case letters, digits and _.",
+            "PostgresDelivery.name: expected lower-case letters, digits and _, got ''.",
         ),
         *(
             (
                 lambda uri=uri: ParquetDelivery("lake", uri),
-                f"ParquetDelivery('lake').uri: found {uri!r}, allowed is a folder on S3 such as s3://bucket/scores, or an "
-                "absolute path such as /data/scores.",
+                "ParquetDelivery('lake').uri: expected a folder on S3 such as s3://bucket/scores, or an absolute path such as "
+                f"/data/scores; got {uri!r}.",
             )
             for uri in ("scores", "", "s3://", "s3:///x", "gs://bucket/x", "./x", "/", "//x", None)
         ),
         *(
             (
                 lambda table=table: PostgresDelivery("warehouse", table),
-                f"PostgresDelivery('warehouse').table: found {table!r}, allowed are lower-case letters, digits and _, with a "
-                "schema and a dot before them or without, such as marketing.scores; almanac_deliveries is taken.",
+                "PostgresDelivery('warehouse').table: expected lower-case letters, digits and _, optionally after a schema and "
+                f"a dot, such as marketing.scores; got {table!r}. almanac_deliveries is reserved.",
             )
             for table in (
                 "",
@@ -79,7 +79,7 @@ def note(fence: int, order: str = OLD, rows: int = 5, source: str = "s3://a/pred
         ),
         (
             lambda: PostgresDelivery("warehouse", "scores", " "),
-            "PostgresDelivery('warehouse').connection: found ' ', allowed is the name of an Airflow connection.",
+            "PostgresDelivery('warehouse').connection: expected the name of an Airflow connection, got ' '.",
         ),
     ],
 )
@@ -95,25 +95,26 @@ def test_a_delivery_that_cannot_be_is_refused_by_name(make: Callable[[], Any], t
     [
         (
             LAKE,
-            f"Pipeline.deliveries: found {LAKE!r}, allowed is a tuple of ParquetDelivery and PostgresDelivery: a single one "
+            f"Pipeline.deliveries: expected a tuple of ParquetDelivery and PostgresDelivery, got {LAKE!r}. A single one "
             "needs its comma.",
         ),
         (
             ("lake",),
-            "Pipeline.deliveries: found ('lake',), allowed is a tuple of ParquetDelivery and PostgresDelivery: a single one "
+            "Pipeline.deliveries: expected a tuple of ParquetDelivery and PostgresDelivery, got ('lake',). A single one "
             "needs its comma.",
         ),
         (
             (LAKE, PostgresDelivery("lake", "scores")),
-            "Pipeline.deliveries: found the name lake twice; each delivery has its own name.",
+            "Pipeline.deliveries: expected a different name for each delivery, got 'lake' twice.",
         ),
         (
             (LAKE, ParquetDelivery("pond", "s3://reports/scores/")),
-            "Pipeline.deliveries: found the place s3://reports/scores twice; each delivery has its own place.",
+            "Pipeline.deliveries: expected a different destination for each delivery, got 's3://reports/scores' twice.",
         ),
         (
             (WAREHOUSE, PostgresDelivery("other", "marketing.scores")),
-            "Pipeline.deliveries: found the place marketing.scores of almanac_deliveries twice; each delivery has its own place.",
+            "Pipeline.deliveries: expected a different destination for each delivery, got 'marketing.scores of "
+            "almanac_deliveries' twice.",
         ),
     ],
 )

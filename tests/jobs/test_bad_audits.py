@@ -44,7 +44,7 @@ def test_a_failed_check_blocks_the_publish_and_keeps_its_whole_report(world: Wor
 
     text = str(failed)
     assert not audited.passed and "error" not in audited.facts
-    assert text.startswith("shop features.audit 2017-05 did not pass its audit, nothing was published:\n")
+    assert text.startswith("shop features.audit 2017-05 did not pass its audit; nothing was published:\n")
     assert "expect_column_values_to_be_between(column='visits', min_value=1000.0) failed: 61 of 61 rows (100 %)" in text
     assert text.count("\n- ") == 11 and text.endswith("- and 2 more: the full report is kept with the receipt")
     assert len(text) < 4000
@@ -208,7 +208,7 @@ def test_a_retrain_with_too_few_labelled_periods_is_refused(world: World) -> Non
         world.shop.retrain("2017-05")
 
     text = str(refused.value)
-    assert "The retrain for 2017-05 finds 1 labelled training periods before its holdout, at least 2 are needed." in text
+    assert "The retrain for 2017-05 has 1 labelled training periods before its holdout, expected at least 2." in text
     assert "The pipeline begins with 2017-03; a label takes 30 days to be known." in text
     assert "Retrain a later period, or lower MovingWindow.minimum." in text
     assert world.shop.state() == before
@@ -225,8 +225,8 @@ def test_a_label_of_one_class_is_refused_and_says_of_which_period(world: World) 
 
     text = told(refusal(world, model_order(world)), "DataError")
 
-    assert "The label of 2017-05 has one class (0: 61 rows), two are needed." in text
-    assert "Look at the label's function and at the sources of the days after the period's end." in text
+    assert "The label of 2017-05 has one class (0: 61 rows), expected two." in text
+    assert "Check the label's function and the sources for the days after the period's end." in text
 
 
 def test_features_that_are_not_published_train_nothing(world: World) -> None:

@@ -172,7 +172,7 @@ def test_a_function_that_does_not_take_what_its_description_reads_is_refused(wor
     text = told(refusal(world, world.group("habits")), "DescriptionError")
 
     assert "Function 'habits' of pipeline 'shop' takes (people, as_of, category), but its description reads (visits)." in text
-    assert "It does not take visits. Nobody gives it people, category." in text
+    assert "It does not take visits. Unknown arguments: people, category." in text
     assert "Make reads= and the signature agree." in text
 
 

@@ -270,7 +270,7 @@ def test_a_time_without_a_place_in_microseconds_stops_the_job_and_names_the_colu
 
     receipt = attempt(files, "habits")
     assert not receipt.passed
-    assert receipt.findings[0].startswith("Source 'visits': column 'born' has a value that is no timestamp[us, tz=UTC]: ")
+    assert receipt.findings[0].startswith("Source 'visits': column 'born' has a value that does not fit timestamp[us, tz=UTC]: ")
 
 
 def test_a_month_of_events_in_a_skipped_hour_is_cut_as_its_rows_are(files: Shop) -> None:

@@ -250,7 +250,7 @@ def test_nothing_is_built_from_a_source_whose_audit_is_yet_to_come(shop: Shop, a
     shop = audited(shop, audit)
     asked = planned(shop)
     pinned = pin.pin(shop.home, asked, RunInfo())
-    said = "Source 'visits' was pinned and not audited, which its description asks for. Run the task sources.audit first."
+    said = "Source 'visits' was pinned but not audited, and its description requires an audit. Run the task sources.audit first."
     for place in (
         lambda: feature_orders.groups(shop.home, asked, pinned, "habits"),
         lambda: orders.model(shop.home, asked, pinned),
@@ -308,14 +308,14 @@ def test_a_suite_and_the_description_agree(shop: Shop, audit: Audit | None, suit
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, "1 %", True])
 def test_a_share_is_from_0_to_1(share: Any) -> None:
-    with pytest.raises(DescriptionError, match="allowed is a share from 0 to 1"):
+    with pytest.raises(DescriptionError, match="expected a share from 0 to 1"):
         Audit(quarantine=share)
 
 
 def test_rows_of_a_reference_are_not_set_aside() -> None:
     with pytest.raises(DescriptionError, match="Rows of a reference are not set aside"):
         ReferenceSource("s3://bucket/people/", audit=Audit(quarantine=0.1))
-    with pytest.raises(DescriptionError, match=r"EventSource.audit: found 0.1, allowed is Audit\(\)"):
+    with pytest.raises(DescriptionError, match=r"EventSource.audit: expected Audit\(\), or Audit\(quarantine=0.01\); got 0.1"):
         EventSource("s3://bucket/visits/", event_time="at", audit=0.1)  # type: ignore[arg-type]
 
 

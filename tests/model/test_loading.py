@@ -113,8 +113,8 @@ def test_a_model_that_scores_otherwise_names_the_distributions_that_differ(tmp_p
 
     assert str(refused.value) == (
         f"Version {VERSION} does not score here as it did where it was trained: a golden row's score differs by 0.25, 1e-06 is "
-        f"allowed, so nothing is scored with it. These differ from where it was trained: scikit-learn was 0.1, is "
-        f"{HERE['scikit-learn']}; long-gone was 2.0, is missing. Install the versions of then, or retrain."
+        f"allowed, so nothing is scored with it. These differ from the training environment: scikit-learn was 0.1, is "
+        f"{HERE['scikit-learn']}; long-gone was 2.0, is missing. Install the recorded versions, or retrain."
     )
 
 
@@ -145,7 +145,7 @@ def test_a_model_whose_class_is_not_there_any_more_names_the_distributions_that_
 
     text = str(refused.value)
     assert text.startswith(f"Version {VERSION} cannot be loaded here (AttributeError: ")
-    assert "so nothing is scored with it. These differ from where it was trained: python was 2.7.18, is 3." in text
+    assert "so nothing is scored with it. These differ from the training environment: python was 2.7.18, is 3." in text
     assert "\n" not in text, "of a task's error only one line is told"
 
 

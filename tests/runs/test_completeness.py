@@ -44,9 +44,9 @@ def test_a_source_that_must_be_whole_and_is_not_fails_the_run_at_its_pin(world: 
 
     text = str(refused.value)
     assert text.startswith(
-        "Source 'visits' is not complete: for the features of 2017-08 its newest event before 2017-09-01 is of "
+        "Source 'visits' is not complete: for the features of 2017-08 its newest event before 2017-09-01 is from "
     )
-    assert "for the features of 2017-08 it has 3 events from 2017-08-01 to 2017-09-01, at least 100 are asked for." in text
+    assert "for the features of 2017-08 it has 3 events from 2017-08-01 to 2017-09-01, expected at least 100." in text
     assert text.endswith("Nothing was built of it. Deliver what is missing, or change the source's Late.")
     assert shop.state() == before
 
@@ -68,7 +68,7 @@ def test_the_newest_label_must_be_whole_as_well(world: World) -> None:
     with pytest.raises(SourceError) as refused:
         world.pin(planned)
 
-    assert "Source 'visits' is not complete: for the label of 2017-06 its newest event before 2017-07-31 is of " in str(
+    assert "Source 'visits' is not complete: for the label of 2017-06 its newest event before 2017-07-31 is from " in str(
         refused.value
     )
 
@@ -85,12 +85,12 @@ def test_waiting_goes_on_while_files_are_missing_and_ends_when_they_come(world: 
 
     assert [reason.split(" of 2017-07-")[0] for reason in reasons()] == [
         "for the features of 2017-08 its newest event before 2017-09-01 is",
-        "for the features of 2017-08 there is no file ready/2017-08",
+        "for the features of 2017-08 file ready/2017-08 is missing",
         "for the label of 2017-06 there is no file ready/2017-07",
     ]
     shop.put("visits", "2017-08.parquet", shops.visits(AUGUST))
     home.objects.put(f"{shop.landing}/visits/ready/2017-07", b"")
-    assert reasons() == ["for the features of 2017-08 there is no file ready/2017-08"]
+    assert reasons() == ["for the features of 2017-08 file ready/2017-08 is missing"]
     home.objects.put(f"{shop.landing}/visits/ready/2017-08", b"")
     assert reasons() == []
     assert world.pin(planned)
@@ -236,7 +236,7 @@ def test_a_shifted_source_that_is_later_than_its_measure_fails_the_pin(world: Wo
     with pytest.raises(SourceError) as refused:
         world.pin(world.planned("2017-08"))
 
-    assert "for the features of 2017-08 its newest event before 2017-08-22 is of 2017-07-2" in str(refused.value)
+    assert "for the features of 2017-08 its newest event before 2017-08-22 is from 2017-07-2" in str(refused.value)
 
 
 def test_columns_that_changed_since_the_last_pin_are_told_by_the_next(world: World) -> None:

@@ -33,7 +33,7 @@ def test_a_version_tells_what_each_group_is_worth_to_it(world: World) -> None:
 
 
 def test_a_version_that_does_not_tell_it_can_do_without_nothing(world: World) -> None:
-    with pytest.raises(DataError, match=r"they hold 1, .* allows 0\.5\. .* A group of importance 1 is never left out: the model"):
+    with pytest.raises(DataError, match=r"they hold 1 of .* allows 0\.5\. .* A group of importance 1 is never left out"):
         check(replace(planned(world.shop), importance={}), {"traits": "it failed"})
 
 
@@ -77,9 +77,7 @@ def test_the_pin_says_what_is_left_out_and_why(world: World) -> None:
     assert receipt.order.parameters["lacking"] == ["people"]
     (finding,) = (text for text in receipt.findings if "left out" in text)
     assert finding.startswith("What reads source 'people' is left out: ")
-    with pytest.raises(
-        NotAdmitted, match="'traits' reads source 'people', which was not as it must be when the sources were pinned"
-    ):
+    with pytest.raises(NotAdmitted, match="'traits' reads source 'people', which was left out when the sources were pinned"):
         feature_orders.groups(shop.home, planned(shop), shop.home.receipts.uri(receipt), "traits")
 
 
@@ -99,7 +97,7 @@ def test_a_source_that_is_not_complete_is_left_out_and_one_that_the_population_r
 
     assert receipt.order.parameters["lacking"] == ["clicks"]
     (finding,) = (text for text in receipt.findings if "left out" in text)
-    assert "Source 'clicks' is not complete: for the features of 2017-09 its newest event before 2017-10-01 is of" in finding
+    assert "Source 'clicks' is not complete: for the features of 2017-09 its newest event before 2017-10-01 is from" in finding
     shop.describe(sources={**shop.pipeline.sources, "visits": replace(shop.pipeline.sources["visits"], late=whole)})
     for month in ("2017-08", "2017-09"):
         shop.home.objects.delete(f"{shop.landing}/visits/{month}.parquet")
@@ -124,8 +122,8 @@ def test_a_group_whose_job_fails_is_left_out_with_the_reason(world: World) -> No
         feature_orders.combined(shop.home, replace(asked, importance={"habits": 0.4, "traits": 0.6}), pinned)
     text = str(refused.value)
     assert text.startswith(
-        f"2017-09 cannot be scored without the feature groups traits: of the importance of version {world.old} they hold 0.6, "
-        "Scoring.degrade allows 0.5. Mend what kept them from being built and start the run again. Or raise Scoring.degrade.\n"
+        f"2017-09 cannot be scored without the feature groups traits: they hold 0.6 of the importance of version {world.old}, "
+        "Scoring.degrade allows 0.5. Fix what kept them from being built and start the run again. Or raise Scoring.degrade.\n"
         "traits (0.6): - Feature group 'traits' has 40 entities more than once"
     )
     with pytest.raises(NotAdmitted) as strict:

@@ -50,9 +50,9 @@ def test_a_second_rollback_finds_nothing_older_and_is_refused(world: World) -> N
         shop.roll_back()
 
     text = str(refused.value)
-    assert f"nothing older than {world.old} is in force or was" in text
-    assert f"(the log has: {world.old}, {world.new})" in text
-    assert "Promote a version first, and then roll back to it by name." in text
+    assert f"the log has none older than {world.old} that is not withdrawn" in text
+    assert f"(it has: {world.old}, {world.new})" in text
+    assert "Promote a version first, then roll back to it by name." in text
     assert shop.state() == before
 
 
@@ -111,9 +111,9 @@ def test_rolling_back_to_an_unknown_version_names_those_that_are_there(world: Wo
 def test_a_rollback_to_the_version_itself_or_without_a_reason_is_refused(world: World) -> None:
     before = world.shop.state()
 
-    with pytest.raises(PromotionError, match=f"Version {world.old} is the one to be rolled back from. Name an older one."):
+    with pytest.raises(PromotionError, match=f"Version {world.old} is the one to roll back from. Name an older one."):
         world.shop.roll_back(to=world.old)
-    with pytest.raises(PromotionError, match="A rollback needs a reason, found none"):
+    with pytest.raises(PromotionError, match="Rollback: expected a reason, got none"):
         planned_rollback(world.shop, reason=" ")
     assert world.shop.state() == before
 
@@ -152,8 +152,8 @@ def test_a_rollback_to_a_version_that_knows_the_future_of_an_affected_period_is_
         shop.roll_back(to=world.new)
 
     text = str(refused.value)
-    assert f"Version {world.new} may be in force from 2017-08 on: it knows what happened until then" in text
-    assert "would score 2017-07 with it. Roll back to an older version" in text
+    assert f"Version {world.new} may be in force only from 2017-08 on: it knows what happened until then" in text
+    assert "would score 2017-07 with that knowledge. Roll back to an older version" in text
     assert shop.state() == before
 
 
@@ -248,7 +248,7 @@ def test_a_rollback_that_died_in_the_middle_is_finished_by_the_next_one_that_is_
 
     assert shop.scores() == untouched
     assert shop.home.log().position == 3, "the second one appended nothing"
-    with pytest.raises(PromotionError, match=f"nothing older than {world.old} is in force or was"):
+    with pytest.raises(PromotionError, match=f"the log has none older than {world.old} that is not withdrawn"):
         shop.roll_back()
 
 
@@ -274,5 +274,5 @@ def test_periods_that_a_person_named_are_all_that_is_scored_again(world: World) 
     shop.roll_back(periods=["2017-09"])
 
     assert [item.version for item in shop.home.written()] == [world.old, world.new, world.old]
-    with pytest.raises(PromotionError, match="nothing older"):
+    with pytest.raises(PromotionError, match="has none older"):
         shop.roll_back()

@@ -156,8 +156,8 @@ def test_tasks_refuse_a_model_that_a_library_makes_score_otherwise(spark: SparkS
     )
 
     assert text.startswith("Version 2017-06-0123abcd does not score here as it did where it was trained: a golden row's score")
-    assert "These differ from where it was trained: scikit-learn was 0.1, is 1." in text
-    assert text.endswith("Install the versions of then, or retrain.")
+    assert "These differ from the training environment: scikit-learn was 0.1, is 1." in text
+    assert text.endswith("Install the recorded versions, or retrain.")
 
 
 def test_what_says_where_a_row_is_from_is_no_part_of_what_it_says(version: Bundle) -> None:

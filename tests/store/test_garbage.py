@@ -117,7 +117,7 @@ def test_a_file_that_is_too_young_is_not_deleted_whoever_says_so(home: Home) -> 
 
     assert garbage.delete(home, [item]) == ()
     for ask in (lambda: garbage.collect(home, older=timedelta(days=6)), lambda: garbage.delete(home, [item], older=6 * SECOND)):
-        with pytest.raises(ValueError, match=r"allowed are 7 or more"):
+        with pytest.raises(ValueError, match=r"expected an age of 7 days or more"):
             ask()
     assert home.objects.has(staged.uri)
 

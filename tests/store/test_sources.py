@@ -240,7 +240,7 @@ def test_naive_timestamps_without_a_time_zone_are_refused(objects: Objects, visi
 
     assert str(refused.value) == (
         "Source 'visits': column 'at' is timestamp[us], a timestamp without a time zone. "
-        "Declare how it is to be read with EventSource(..., timezone='UTC')."
+        "Declare how to read it with EventSource(..., timezone='UTC')."
     )
 
 

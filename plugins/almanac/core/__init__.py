@@ -1,1 +1,1 @@
-"""The rules, pure: standard library only, no clock, no I/O. Each noun lives with its rule."""
+"""Pure rules: standard library only, no clock, no I/O. Each noun lives with its rule."""

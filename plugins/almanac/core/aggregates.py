@@ -1,8 +1,9 @@
-"""Aggregates: features that are described instead of written, so that their partial sums can be kept.
+"""Aggregates: features that are described instead of coded, so that their partial sums can be stored.
 
 A feature of an entity is a function of its events in the window before a period's cut. All functions here can be merged from
-those of parts of the window, so the time line is divided into segments, at every moment where a window of any period begins or
-ends. Events of a file are summed segment by segment once; a period's features are merged from the segments inside its windows.
+their results for parts of the window, so the time line is divided into segments at every moment where a window of any period
+begins or ends. A file's events are summed once for each segment; a period's features are merged from the segments inside its
+windows.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from almanac.errors import DescriptionError
 
 COUNT, SUM, MIN, MAX, DISTINCT, RECENCY = "count", "sum", "min", "max", "distinct", "recency"
 OF_EVENTS, OF_COLUMNS = (COUNT, RECENCY), (SUM, MIN, MAX, DISTINCT)
-# Where an entity has no event these are zero; the others are null.
+# For an entity without events these are zero; the others are null.
 ZERO = (COUNT, SUM, DISTINCT)
 
 
@@ -29,8 +30,8 @@ class Feature:
 
     Args:
         window: how far before the cut it looks.
-        column: what is aggregated; nothing for `count` and `recency`.
-        value: of the splitting column; None without one.
+        column: what is aggregated; empty for `count` and `recency`.
+        value: of the column that splits the features; None without one.
     """
 
     name: str
@@ -45,23 +46,23 @@ class Aggregates:
     """A feature group without a function: aggregates of an entity's events over windows that end where the source is cut.
 
     Gives the columns `NAME_[VALUE_][COLUMN_]FUNCTION_WINDOW`, such as `shopping_sales_sum_30d` and
-    `shopping_drug_gm_count_90d`. Where an entity has no event, counts and sums are 0 and the others null. An event without an
-    entity, or with another value than those of the split, is left out; a null in a column is no value, and a sum of nulls alone
-    is null. Sums of whole numbers and decimals are exact until the last step, which makes them float32. A null matches nothing
-    in a reference. Dots and backticks of a column's name become underscores in those of its features.
+    `shopping_drug_gm_count_90d`. For an entity without events, counts and sums are 0 and the others null. Events without an
+    entity, or with a value of the split that `values` does not list, are left out. A null in a column is not a value, and a sum
+    of only nulls is null. Sums of whole numbers and decimals are exact until the last step, which converts them to float32. A
+    null matches nothing in a reference. Dots and backticks in a column's name become underscores in the names of its features.
 
     Args:
         name: of the group.
-        reads: the source of events, and the reference that is looked up `on` a column, where there is one; it has one row a
-            value of that.
-        windows: how far before the cut they look, each.
-        events: functions of the events themselves: `count`, and `recency`, days between the newest one and the cut.
-        columns: column to its functions: `sum`, `min`, `max` of numbers, `distinct`, the number of different values.
+        reads: the event source and, optionally, the reference that is looked up by the column `on`; the reference has one row
+            for each value of that column.
+        windows: how far before the cut the features look, one length each.
+        events: functions of the events themselves: `count`, and `recency`, the days between the newest one and the cut.
+        columns: column to its functions: `sum`, `min`, `max` of numbers, and `distinct`, the number of different values.
         on: the column that both sources have.
         split, values: a column of text or whole numbers, and those of its values, as text, that get columns of their own.
 
     Raises:
-        DescriptionError: a field is not as it must be.
+        DescriptionError: a field is invalid.
     """
 
     name: str
@@ -78,29 +79,31 @@ class Aggregates:
     def __post_init__(self) -> None:
         own = f"Aggregates({self.name!r})"
         if not self.name.isidentifier():
-            raise DescriptionError(f"Aggregates.name: found {self.name!r}, allowed is a name such as 'shopping'.")
+            raise DescriptionError(f"Aggregates.name: expected a name such as 'shopping', got {self.name!r}.")
         if isinstance(self.reads, str) or not 1 <= len(self.reads) <= 2:
             raise DescriptionError(
-                f"{own}.reads: found {self.reads!r}, allowed is a tuple of a source of events, or of one and a reference."
+                f"{own}.reads: expected a tuple of an event source, or of an event source and a reference; got {self.reads!r}."
             )
         if (len(self.reads) == 2) != bool(self.on):
             raise DescriptionError(
-                f"{own}.on: found {self.on!r}, name the column that both have where two are read, and only there."
+                f"{own}.on: expected the column that both sources have if two are read, else None; got {self.on!r}."
             )
         if not self.windows or any(window <= timedelta(0) for window in self.windows):
-            raise DescriptionError(f"{own}.windows: found {self.windows!r}, allowed is a tuple of times of more than zero.")
+            raise DescriptionError(f"{own}.windows: expected a tuple of times above zero, got {self.windows!r}.")
         if not self.events and not self.columns:
-            raise DescriptionError(f"{own}: found neither events nor columns; give functions of one of them, such as ('count',).")
+            raise DescriptionError(f"{own}: expected events or columns, got neither. Give functions, such as events=('count',).")
         self._check_functions(own)
         if dotted := [name for name in (*self.columns, self.on or "") if name.startswith(".")]:
             raise DescriptionError(
-                f"{own}: expected columns that do not begin with a dot, got {dotted[0]!r}. Rename it in the files."
+                f"{own}: expected columns whose names do not begin with a dot, got {dotted[0]!r}. Rename it in the files."
             )
         if bool(self.split) != bool(self.values):
-            raise DescriptionError(f"{own}.split: found {self.split!r} and values {self.values!r}; give both, or neither.")
+            raise DescriptionError(
+                f"{own}.split: expected both split and values, or neither; got {self.split!r} and {self.values!r}."
+            )
         names = [feature.name for feature in self.features]
         if doubled := sorted({name for name in names if names.count(name) > 1}):
-            raise DescriptionError(f"{own}: two features would be called {doubled[0]}. Leave out a window, value or function.")
+            raise DescriptionError(f"{own}: two features would be called {doubled[0]!r}. Leave out a window, value or function.")
         object.__setattr__(self, "columns", MappingProxyType(dict(self.columns)))
 
     def _check_functions(self, own: str) -> None:
@@ -108,11 +111,12 @@ class Aggregates:
         given |= {f"columns[{column!r}]": (functions, OF_COLUMNS) for column, functions in self.columns.items()}
         for name, (found, allowed) in given.items():
             if isinstance(found, str) or any(function not in allowed for function in found):
-                raise DescriptionError(f"{own}.{name}: found {found!r}, allowed is a tuple of {', '.join(allowed)}.")
+                expected = ", ".join(map(repr, allowed))
+                raise DescriptionError(f"{own}.{name}: expected a tuple of any of {expected}; got {found!r}.")
 
     @property
     def lookback(self) -> timedelta:
-        """How far before the cut it sees events."""
+        """How far before the cut it reads events."""
         return max(self.windows)
 
     @property
@@ -121,9 +125,9 @@ class Aggregates:
         found = []
         for value in self.values or (None,):
             for window in self.windows:
-                asked = [("", function) for function in self.events]
-                asked += [(column, function) for column, functions in self.columns.items() for function in functions]
-                for column, function in asked:
+                requested = [("", function) for function in self.events]
+                requested += [(column, function) for column, functions in self.columns.items() for function in functions]
+                for column, function in requested:
                     named = re.sub(r"[.`]", "_", column)
                     words = [self.name, *([_slug(value)] if value is not None else []), named, function, _length(window)]
                     name = "_".join(word for word in words if word)
@@ -137,13 +141,13 @@ class Aggregates:
 
 
 def _slug(text: str) -> str:
-    """A value as part of a column's name: `drug_gm`, and `minus_20` of a number."""
+    """A value as part of a column's name: `drug_gm`, and `minus_20` for a negative number."""
     text = re.sub(r"^-(?=\d+$)", "minus_", text)
     return re.sub(r"\W+", "_", text.lower()).strip("_")
 
 
 def _length(window: timedelta) -> str:
-    """A window in the largest unit that is whole: `30d`, `36h`, `90s`."""
+    """A window in the largest unit that divides it: `30d`, `36h`, `90s`."""
     seconds = window.total_seconds()
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds % size == 0:
@@ -152,7 +156,7 @@ def _length(window: timedelta) -> str:
 
 
 def edges(windows: tuple[timedelta, ...], lag: timedelta, every: Every, low: datetime, high: datetime) -> list[datetime]:
-    """Where segments of the time from `low` to `high` begin: the last edge at or before `low`, and all that follow to `high`.
+    """The starts of the segments from `low` to `high`: the last edge at or before `low`, and all later ones up to `high`.
 
     An edge is a moment where a window of any period begins or ends: `as_of - lag - window`, and `as_of - lag`.
     """
@@ -168,7 +172,7 @@ def edges(windows: tuple[timedelta, ...], lag: timedelta, every: Every, low: dat
 
 
 def _ends(moment: datetime, every: Every) -> Iterator[datetime]:
-    """The ends of periods, from the last one at or before a moment on."""
+    """The ends of periods, starting with the last one at or before a moment."""
     period = Period.holding(moment, every)
     while True:
         yield period.start

@@ -1,4 +1,4 @@
-"""One way to write a record down: canonical JSON, its digest, and frozen dataclasses to and from it.
+"""Canonical JSON of records: its digest, and frozen dataclasses to and from it.
 
 Two records are equal exactly when their canonical bytes are equal, so a digest of the bytes is an identity.
 """
@@ -25,14 +25,14 @@ STORED = "stored"
 
 
 def later(default: Value) -> Value:
-    """The default of a field that a record got after records of its kind were kept. While the field has it, it is left out of
-    the JSON: what was kept before keeps its digest.
+    """The default of a field that was added after records of its kind were stored. While the field has it, it is left out of
+    the JSON, so records stored earlier keep their digest.
     """
     return dataclasses.field(default=default, metadata={LATER: True})
 
 
 def stored_as(key: str, **options: Any) -> Any:
-    """A field whose key in JSON is not its name: a key that records were kept with never changes. `options`: as of
+    """A field whose key in JSON differs from its name: a key of stored records never changes. `options`: those of
     `dataclasses.field`.
     """
     return dataclasses.field(metadata={STORED: key}, **options)
@@ -57,7 +57,7 @@ def sha256(body: bytes) -> str:
 
 
 def sealed(value: object) -> bytes:
-    """A record's canonical JSON with its own digest beside its fields: an altered byte is seen whenever it is read."""
+    """A record's canonical JSON with its own digest beside its fields: every read detects an altered byte."""
     return dumps({**encode(value), SEAL: digest(value)})
 
 
@@ -65,14 +65,14 @@ def opened(kind: type[Record], body: bytes) -> Record:
     """The record of sealed bytes.
 
     Raises:
-        ValueError: they are no such record, or the seal does not fit what stands beside it.
+        ValueError: they are not such a record, or the seal does not match the fields beside it.
     """
     found = json.loads(body)
     if not isinstance(found, dict) or SEAL not in found:
         raise ValueError("it has no seal")
     seal = found.pop(SEAL)
     if sha256(_written(found)) != seal:
-        raise ValueError("its seal does not fit what stands beside it")
+        raise ValueError("its seal does not match its fields")
     return decode(kind, found)
 
 
@@ -104,8 +104,8 @@ def decode(kind: type[Record], value: Any) -> Record:
     """The inverse of `encode`, for a dataclass whose fields are annotated. Fields that are absent take their default.
 
     Raises:
-        ValueError: a field is missing or unknown, or the value is no such record; one of a newer schema is not read by
-            guesswork.
+        ValueError: a field is missing or unknown, or the value is not such a record. A record of a newer schema is refused, not
+            guessed at.
     """
     try:
         return typing.cast(Record, _decode(kind, value))
@@ -120,7 +120,7 @@ def _decode(kind: Any, value: Any) -> Any:
 
 @functools.cache
 def _decoder(kind: Any) -> Callable[[Any], Any] | None:
-    """What makes a value of a type from JSON; None of a type whose JSON is the value."""
+    """What makes a value of a type from JSON; None for a type whose JSON is the value."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         return _union_decoder(arguments)
@@ -149,7 +149,7 @@ def _union_decoder(arguments: tuple[Any, ...]) -> Callable[[Any], Any]:
     kinds = [argument for argument in arguments if argument is not types.NoneType]
     if len(kinds) == 1:
         return lambda value: None if value is None else _decode(kinds[0], value)
-    # Each record of a union carries a `kind` that no other one has. One that was there before its union may leave it out.
+    # Each record of a union has a `kind` of its own. A record that existed before its union may omit it.
     named = {str(_kind(kind).default): kind for kind in kinds if dataclasses.is_dataclass(kind)}
     unnamed = next((name for name, kind in named.items() if LATER in _kind(kind).metadata), None)
 
@@ -158,7 +158,7 @@ def _union_decoder(arguments: tuple[Any, ...]) -> Callable[[Any], Any]:
             return value
         found = value.get("kind", unnamed)
         if found not in named:
-            raise ValueError(f"found a record of kind {found!r} (known are: {', '.join(sorted(named))})")
+            raise ValueError(f"kind: expected one of {', '.join(map(repr, sorted(named)))}; got {found!r}")
         return _decode_record(named[found], value)
 
     return read
@@ -167,16 +167,16 @@ def _union_decoder(arguments: tuple[Any, ...]) -> Callable[[Any], Any]:
 def _decode_record(kind: Any, value: Mapping[str, Any]) -> Any:
     fields, known = _fields(kind)
     if unknown := sorted(set(value) - known):
-        raise ValueError(f"{kind.__name__} has no field {', '.join(unknown)} (it has: {', '.join(sorted(known))})")
+        raise ValueError(f"{kind.__name__} has no field {', '.join(unknown)} (known: {', '.join(sorted(known))})")
     if missing := [key for key, (_, required, _) in fields.items() if required and key not in value]:
-        raise ValueError(f"{kind.__name__} misses {', '.join(missing)} (found: {', '.join(sorted(value))})")
+        raise ValueError(f"{kind.__name__} lacks {', '.join(missing)} (it has: {', '.join(sorted(value))})")
     given = ((name, read, value[key]) for key, (name, _, read) in fields.items() if key in value)
     return kind(**{name: found if read is None else read(found) for name, read, found in given})
 
 
 @functools.cache
 def _fields(kind: Any) -> tuple[dict[str, tuple[str, bool, Callable[[Any], Any] | None]], frozenset[str]]:
-    """A record's fields that are given, by key: its name, whether it must be given, and what reads it; and all keys."""
+    """The fields that a record's constructor takes, by key: name, whether it is required, and what reads it; and all keys."""
     hints, fields = typing.get_type_hints(kind), dataclasses.fields(kind)
     given = {_key(field): (field.name, _is_required(field), _decoder(hints[field.name])) for field in fields if field.init}
     return given, frozenset(map(_key, fields))

@@ -1,4 +1,4 @@
-"""Conditions: what is asked of versions when some of them are looked for, and whether one fits."""
+"""Conditions: the criteria of a search for versions, and whether a version meets them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricBound:
-    """What a metric on the holdout must be, such as `roc_auc>=0.8`."""
+    """A bound on a metric on the holdout, such as `roc_auc>=0.8`."""
 
     metric: str
     sign: str
@@ -45,11 +45,11 @@ class MetricBound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A version, as far as conditions look at it.
+    """What conditions look at in a version.
 
     Args:
         classes: the class names of the fitted pipeline and its steps.
-        trained: when its training ended; None when nobody knows.
+        trained: when its training ended; None when that is unknown.
     """
 
     pipeline: str
@@ -66,12 +66,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """What a version must be; what is not given does not matter. Each of several features, metrics, fates and tags must fit.
+    """What a version must meet; conditions that are not given do not count. All given features, metrics, fates and tags must fit.
 
     Args:
-        estimator: a part of the estimator's name or of a class's, in whatever case.
+        estimator: part of the estimator's name or of a class's name, in any case.
         since: it was trained then or later.
-        note: a part of what somebody said of it, in whatever case.
+        note: part of the text of a note, in any case.
     """
 
     estimator: str = ""
@@ -98,7 +98,7 @@ class Conditions:
 
 
 def newest_first(found: Iterable[Candidate]) -> list[Candidate]:
-    """By when they were trained; those of which nobody knows it last."""
+    """By training time; versions for which it is unknown come last."""
     beginning = datetime.min.replace(tzinfo=UTC)
     return sorted(found, key=lambda one: (one.trained or beginning, one.version), reverse=True)
 
@@ -108,19 +108,19 @@ def _within(part: str, texts: tuple[str, ...] | list[str]) -> bool:
 
 
 def age(text: str) -> timedelta:
-    """A length of time: `36h`, `7d` or `2w`.
+    """A duration: `36h`, `7d` or `2w`.
 
     Raises:
         ValueError: it is not written like that.
     """
     found = re.fullmatch(r"(\d{1,4})([hdw])", text.strip())
     if found is None:
-        raise ValueError(f"found {text!r}, allowed is a number of hours, days or weeks, such as 36h, 7d or 2w.")
+        raise ValueError(f"expected a number of hours, days or weeks, such as 36h, 7d or 2w; got {text!r}.")
     return timedelta(hours=int(found[1]) * HOURS[found[2]])
 
 
 def since(text: str, now: datetime) -> datetime:
-    """A moment: so long ago, or a day (its beginning, in UTC).
+    """A moment: a duration ago, or a day (its beginning, in UTC).
 
     Raises:
         ValueError: it is neither.
@@ -132,11 +132,11 @@ def since(text: str, now: datetime) -> datetime:
     try:
         return datetime.strptime(text.strip(), "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError:
-        raise ValueError(f"found {text!r}, allowed is how long ago (36h, 7d, 2w) or a day, such as 2017-01-01.") from None
+        raise ValueError(f"expected how long ago (36h, 7d, 2w) or a day such as 2017-01-01; got {text!r}.") from None
 
 
 def bound(text: str) -> MetricBound:
-    """What a metric must be.
+    """A bound on a metric.
 
     Raises:
         ValueError: it is not a known metric, a sign and a number.
@@ -144,8 +144,8 @@ def bound(text: str) -> MetricBound:
     found = re.fullmatch(r"\s*(\w+)\s*(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?)\s*", text)
     if found is None or found[1] not in METRICS:
         raise ValueError(
-            f"found {text!r}, allowed is one of {', '.join(METRICS)} with a sign (>=, <=, >, <) and a number, such as "
-            "roc_auc>=0.8. Quote it, so that the shell does not read the sign."
+            f"expected one of {', '.join(METRICS)} with a sign (>=, <=, >, <) and a number, such as roc_auc>=0.8; got {text!r}. "
+            "Quote it, so that the shell does not interpret the sign."
         )
     return MetricBound(metric=found[1], sign=found[2], value=float(found[3]))
 
@@ -161,4 +161,4 @@ def period(text: str) -> str:
             return Period.parse(text, every).key
         except PeriodError:
             continue
-    raise ValueError(f"found {text!r}, allowed is a period's key: a month such as 2017-09, or a day such as 2017-09-04.")
+    raise ValueError(f"expected a period's key, a month such as 2017-09 or a day such as 2017-09-04; got {text!r}.")

@@ -26,13 +26,13 @@ def label_cuts(pipeline: Pipeline, snapshot: str, known: datetime) -> dict[str, 
 
 
 def known_by(order: Order, pipeline: Pipeline) -> datetime:
-    """Until when what became known about labels counts, for the order of a version."""
-    told = order.parameters.get(KNOWN_AT)
-    return datetime.fromisoformat(told) if told else pipeline.period(order.period).as_of
+    """The time until which corrections of labels count, for the order of a version."""
+    recorded = order.parameters.get(KNOWN_AT)
+    return datetime.fromisoformat(recorded) if recorded else pipeline.period(order.period).as_of
 
 
 def reach(order: Order, pipeline: Pipeline) -> list[tuple[str, Cut]]:
-    """The cuts of sources that an order reads: source and cut. Nothing for an order that reads no source itself."""
+    """The sources that an order reads, each with its cut; empty for an order that reads no source itself."""
     if order.step is not Step.STAGE or order.artifact not in (Artifact.FEATURES, Artifact.MODEL):
         return []
     if order.artifact is Artifact.FEATURES:
@@ -44,7 +44,7 @@ def reach(order: Order, pipeline: Pipeline) -> list[tuple[str, Cut]]:
 
 
 def seen(order: Order, pipeline: Pipeline, pins: Mapping[str, Pin]) -> Seen:
-    """The pinned files that an order could see, by source: a pin holds many, an order only saw those within its cuts."""
+    """The pinned files that an order could see, by source: a pin holds many, an order sees only those within its cuts."""
     found: dict[str, dict[str, PinnedFile]] = {}
     for name, cut in reach(order, pipeline):
         found.setdefault(name, {}).update((file.uri, file) for file in pins[name].within(cut))

@@ -1,5 +1,5 @@
-"""Degraded features: a group that could not be built is left out, its features are null, and the model's own imputation takes
-over, as far as the version that scores can do without the group.
+"""Degraded features: a group that could not be built is left out, as far as the version that scores can do without it. Its
+features are null, and the model's own imputation takes over.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from almanac.core.plan import RunPlan
 from almanac.core.receipts import Order
 from almanac.errors import DataError, SourceError, examples
 
-LACKING = "lacking"  # a parameter of a pin: the sources that it is without
+LACKING = "lacking"  # a parameter of a pin: the sources that it does not hold
 
 NEVER = (
-    "A group of importance 1 is never left out: the model refuses its nulls, or nothing tells what it is worth, as in a version "
-    "that was trained before that was measured."
+    "A group of importance 1 is never left out: the model refuses its nulls, or its importance is unknown, as for a version "
+    "that was trained before importance was measured."
 )
 
 
 def leaves_out(order: Order) -> tuple[str, ...]:
-    """The groups that an order leaves out: it tells them before anything is made, and where a receipt was never written."""
+    """The groups that an order leaves out: known before anything is made, and where no receipt was ever written."""
     return tuple(order.parameters.get(LEFT_OUT, ()))
 
 
 def share(plan: RunPlan, groups: Iterable[str]) -> float:
-    """What feature groups hold together of the importance of a run's version. One that was not measured counts whole."""
+    """The share of the importance of a run's version that feature groups hold together. An unmeasured one counts as 1."""
     return sum(plan.importance.get(name, 1.0) for name in groups)
 
 
 def check(plan: RunPlan, absent: Mapping[str, str]) -> None:
-    """A run can do without feature groups. `absent`: group to why it was not built.
+    """Checks that a run can do without feature groups. `absent`: group to why it was not built.
 
     Raises:
         DataError: they hold more of the version's importance than the run allows.
@@ -42,18 +42,18 @@ def check(plan: RunPlan, absent: Mapping[str, str]) -> None:
     reasons = "\n".join(f"{name} ({plan.importance.get(name, 1.0):.3g}): {why}" for name, why in absent.items())
     blind = f" {NEVER}" if any(plan.importance.get(name, 1.0) >= 1 for name in absent) else " Or raise Scoring.degrade."
     raise DataError(
-        f"{plan.period} cannot be scored without the feature groups {examples(absent)}: of the importance of "
-        f"{f'version {plan.version}' if plan.version else 'the versions'} they hold {held:.3g}, Scoring.degrade allows "
-        f"{plan.degrade:.3g}. Mend what kept them from being built and start the run again.{blind}\n{reasons}"
+        f"{plan.period} cannot be scored without the feature groups {examples(absent)}: they hold {held:.3g} of the importance "
+        f"of {f'version {plan.version}' if plan.version else 'the versions'}, Scoring.degrade allows {plan.degrade:.3g}. Fix "
+        f"what kept them from being built and start the run again.{blind}\n{reasons}"
     )
 
 
 def check_sources(pipeline: Pipeline, plan: RunPlan, lacking: Mapping[str, SourceError]) -> None:
-    """A run can do without sources, because it can do without the feature groups that read them.
+    """Checks that a run can do without sources: it can do without the feature groups that read them.
 
     Raises:
-        SourceError: that of a source, where the run leaves no group out, or its population reads it.
-        DataError: as `check`.
+        SourceError: the source's own error, if the run leaves no group out, or its population reads the source.
+        DataError: as in `check`.
     """
     for name, error in lacking.items():
         if not plan.degrade or name in pipeline.population.reads:

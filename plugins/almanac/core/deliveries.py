@@ -1,7 +1,7 @@
-"""Deliveries: predictions brought to where others read them.
+"""Deliveries: copies of predictions in other systems.
 
 The predictions table is the truth. A delivery is a projection of it: for every visible period it holds exactly that period's
-rows, and a note of which publish they are from. To deliver is to bring every period up to date whose note differs.
+rows, and a note that says which publish they come from. To deliver is to update every period whose note differs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NOTES = "almanac_deliveries"
 
 @dataclass(frozen=True, slots=True)
 class ParquetDelivery:
-    """Plain Parquet files in a folder for each period, and a manifest beside them that is put last.
+    """Plain Parquet files in a folder for each period, and a manifest beside them that is written last.
 
     Args:
         name: the delivery's name among those of its pipeline.
@@ -36,19 +36,19 @@ class ParquetDelivery:
         _check_name("ParquetDelivery", self.name)
         if not isinstance(self.uri, str) or not re.fullmatch(r"(s3:/)?/[^/]+(/.*)?", self.uri):
             raise DescriptionError(
-                f"ParquetDelivery({self.name!r}).uri: found {self.uri!r}, allowed is a folder on S3 such as s3://bucket/scores, "
-                "or an absolute path such as /data/scores."
+                f"ParquetDelivery({self.name!r}).uri: expected a folder on S3 such as s3://bucket/scores, or an absolute path "
+                f"such as /data/scores; got {self.uri!r}."
             )
 
 
 @dataclass(frozen=True, slots=True)
 class PostgresDelivery:
-    """A table in a PostgreSQL database, its primary key period and entity.
+    """A table in a PostgreSQL database, with period and entity as its primary key.
 
     Args:
         name: the delivery's name among those of its pipeline.
         table: the table, such as `scores` or `marketing.scores`. It is created if it is missing; a schema is not.
-        connection: the Airflow connection that knows the database.
+        connection: the Airflow connection to the database.
     """
 
     name: str
@@ -61,13 +61,13 @@ class PostgresDelivery:
         _check_name("PostgresDelivery", self.name)
         if not isinstance(self.table, str) or not TABLE.fullmatch(self.table) or self.table.split(".")[-1] == NOTES:
             raise DescriptionError(
-                f"PostgresDelivery({self.name!r}).table: found {self.table!r}, allowed are lower-case letters, digits and _, "
-                f"with a schema and a dot before them or without, such as marketing.scores; {NOTES} is taken."
+                f"PostgresDelivery({self.name!r}).table: expected lower-case letters, digits and _, optionally after a schema "
+                f"and a dot, such as marketing.scores; got {self.table!r}. {NOTES} is reserved."
             )
         if not isinstance(self.connection, str) or not self.connection.strip():
             raise DescriptionError(
-                f"PostgresDelivery({self.name!r}).connection: found {self.connection!r}, allowed is the name of an Airflow "
-                "connection."
+                f"PostgresDelivery({self.name!r}).connection: expected the name of an Airflow connection, got "
+                f"{self.connection!r}."
             )
 
 
@@ -76,25 +76,25 @@ Delivery = ParquetDelivery | PostgresDelivery
 
 def _check_name(noun: str, name: str) -> None:
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise DescriptionError(f"{noun}.name: found {name!r}, allowed are lower-case letters, digits and _.")
+        raise DescriptionError(f"{noun}.name: expected lower-case letters, digits and _, got {name!r}.")
 
 
 def check_deliveries(deliveries: object) -> None:
-    """They are a tuple of deliveries of different names. Raises: DescriptionError."""
+    """Checks that they are a tuple of deliveries of different names and destinations. Raises: DescriptionError."""
     if not isinstance(deliveries, tuple) or any(not isinstance(one, Delivery) for one in deliveries):
         raise DescriptionError(
-            f"Pipeline.deliveries: found {deliveries!r}, allowed is a tuple of ParquetDelivery and PostgresDelivery: a single "
-            "one needs its comma."
+            f"Pipeline.deliveries: expected a tuple of ParquetDelivery and PostgresDelivery, got {deliveries!r}. A single one "
+            "needs its comma."
         )
-    for noun, found in (("name", [one.name for one in deliveries]), ("place", [place(one) for one in deliveries])):
+    for noun, found in (("name", [one.name for one in deliveries]), ("destination", [place(one) for one in deliveries])):
         if doubled := sorted({one for one in found if found.count(one) > 1}):
             raise DescriptionError(
-                f"Pipeline.deliveries: found the {noun} {', '.join(doubled)} twice; each delivery has its own {noun}."
+                f"Pipeline.deliveries: expected a different {noun} for each delivery, got {', '.join(map(repr, doubled))} twice."
             )
 
 
 def place(delivery: Delivery) -> str:
-    """Where a delivery's rows are: no two deliveries write to one place."""
+    """A delivery's destination: no two deliveries share one."""
     if isinstance(delivery, ParquetDelivery):
         return delivery.uri.rstrip("/")
     return f"{delivery.table} of {delivery.connection}"
@@ -102,13 +102,13 @@ def place(delivery: Delivery) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Described:
-    """The digest of the description that the last delivering run had, for who delivers without Airflow."""
+    """The digest of the description of the last run that delivered, for deliveries without Airflow."""
 
     description: str
 
 
 def named(deliveries: Iterable[Delivery], name: str | None) -> tuple[Delivery, ...]:
-    """The delivery of that name; all of them for no name. Raises: DescriptionError."""
+    """The delivery of that name; all of them if no name is given. Raises: DescriptionError."""
     listed = tuple(deliveries)
     found = tuple(one for one in listed if name is None or one.name == name)
     if name is not None and not found:

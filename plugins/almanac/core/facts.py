@@ -1,6 +1,6 @@
 """Facts: the figures that a receipt holds besides its files, typed for each artifact and step.
 
-Their JSON is what receipts have held since 0.1.0, so a fact is never renamed. What came later is left out where it is not set.
+Receipts have held their JSON since 0.1.0, so a fact is never renamed. Facts that came later are left out where they are not set.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class PinnedSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditedSource:
-    """How many checks a source met, and how many of its rows were checked and set aside."""
+    """How many checks ran on a source, and how many of its rows were checked and set aside."""
 
     checks: int
     rows: int
@@ -54,8 +54,8 @@ class StagedGroup:
     """`features.stage` of one feature group.
 
     Args:
-        schema: column to its Arrow type, the entity among them.
-        partials: of `Aggregates`, the URIs of the partial sums that it was merged from.
+        schema: column to its Arrow type, including the entity.
+        partials: for `Aggregates`, the URIs of the partial sums that the group was merged from.
     """
 
     rows: int
@@ -75,7 +75,7 @@ class StagedFeatures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditedRows:
-    """`features.audit` and `predictions.audit`. `spread`: of predictions that passed, how each score column is spread."""
+    """`features.audit` and `predictions.audit`. `spread`: for predictions that passed, the distribution of each score column."""
 
     checks: int
     rows: int
@@ -87,14 +87,14 @@ class StagedModel:
     """`model.stage`.
 
     Args:
-        definition: of the features that the version wants.
+        definition: of the features that the version reads.
         features: their names, in the model's order.
         groups: feature group to its features.
         training, holdout: the periods of its snapshots.
-        estimator: the name under which the user's module gave it.
+        estimator: its name in the user's module.
         choice: estimator to the figure that it was chosen by.
         metrics: on the holdout.
-        verdict: what the report says of the version, in a sentence.
+        verdict: the report's summary of the version, in a sentence.
         classes: the class names of the fitted pipeline and its steps.
         environment: distribution to version.
     """
@@ -119,9 +119,9 @@ class AuditedModel:
     """`model.audit`.
 
     Args:
-        golden_rows, worst_difference: how many golden rows were scored again, and by how much a score differed at most.
+        golden_rows, worst_difference: how many golden rows were scored again, and the largest difference of a score.
         engine: what scores with the version.
-        skew_rows: how many training rows were scored as a period is scored.
+        skew_rows: how many training rows were scored again in the way a period is scored.
     """
 
     metrics: Mapping[str, float]
@@ -166,9 +166,9 @@ class StagedPredictions:
     """`predictions.stage` and `predictions.publish`.
 
     Args:
-        in_sample: the version was trained on the period, and that was asked for.
-        engine: the name of what scored.
-        log: of a publish, the mark of the promotion log by which the period became visible (`Log.mark`).
+        in_sample: the version was trained on the period, and scoring it in-sample was requested.
+        engine: the name of the engine that scored.
+        log: for a publish, the mark of the promotion log when the period became visible (`Log.mark`).
     """
 
     rows: int
@@ -185,14 +185,14 @@ def read(kind: type[Facts], receipt: Receipt) -> Facts:
     """The facts of a receipt.
 
     Raises:
-        IntegrityError: they are not of that kind.
+        IntegrityError: they cannot be read as that kind.
     """
     try:
         return decode(kind, receipt.facts)
     except ValueError as error:
         raise IntegrityError(
             f"The receipt for {receipt.order} holds facts that cannot be read as {kind.__name__} ({error}). Use the version of "
-            f"Almanac that wrote it, {receipt.order.almanac or 'which it does not name'}."
+            f"Almanac that wrote it ({receipt.order.almanac or 'not recorded'})."
         ) from error
 
 
@@ -202,10 +202,10 @@ def pinned_sources(receipt: Receipt) -> dict[str, PinnedSource]:
 
 
 def left_out(receipt: Receipt) -> tuple[str, ...]:
-    """The groups that a period of features or predictions lacks; none where it is whole."""
+    """The groups that a period of features or predictions lacks; empty where it is complete."""
     return tuple(receipt.facts.get(LEFT_OUT, ()))
 
 
 def version_of(receipt: Receipt) -> str:
-    """The version that a receipt is about; empty where it is about none."""
+    """The version that a receipt is about; empty where there is none."""
     return str(receipt.facts.get("version", receipt.order.parameters.get("version", "")))

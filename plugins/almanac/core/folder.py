@@ -1,4 +1,4 @@
-"""A source's folder: which of its files are data, and whether it is a table whose own log says so instead."""
+"""A source's folder: which of its files are data, and whether it is a table whose own log decides that instead."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from enum import Enum
 
 ENDINGS = (".parquet", ".parq", ".pq")
-MAGIC = (b"PAR1", b"PARE")  # a Parquet file begins with one of these; the other one is encrypted
-LEAST_BYTES = 12  # of a Parquet file
-# A folder of this name is the log of such a table.
+MAGIC = (b"PAR1", b"PARE")  # a Parquet file begins with one of these; the second marks an encrypted file
+LEAST_BYTES = 12  # the smallest size of a Parquet file
+# The name of a log folder, and the kind of table that it belongs to.
 LOGS = {"_delta_log": "a Delta table", ".hoodie": "a Hudi table", "_spark_metadata": "the sink of a Spark stream"}
 ICEBERG, HUDI_PARTITION = "an Iceberg table", ".hoodie_partition_metadata"
 
@@ -16,10 +16,10 @@ ICEBERG, HUDI_PARTITION = "an Iceberg table", ".hoodie_partition_metadata"
 class FileKind(Enum):
     """What a file is by its name and size."""
 
-    DATA = "data"  # named as Parquet
-    UNNAMED = "unnamed"  # without an ending: it is data when its bytes are Parquet, as of Athena, Hive or Spark
-    OTHER = "other"  # another ending: no data
-    NOTHING = "nothing"  # of an unfinished write, hidden, a folder's own entry
+    DATA = "data"  # has a Parquet extension
+    UNNAMED = "unnamed"  # no extension: data if its bytes are Parquet, as Athena, Hive or Spark write it
+    OTHER = "other"  # another extension: not data
+    NOTHING = "nothing"  # part of an unfinished write, hidden, or a folder's own entry
 
 
 def kind(path: str, size: int) -> FileKind:
@@ -35,12 +35,12 @@ def kind(path: str, size: int) -> FileKind:
 
 
 def is_named_like(path: str) -> bool:
-    """Whether another ending was put behind that of Parquet, as of a file that was compressed once more, or put aside."""
+    """Whether another extension follows that of Parquet, as for a file that was compressed again or set aside."""
     return any(f"{ending}." in path.rsplit("/", 1)[-1].lower() for ending in ENDINGS)
 
 
 def is_hidden(path: str) -> bool:
-    """Whether Spark's readers skip it: a part begins with a dot, or with _ unless it is a partition's value such as `_x=1`."""
+    """Whether Spark's readers skip a path: a part begins with a dot, or with _ unless it is a partition such as `_x=1`."""
     return any(_is_hidden_part(part) for part in path.split("/"))
 
 
@@ -49,7 +49,7 @@ def _is_hidden_part(part: str) -> bool:
 
 
 def table(paths: Iterable[str]) -> tuple[str, str] | None:
-    """The format of a table that lies in a folder, and the path that gives it away; None of plain files."""
+    """The format of the table in a folder, and the path that shows it; None for plain files."""
     for path in paths:
         if found := _format(path.split("/")):
             return found, path
@@ -74,10 +74,10 @@ def _is_iceberg(name: str) -> bool:
 
 
 def logs_above(uri: str) -> Iterator[tuple[str, str]]:
-    """Where the log of a table would lie that a folder is only a part of: the table's folder, and that of its log."""
+    """Where the log of a table would be if the folder were only a part of it: the table's folder, and that of its log."""
     parts = uri.removeprefix("s3://").rstrip("/").split("/")
     for end in range(1, len(parts)):
         above = f"s3://{'/'.join(parts[:end])}/"
         yield from ((above, f"{above}{name}/") for name in LOGS)
-        if parts[end] == "data":  # where Iceberg keeps a table's files
+        if parts[end] == "data":  # where Iceberg stores a table's files
             yield above, f"{above}metadata/"

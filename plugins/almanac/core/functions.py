@@ -1,4 +1,4 @@
-"""The functions of a user's module: found by name, their arguments held against what the description reads."""
+"""User functions: found by name, their arguments checked against what the description reads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def function_of(module: ModuleType, name: str) -> Callable[..., Any]:
     """The function of that name.
 
     Raises:
-        DescriptionError: the module has none; the message lists those that it has.
+        DescriptionError: the module has no such function; the message lists those that it has.
     """
     found = getattr(module, name, None)
     if not callable(found):
@@ -32,34 +32,34 @@ def function_of(module: ModuleType, name: str) -> Callable[..., Any]:
 
 
 def arguments(function: Callable[..., Any], part: Part, pipeline: Pipeline) -> tuple[str, ...]:
-    """The names that a part's function asks for: its sources, and as it likes `as_of` and the pipeline's parameters.
+    """The arguments of a part's function: its sources and, optionally, `as_of` and the pipeline's parameters.
 
     Raises:
-        DescriptionError: it does not ask for a source that the part reads, or for something that nobody gives.
+        DescriptionError: it does not take a source that the part reads, or it takes an unknown argument.
     """
-    asked = tuple(inspect.signature(function).parameters)
+    taken = tuple(inspect.signature(function).parameters)
     optional = ("as_of", *pipeline.parameters)
-    unread = [name for name in part.reads if name not in asked]
-    unknown = [name for name in asked if name not in part.reads and name not in optional]
+    unread = [name for name in part.reads if name not in taken]
+    unknown = [name for name in taken if name not in part.reads and name not in optional]
     if unread or unknown:
         raise DescriptionError(
-            f"Function {part.name!r} of pipeline {pipeline.name!r} takes ({', '.join(asked)}), but its description reads "
+            f"Function {part.name!r} of pipeline {pipeline.name!r} takes ({', '.join(taken)}), but its description reads "
             f"({', '.join(part.reads)}). "
             + (f"It does not take {examples(unread)}. " if unread else "")
-            + (f"Nobody gives it {examples(unknown)}. " if unknown else "")
-            + f"Allowed besides what it reads: {', '.join(optional)}. Make reads= and the signature agree."
+            + (f"Unknown arguments: {examples(unknown)}. " if unknown else "")
+            + f"Besides what it reads it may take: {', '.join(optional)}. Make reads= and the signature agree."
         )
-    return asked
+    return taken
 
 
 def call(function: Callable[..., Any], part: Part, pipeline: Pipeline, given: Mapping[str, Any]) -> Any:
-    """Calls a part's function by name with what it asks for of `given` (sources and `as_of`) and the parameters."""
+    """Calls a part's function with the arguments that it takes, from `given` (sources and `as_of`) and the parameters."""
     available = {**pipeline.parameters, **given}
     return function(**{name: available[name] for name in arguments(function, part, pipeline)})
 
 
 def check_module(module: ModuleType, pipeline: Pipeline) -> None:
-    """Every function that the description names is there and fits. Raises: DescriptionError."""
+    """Checks that every function that the description names exists and takes what it reads. Raises: DescriptionError."""
     for part in pipeline.parts:
         arguments(function_of(module, part.name), part, pipeline)
     for name in FIXED:

@@ -1,7 +1,7 @@
-"""What may be deleted: data files that nothing kept names, and none younger than a week.
+"""What may be deleted: data files that nothing in use names, and none younger than a week.
 
-Only four kinds of objects are ever looked at. Receipts, orders, entries of the log, manifests, descriptions, modules,
-reports, pins and a table's own log are no candidates at all.
+Only four kinds of objects are ever considered. Receipts, orders, entries of the log, manifests, descriptions, modules,
+reports, pins and a table's own log are never candidates.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from almanac.core.receipts import RETENTION
 
 
 class GarbageKind(Enum):
-    """What a data file is of."""
+    """What a data file belongs to."""
 
     PREDICTIONS = "predictions"
     FEATURES = "features"
@@ -45,7 +45,7 @@ class Total:
 
 
 def kind_of(layout: Layout, uri: str) -> GarbageKind | None:
-    """What an object is a data file of; None for everything that is never deleted.
+    """The kind of data file that an object is; None for everything that is never deleted.
 
     A group's part lies in a folder of its own below its order; a pin lies beside these folders. A model's file lies in its
     training's folder; manifest and signature lie beside these folders.
@@ -67,21 +67,21 @@ def _is_staged(partition: str, name: str) -> bool:
 
 
 def check_age(older: timedelta) -> timedelta:
-    """The age that a file must have.
+    """The age above which files may be deleted.
 
     Raises:
-        ValueError: less than a week was asked for.
+        ValueError: it is less than a week.
     """
     if older < RETENTION:
         raise ValueError(
-            f"Found an age of {older.total_seconds() / 86400:g} days, allowed are {RETENTION.days} or more: running jobs, and "
-            "readers of an earlier state of a table, still need younger files. Ask for 7d, or for more."
+            f"expected an age of {RETENTION.days} days or more, got {older.total_seconds() / 86400:g} days: running jobs, and "
+            f"readers of an earlier state of a table, still need younger files. Use {RETENTION.days}d or more."
         )
     return older
 
 
 def garbage(listed: Iterable[Item], kept: Collection[str], now: datetime, older: timedelta = RETENTION) -> tuple[Item, ...]:
-    """Those of the listed files that are older and that nothing kept names. `now`: by the store's clock.
+    """The listed files that are older than `older` and not in `kept`. `now`: by the store's clock.
 
     Raises:
         ValueError: see `check_age`.
@@ -91,7 +91,7 @@ def garbage(listed: Iterable[Item], kept: Collection[str], now: datetime, older:
 
 
 def totals(items: Iterable[Item]) -> tuple[Total, ...]:
-    """Number, bytes and age of each kind; a kind without items has zeros."""
+    """Files, bytes and oldest file of each kind; a kind without items has zeros."""
     found: Mapping[GarbageKind, list[Item]] = {kind: [] for kind in GarbageKind}
     for item in items:
         found[item.kind].append(item)

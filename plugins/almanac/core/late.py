@@ -1,4 +1,4 @@
-"""Late data: what a run does about a source that may not hold all of a period yet, and what it is to be complete."""
+"""Late data: what a run does when a source may not hold all of a period yet, and when a source is complete."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from string import Formatter
 from almanac.errors import SHOWN_EXAMPLES, DescriptionError, SourceError
 
 LATEST, WAIT, FAIL, CONSISTENT, SHIFT = "latest", "wait", "fail", "consistent", "shift"
-MEASURES = ("within", "rows", "marker")  # what can say when a source is complete
+MEASURES = ("within", "rows", "marker")  # the fields that say when a source is complete
 STEP = timedelta(microseconds=1)  # a cut is half-open: to keep an event, it ends one step after it
 PERIOD = "period"
 
@@ -20,10 +20,10 @@ class Policy:
     """What a late-data policy does.
 
     Args:
-        measures: those of `MEASURES` that it uses.
-        needs_measure: one of them at least must be given.
-        needs_complete: a run fails where the source is not complete by the measures that are given.
-        waits: a task waits for it to be complete.
+        measures: which of `MEASURES` it uses.
+        needs_measure: at least one of them must be given.
+        needs_complete: a run fails if the source is not complete by the measures that are given.
+        waits: a task waits for the source to be complete.
         cuts: the features' view of all such sources ends at the newest time that all of them have.
         shifts: the features' view ends earlier, by `Late.by`.
     """
@@ -47,28 +47,28 @@ POLICIES: Mapping[str, Policy] = {
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """What a run does where a source's newest events may be missing.
+    """What a run does if a source's newest events may be missing.
 
-    latest      takes what is there.
-    wait        waits until the source is complete for what the run reads; fails when it is not after `timeout`.
-    fail        fails at once where it is not complete.
+    latest      reads what is there.
+    wait        waits until the source is complete for what the run reads; fails if it is not after `timeout`.
+    fail        fails at once if it is not complete.
     consistent  cuts the features' view of this source and of every other consistent one at the newest time that all have.
-    shift       ends the features' view `by` before that of other sources, in every period, as if the source always came so late.
+    shift       ends the features' view `by` before that of other sources, in every period, as if it always came that late.
 
-    Complete is what `within`, `rows` and `marker` ask for together; `wait` and `fail` need one of them at least. With `shift`
-    they may be given: then the run fails where the source is later than that.
+    A source is complete when it meets all of `within`, `rows` and `marker` that are given; `wait` and `fail` need at least one
+    of them. With `shift` they are optional: if given, the run fails when the source is later than that.
 
     Args:
-        within: the newest event that the run may see is at most so old, at the end of what it reads. For `consistent`: a source
-            whose newest event is that close to the end has everything.
-        rows: each period whose features are built has at least so many events.
-        marker: a file of this name lies below the source's uri; `{period}` in it stands for the period.
-        by: how much earlier `shift` ends.
+        within: the newest event that the run may see is at most this old, at the end of what it reads. For `consistent`: a
+            source whose newest event is this close to the end is complete.
+        rows: each period whose features are built has at least this many events.
+        marker: a file of this name exists below the source's uri; `{period}` in it stands for the period.
+        by: how much earlier `shift` ends the view.
         timeout: how long `wait` waits.
-        every: how often it looks.
+        every: how often `wait` looks.
 
     Raises:
-        DescriptionError: a field is not as it must be.
+        DescriptionError: a field is invalid.
     """
 
     policy: str = LATEST
@@ -82,36 +82,36 @@ class Late:
 
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
-            raise DescriptionError(f"Late.policy: expected one of {', '.join(POLICIES)}; got {self.policy!r}.")
+            raise DescriptionError(f"Late.policy: expected one of {', '.join(map(repr, POLICIES))}; got {self.policy!r}.")
         given = self._measures
         if self.does.needs_measure and not given:
             raise DescriptionError(
-                f"Late({self.policy!r}): found nothing that says when the source is complete; give within, rows or marker."
+                f"Late({self.policy!r}): expected within, rows or marker, got none of them. Say when the source is complete."
             )
         if unused := [name for name in given if name not in self.does.measures]:
             raise DescriptionError(
-                f"Late({self.policy!r}): found {', '.join(unused)}, which this policy does not use. Leave it out."
+                f"Late({self.policy!r}): got {', '.join(unused)}, which this policy does not use. Leave it out."
             )
         if self.does.shifts != bool(self.by):
             raise DescriptionError(
-                f"Late({self.policy!r}).by: found {self.by}; say with it how late the source comes where the policy is shift, "
-                "and only there."
+                f"Late({self.policy!r}).by: expected how late the source comes with the policy 'shift', and zero with any other; "
+                f"got {self.by}."
             )
         self._check_measures()
 
     def _check_measures(self) -> None:
         for name, given in (("within", self.within), ("by", self.by)):
             if given is not None and given < timedelta(0):
-                raise DescriptionError(f"Late.{name}: found {given}, allowed is zero or more.")
+                raise DescriptionError(f"Late.{name}: expected zero or more, got {given}.")
         if self.rows is not None and self.rows < 1:
-            raise DescriptionError(f"Late.rows: found {self.rows}, allowed is 1 or more.")
+            raise DescriptionError(f"Late.rows: expected 1 or more, got {self.rows}.")
         if self.marker is not None and not _is_marker(self.marker):
             raise DescriptionError(
-                f"Late.marker: found {self.marker!r}, allowed is a file's name below the uri, such as 'ready-{{period}}'."
+                f"Late.marker: expected a file's name below the uri, such as 'ready-{{period}}', got {self.marker!r}."
             )
         for name in ("timeout", "every"):
             if getattr(self, name) <= timedelta(0):
-                raise DescriptionError(f"Late.{name}: found {getattr(self, name)}, allowed is more than zero.")
+                raise DescriptionError(f"Late.{name}: expected more than zero, got {getattr(self, name)}.")
 
     @property
     def does(self) -> Policy:
@@ -125,7 +125,7 @@ class Late:
 
     @property
     def _measures(self) -> list[str]:
-        """What says when the source is complete, of that which is given."""
+        """The given fields that say when the source is complete."""
         return [name for name in MEASURES if getattr(self, name) is not None]
 
 
@@ -139,12 +139,12 @@ def _is_marker(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """Events of a source that a run needs whole: those in `[low, high)`, known before `known`.
+    """Events of a source that a run needs completely: those in `[low, high)`, known before `known`.
 
     Args:
-        period: which a marker's name stands for.
+        period: the one in the marker's name.
         reader: what reads them, in words: `the features of 2017-07`.
-        whole: whether this is a whole period, of which `Late.rows` says how many events it has.
+        whole: whether this is a whole period, so that `Late.rows` applies.
     """
 
     period: str
@@ -162,7 +162,7 @@ class SpanContents:
     Args:
         rows: events inside.
         newest: the newest event before the span's end, inside or older; None when there is none.
-        marked: whether the marker is there; True where none is asked for.
+        marked: whether the marker exists; True if none is required.
     """
 
     rows: int
@@ -171,32 +171,32 @@ class SpanContents:
 
 
 def lacking(late: Late, span: Span, found: SpanContents) -> list[str]:
-    """Why a source is not complete for a span, in plain words; nothing when it is.
+    """Why a source is not complete for a span, in plain words; empty when it is.
 
-    An event that is dated after the span's end says nothing about what lies before it, so it is not looked at.
+    An event dated after the span's end says nothing about the events before it, so it is ignored.
     """
-    said = []
+    reasons = []
     if late.within is not None and (found.newest is None or span.high - found.newest > late.within):
-        newest = f"its newest event before {_day(span.high)} is of {_day(found.newest)}" if found.newest else "it has no event"
-        said.append(f"{newest}, one of {_day(span.high - late.within)} or later is asked for")
+        newest = f"its newest event before {_day(span.high)} is from {_day(found.newest)}" if found.newest else "it has no event"
+        reasons.append(f"{newest}, expected one from {_day(span.high - late.within)} or later")
     if late.rows is not None and span.whole and found.rows < late.rows:
-        said.append(f"it has {found.rows} events from {_day(span.low)} to {_day(span.high)}, at least {late.rows} are asked for")
+        reasons.append(f"it has {found.rows} events from {_day(span.low)} to {_day(span.high)}, expected at least {late.rows}")
     if late.marker is not None and not found.marked:
-        said.append(f"there is no file {late.marker.format(period=span.period)}")
-    return [f"for {span.reader} {one}" for one in said]
+        reasons.append(f"file {late.marker.format(period=span.period)} is missing")
+    return [f"for {span.reader} {one}" for one in reasons]
 
 
 def consistent_until(looked: Mapping[str, tuple[Late, Span, SpanContents]]) -> datetime | None:
-    """Where features of a period cut their consistent sources: right after the newest event of the one that is farthest
-    behind. None where none is behind. `looked`: source to its policy, what is read of it, and what it holds.
+    """Where features of a period cut their consistent sources: right after the newest event of the one that is furthest
+    behind. None if none is behind. `looked`: source to its policy, what is read of it, and what it holds.
 
     Raises:
-        SourceError: one holds no event at all before the end.
+        SourceError: a source holds no event at all before the end.
     """
     if empty := [name for name, (_, _, found) in looked.items() if found.newest is None]:
         reader = looked[empty[0]][1].reader
         raise SourceError(
-            f"Source {empty[0]!r} holds no event that {reader} could see, so there is no time that all consistent sources have. "
+            f"Source {empty[0]!r} holds no event that {reader} could see, so the consistent sources have no time in common. "
             "Deliver it, or give it another policy."
         )
     behind = [
@@ -208,14 +208,14 @@ def consistent_until(looked: Mapping[str, tuple[Late, Span, SpanContents]]) -> d
 
 
 def refusal(name: str, reasons: Iterable[str], ending: str) -> SourceError:
-    """A source that is not complete, as an error. `ending` says what was done about it."""
-    said = list(reasons)
-    shown = "; ".join(said[:SHOWN_EXAMPLES]) + (f"; and {len(said) - SHOWN_EXAMPLES} more" if len(said) > SHOWN_EXAMPLES else "")
+    """The error for a source that is not complete. `ending` says what was done about it."""
+    listed, limit = list(reasons), SHOWN_EXAMPLES
+    shown = "; ".join(listed[:limit]) + (f"; and {len(listed) - limit} more" if len(listed) > limit else "")
     return SourceError(
         f"Source {name!r} is not complete: {shown}. {ending} Deliver what is missing, or change the source's Late."
     )
 
 
 def _day(moment: datetime) -> str:
-    """A moment to the minute; a day's beginning as the day."""
+    """A moment to the minute; the beginning of a day as the day."""
     return f"{moment:%Y-%m-%d}" if moment.hour == moment.minute == moment.second == 0 else f"{moment:%Y-%m-%d %H:%M}"

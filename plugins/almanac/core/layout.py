@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where one pipeline keeps its things. Every answer is a URI."""
+    """Where one pipeline's files are. Every result is a URI."""
 
     root: str
     pipeline: str
@@ -36,7 +36,7 @@ class Layout:
         return f"{self.receipts(artifact, step)}{order}-{attempt}.json"
 
     def report(self, order: str, unique: str, name: str) -> str:
-        """A report of one carrying out of an order; the receipt names the one that counts."""
+        """A report of one run of an order; the receipt names the one that counts."""
         return f"{self.home}/reports/{order}/{unique}/{name}"
 
     def features(self, definition: str) -> str:
@@ -53,23 +53,23 @@ class Layout:
         return f"{self.home}/predictions"
 
     def part(self, order: str, unique: str) -> str:
-        """What a feature group hands to combine."""
+        """The rows of a feature group, read by the order that combines the groups."""
         return f"{self.home}/parts/{order}/{unique}"
 
     def partials(self, shape: str) -> str:
         """The partial sums of aggregates of one shape: a folder for each block of a source, and in it a record and files.
 
-        They lie where parts lie: gc deletes old ones, and whoever needs them computes them again.
+        They are stored beside parts: gc deletes old ones, and a job that needs them computes them again.
         """
         return f"{self.home}/parts/partials-{shape}/"
 
     def version(self, key: str, name: str) -> str:
-        """The copy of an older version of a source's file, for as long as it is needed. `key`: a digest of which one it is."""
+        """The copy of an older version of a source's file, as long as it is needed. `key`: a digest that identifies it."""
         return f"{self.home}/parts/versions/{key}/{name}"
 
     @property
     def data(self) -> tuple[str, ...]:
-        """The folders below which data files lie, and with them what gc may delete."""
+        """The folders that hold data files, and with them everything that gc may delete."""
         return tuple(f"{self.home}/{name}/" for name in ("features", "models", "parts", "predictions"))
 
     @property
@@ -77,14 +77,14 @@ class Layout:
         return f"{self.home}/models/"
 
     def model(self, version: str, unique: str) -> str:
-        """The folder of one training's files; only the one that the manifest names is the version."""
+        """The folder of one training's files; only the one that the manifest names is the version's."""
         return f"{self.models}{version}/{unique}"
 
     def manifest(self, version: str) -> str:
         return f"{self.models}{version}/manifest.json"
 
     def signature(self, version: str, digest: str) -> str:
-        """The signature of the manifest with this SHA-256: of two that publish at one moment, each signs its own."""
+        """The signature of the manifest with this SHA-256: two concurrent publishers each sign their own."""
         return f"{self.models}{version}/manifest-{digest}.sig"
 
     @property
@@ -95,7 +95,7 @@ class Layout:
         return f"{self.promotions}{sequence:08d}.json"
 
     def rollback(self, run: str) -> str:
-        """The plan of a run's rollback, kept before anything changes. `run`: a digest of the run's name."""
+        """The plan of a run's rollback, stored before anything changes. `run`: a digest of the run's name."""
         return f"{self.rollbacks}{run}.json"
 
     @property
@@ -104,7 +104,7 @@ class Layout:
 
     @property
     def deliveries(self) -> str:
-        """Which description the last delivering run had."""
+        """Which description the last run that delivered had."""
         return f"{self.home}/deliveries.json"
 
     @property
@@ -113,17 +113,17 @@ class Layout:
         return f"{self.home}/features/"
 
     def pack(self, what: str) -> str:
-        """Small objects of one kind in one, for whoever reads them all. It is derived: lost, it is built again."""
+        """Small objects of one kind packed into one, for readers of all of them. It is derived: if lost, it is built again."""
         return f"{self.home}/packs/{what}.json"
 
     @property
     def index(self) -> str:
-        """The index of receipts. It is derived: lost, it is built again."""
+        """The index of receipts. It is derived: if lost, it is built again."""
         return f"{self.home}/index.json"
 
 
 def staged_file(period: str, order: str, unique: str) -> str:
-    """A data file inside a table. Its name begins with the order that made it: so a partition tells where it is from."""
+    """A data file inside a table. Its name begins with the order that made it, so a partition shows where it comes from."""
     return f"period={period}/{order}-{unique}.parquet"
 
 

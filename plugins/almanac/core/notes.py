@@ -1,4 +1,4 @@
-"""Notes: what people say of a version, long after it was made. A note is a receipt, and no entry of the promotion log."""
+"""Notes: what people write about a version, long after it was made. A note is a receipt, not an entry of the promotion log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TAG = re.compile(r"[\w.:-]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """What one person said of a version."""
+    """What one person wrote about a version."""
 
     text: str
     tags: tuple[str, ...]
@@ -25,22 +25,20 @@ class Note:
 def note_order(
     text: str, tags: Iterable[str], actor: str, *, pipeline: str, period: str, manifest: str, description: str, module: str
 ) -> Order:
-    """The order that a note answers. The same text by the same person about the same manifest is one order.
+    """The order that a note's receipt is for. The same text by the same person about the same manifest is one order.
 
     Args:
         manifest: the digest of the version's manifest.
-        description, module: the digests of those that the version was made by.
+        description, module: the digests of those that the version was made with.
 
     Raises:
-        ValueError: there is no text, or a tag is not one word.
+        ValueError: there is no text, or a tag is not a single word.
     """
     if not text.strip():
-        raise ValueError("A note needs a text, found none. Say what should be known of the version.")
+        raise ValueError("Note: expected a text, got none. Write what others should know about the version.")
     listed = sorted(set(tags))
     if wrong := [tag for tag in listed if not TAG.fullmatch(tag)]:
-        raise ValueError(
-            f"Tag: found {wrong[0]!r}, allowed are letters, digits and the signs _ . : - without spaces, such as campaign-2017."
-        )
+        raise ValueError(f"Tag: expected letters, digits and _ . : - without spaces, such as campaign-2017; got {wrong[0]!r}.")
     return Order(
         pipeline=pipeline,
         artifact=Artifact.MODEL,
@@ -48,7 +46,7 @@ def note_order(
         period=period,
         description=description,
         module=module,
-        # Said of a version, whatever Almanac it is said with.
+        # A note is about a version, whichever Almanac records it.
         almanac="",
         inputs={"version": manifest},
         parameters={"text": text.strip(), "tags": listed, "actor": actor},
@@ -56,11 +54,11 @@ def note_order(
 
 
 def note_of(receipt: Receipt) -> Note:
-    said: Mapping[str, object] = receipt.order.parameters
+    recorded: Mapping[str, object] = receipt.order.parameters
     return Note(
-        text=str(said["text"]),
+        text=str(recorded["text"]),
         tags=tuple(receipt.order.parameters["tags"]),
-        actor=str(said["actor"]),
+        actor=str(recorded["actor"]),
         at=receipt.run_info.ended,
     )
 

@@ -11,7 +11,7 @@ from almanac.errors import DescriptionError, PeriodError
 
 
 class Every(Enum):
-    """How long a period is. A day's key is `2017-06-09`, a week's that of its Monday, a month's `2017-06`."""
+    """How long a period is. A day's key is `2017-06-09`, a week's is that of its Monday, a month's is `2017-06`."""
 
     DAY = "day"
     WEEK = "week"
@@ -22,8 +22,8 @@ class Every(Enum):
         try:
             return cls(text)
         except ValueError:
-            allowed = ", ".join(f"'{item.value}'" for item in cls)
-            raise DescriptionError(f"every: found {text!r}, allowed are {allowed}.") from None
+            expected = ", ".join(f"'{item.value}'" for item in cls)
+            raise DescriptionError(f"every: expected one of {expected}; got {text!r}.") from None
 
     @property
     def cron(self) -> str:
@@ -51,15 +51,15 @@ class Period:
         """A period from its key.
 
         Raises:
-            PeriodError: the key is not of the form that `every` has, or no period begins there.
+            PeriodError: the key does not have the form of `every`, or no period begins there.
         """
         example = {Every.DAY: "2017-06-09", Every.WEEK: "2017-06-05, a Monday", Every.MONTH: "2017-06"}[every]
         try:
             start = datetime.strptime(key, every.form).replace(tzinfo=UTC)
         except (ValueError, TypeError):
-            raise PeriodError(f"Period: found {key!r}, a {every.value} is written like {example}.") from None
+            raise PeriodError(f"Period: expected a {every.value} such as {example}; got {key!r}.") from None
         if cls.holding(start, every).start != start or start.strftime(every.form) != key:
-            raise PeriodError(f"Period: found {key!r}, a {every.value} is written like {example}.")
+            raise PeriodError(f"Period: expected a {every.value} such as {example}; got {key!r}.")
         return cls(start, every)
 
     @classmethod
@@ -83,7 +83,7 @@ class Period:
         return self.end
 
     def plus(self, count: int) -> Period:
-        """The period `count` after this one; before it when negative."""
+        """The period `count` periods after this one; before it when negative."""
         if self.every is Every.MONTH:
             years, month = divmod(self.start.year * 12 + self.start.month - 1 + count, 12)
             return Period(self.start.replace(year=years, month=month + 1), self.every)
@@ -110,8 +110,8 @@ def resolve(
 ) -> Period:
     """The period of a run: a person's parameter, else the partition key, else the data interval. Never the clock.
 
-    `by_timetable` says that a schedule or a backfill made the run; its parameter and its interval must then agree.
-    An interval of no width, which asset-triggered and cron-triggered runs have, is no interval.
+    `by_timetable`: a schedule or a backfill made the run, so its parameter and its interval must agree.
+    An interval of zero width, which asset-triggered and cron-triggered runs have, does not count.
 
     Raises:
         PeriodError: the run has no period, or two that differ.

@@ -1,4 +1,4 @@
-"""Pins: the exact files of a source that a run may read, and what a pin's receipt admits to."""
+"""Pins: the exact files of a source that a run may read, and what may be built on a pin's receipt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from almanac.core.receipts import Receipt, Step
 from almanac.core.sources import UNTIL, Cut
 from almanac.errors import NotAdmitted
 
-# Parameters of the order that audits sources: source to the part of it that a run may read, from the earliest low to the latest
+# Parameters of the order that audits sources: source to the span of it that a run may read, from the earliest low to the latest
 # high; and source to how it is audited.
 SPANS, AUDITS = "spans", "audits"
 
@@ -26,11 +26,11 @@ class PinnedFile:
         size: bytes.
         etag: the store's own digest of the bytes.
         groups: rows of each row group.
-        low, high: the oldest and newest event time inside, where the file's statistics tell.
-        known: the oldest knowledge time inside, where the source has one and the statistics tell.
+        low, high: the oldest and newest event time inside, if the file's statistics have them.
+        known: the oldest knowledge time inside, if the source has one and the statistics have it.
         aside: rows that an audit set aside, counted from 0, in order: no reader sees them.
-        version: the store's id of the object's version, where that is not the newest one.
-        copy: the URI where such a version's bytes were copied to, and are read.
+        version: the store's id of the object's version, if that is not the newest one.
+        copy: the URI of the copy of such a version, which is read instead.
     """
 
     uri: str
@@ -46,7 +46,7 @@ class PinnedFile:
 
     @property
     def place(self) -> str:
-        """The URI where its bytes are read."""
+        """The URI that its bytes are read from."""
         return self.copy or self.uri
 
     @property
@@ -60,7 +60,7 @@ class Pin:
 
     Args:
         schema: these columns' types, exact, as `columns.packed` writes them.
-        notes: what a person should know of the folder, in plain words.
+        notes: what a person should know about the folder, in plain words.
     """
 
     source: str
@@ -72,7 +72,7 @@ class Pin:
 
     @property
     def content(self) -> str:
-        """What the files hold, whatever they are called."""
+        """A digest of what the files hold, whatever their names."""
         return content_of(self.files)
 
     @property
@@ -81,7 +81,7 @@ class Pin:
         return max((file.high for file in self.files if file.high), default=None)
 
     def within(self, cut: Cut) -> tuple[PinnedFile, ...]:
-        """The files that can hold a row of the cut. One whose statistics do not tell is kept."""
+        """The files that can hold a row of the cut. A file without statistics is kept."""
         return tuple(
             file
             for file in self.files
@@ -92,29 +92,30 @@ class Pin:
 
 
 def content_of(files: tuple[PinnedFile, ...]) -> str:
-    """A digest of what files hold, whatever they are called: two deliveries of the same bytes are the same."""
+    """A digest of what files hold, whatever their names: two deliveries of the same bytes are the same."""
     return digest(sorted([file.etag, file.size] for file in files))
 
 
 def cut_until(receipt: Receipt, period: str) -> datetime | None:
-    """Where the consistent sources of a period are cut, by the receipt of a pin; None where none was behind."""
+    """Where the consistent sources of a period are cut, by the receipt of a pin; None if none was behind."""
     found = receipt.order.parameters.get(UNTIL, {}).get(period)
     return datetime.fromisoformat(found) if found else None
 
 
 def check_pinned(receipt: Receipt, part: Group | Population) -> None:
-    """What a feature group or the population reads was pinned. Raises: NotAdmitted."""
+    """Checks that what a feature group or the population reads was pinned. Raises: NotAdmitted."""
     if absent := [name for name in part.reads if name in receipt.order.parameters.get(LACKING, ())]:
         raise NotAdmitted(
-            f"{part.name!r} reads source {absent[0]!r}, which was not as it must be when the sources were pinned, so it is left "
-            "out. The findings of sources.pin say why."
+            f"{part.name!r} reads source {absent[0]!r}, which was left out when the sources were pinned. The findings of "
+            "sources.pin say why."
         )
 
 
 def check_audited(receipt: Receipt, pipeline: Pipeline, names: Iterable[str]) -> None:
-    """Sources that are to be audited were. Raises: NotAdmitted."""
-    asked = [name for name in names if name in pipeline.audited]
-    if asked and receipt.order.step is not Step.AUDIT:
+    """Checks that sources whose description requires an audit were audited. Raises: NotAdmitted."""
+    required = [name for name in names if name in pipeline.audited]
+    if required and receipt.order.step is not Step.AUDIT:
         raise NotAdmitted(
-            f"Source {asked[0]!r} was pinned and not audited, which its description asks for. Run the task sources.audit first."
+            f"Source {required[0]!r} was pinned but not audited, and its description requires an audit. Run the task "
+            "sources.audit first."
         )

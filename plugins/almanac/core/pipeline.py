@@ -1,4 +1,4 @@
-"""A pipeline: the description of one model's life. It only composes nouns; each rule lives with its own noun."""
+"""A pipeline: the description of one model's life. It only composes nouns; each noun has its own rules."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from almanac.errors import DescriptionError, PeriodError
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 TAKEN = ("as_of",)
-# What a job imports before and beside the user's module, which has the pipeline's name.
+# What a job imports besides the user's module, which has the pipeline's name and must not shadow these.
 IMPORTED = frozenset(sys.stdlib_module_names) | {
     *("almanac", "almanac_plugin", "airflow", "boto3", "botocore", "cloudpickle", "deltalake", "great_expectations", "joblib"),
     *("lightgbm", "matplotlib", "numpy", "onnx", "onnxruntime", "pandas", "polars", "pyarrow", "pyspark", "py4j", "scipy"),
@@ -33,12 +33,12 @@ IMPORTED = frozenset(sys.stdlib_module_names) | {
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """The function that says which entities a period has: one column, the entity, each once.
+    """The function that gives the entities of a period: one column, the entity, each once.
 
     Args:
         name: its function in the user's module.
         reads: the sources it is given.
-        lookback: how far before as_of it sees events; everything when None.
+        lookback: how far before as_of it sees events; without limit when None.
         may_be_empty: a period without entities is published, empty; else it is refused, because its sources may be missing.
     """
 
@@ -54,12 +54,12 @@ class Population:
 
 @dataclass(frozen=True, slots=True)
 class FeatureGroup:
-    """A function from cut sources to one row an entity: the entity's column and numeric ones.
+    """A function from cut sources to one row for each entity: the entity's column and numeric columns.
 
     Args:
         name: its function in the user's module.
         reads: the sources it is given.
-        lookback: how far before as_of it sees events; everything when None.
+        lookback: how far before as_of it sees events; without limit when None.
     """
 
     name: str
@@ -77,11 +77,11 @@ Group = FeatureGroup | Aggregates
 
 def _check_function(noun: str, name: str, reads: tuple[str, ...], lookback: timedelta | None) -> None:
     if not name.isidentifier():
-        raise DescriptionError(f"{noun}.name: found {name!r}, allowed is the name of a function.")
+        raise DescriptionError(f"{noun}.name: expected the name of a function, got {name!r}.")
     if isinstance(reads, str) or not reads:
-        raise DescriptionError(f"{noun}({name!r}).reads: found {reads!r}, allowed is a tuple of source names, at least one.")
+        raise DescriptionError(f"{noun}({name!r}).reads: expected a tuple of source names, at least one; got {reads!r}.")
     if lookback is not None and lookback <= timedelta(0):
-        raise DescriptionError(f"{noun}({name!r}).lookback: found {lookback}, allowed is more than zero, or None.")
+        raise DescriptionError(f"{noun}({name!r}).lookback: expected more than zero, or None; got {lookback}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,20 +93,20 @@ class Pipeline:
         entity: the column that names what is predicted for.
         every: the length of a period: `day`, `week` or `month`.
         first_period: the first one whose features can be built.
-        last_period: the last one, when the data has ended; runs for later ones have nothing to do.
-        sources: name to source. The name is the argument under which functions get it.
+        last_period: the last one, if the data has ended; runs for later periods have nothing to do.
+        sources: name to source. The name is the argument by which functions take it.
         population: which entities a period has.
-        features: the feature groups, written or described; each is a Spark job of its own.
+        features: the feature groups, functions or aggregates; each is a Spark job of its own.
         label: what is predicted.
         window: which periods train.
         gate: what a candidate must show to be promoted.
         scoring: how versions score.
-        parameters: values handed to the functions that ask for them by name.
+        parameters: values passed to the functions that take them by name.
         description, tags: shown in the Airflow UI.
-        deliveries: where predictions are brought to after they are published.
+        deliveries: where predictions are copied to after they are published.
 
     Raises:
-        DescriptionError: a field is not as it must be; the message names it.
+        DescriptionError: a field is invalid; the message names it.
     """
 
     name: str
@@ -128,14 +128,14 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
-            raise DescriptionError(f"Pipeline.name: found {self.name!r}, allowed are lower-case letters, digits and _.")
+            raise DescriptionError(f"Pipeline.name: expected lower-case letters, digits and _, got {self.name!r}.")
         if self.name in IMPORTED:
             raise DescriptionError(
-                f"Pipeline.name: expected a name of its own, got {self.name!r}, a package that its jobs import: the user's "
-                f"module {self.name}.py would stand in its place. Rename it, such as {self.name}_model."
+                f"Pipeline.name: expected a name that is not a package's, got {self.name!r}, which its jobs import: the user's "
+                f"module {self.name}.py would shadow it. Rename it, such as {self.name}_model."
             )
         if not self.entity.isidentifier():
-            raise DescriptionError(f"Pipeline.entity: found {self.entity!r}, allowed is the name of a column.")
+            raise DescriptionError(f"Pipeline.entity: expected the name of a column, got {self.entity!r}.")
         self._check_periods()
         self._check_nouns()
         self._check_names()
@@ -153,7 +153,7 @@ class Pipeline:
                 raise DescriptionError(f"Pipeline.{name}: {error}") from None
         if self.last_period is not None and self.last_period < self.first_period:
             raise DescriptionError(
-                f"Pipeline.last_period: found {self.last_period}, allowed is first_period ({self.first_period}) or later."
+                f"Pipeline.last_period: expected first_period ({self.first_period}) or later, got {self.last_period}."
             )
 
     def _check_nouns(self) -> None:
@@ -165,81 +165,85 @@ class Pipeline:
             ("scoring", Scoring),
         ):
             if not isinstance(found := getattr(self, name), noun):
-                raise DescriptionError(f"Pipeline.{name}: found {type(found).__name__}, allowed is {noun.__name__}(...).")
+                raise DescriptionError(f"Pipeline.{name}: expected {noun.__name__}(...), got {type(found).__name__}.")
         if not isinstance(self.features, tuple) or any(not isinstance(group, Group) for group in self.features):
             raise DescriptionError(
-                f"Pipeline.features: found {self.features!r}, allowed is a tuple of FeatureGroup or Aggregates, with its comma."
+                f"Pipeline.features: expected a tuple of FeatureGroup and Aggregates, got {self.features!r}. A single one needs "
+                "its comma."
             )
-        if self.gate.metric not in (allowed := self.label.target.metrics):
+        if self.gate.metric not in (metrics := self.label.target.metrics):
+            expected = ", ".join(map(repr, metrics))
             raise DescriptionError(
-                f"Gate.metric: found {self.gate.metric!r}, allowed for a {self.label.kind} label are {', '.join(allowed)}."
+                f"Gate.metric: expected one of {expected} for a {self.label.kind} label; got {self.gate.metric!r}."
             )
 
     def _check_names(self) -> None:
         if not self.sources:
-            raise DescriptionError("Pipeline.sources: found none, describe at least one.")
+            raise DescriptionError("Pipeline.sources: expected at least one, got none.")
         for name, source in self.sources.items():
             if not name.isidentifier() or name in TAKEN:
-                raise DescriptionError(f"Pipeline.sources: found the name {name!r}, allowed is an argument's name, not as_of.")
+                raise DescriptionError(f"Pipeline.sources: expected the name of an argument other than as_of, got {name!r}.")
             if not isinstance(source, EventSource | ReferenceSource):
                 raise DescriptionError(
-                    f"Pipeline.sources[{name!r}]: found {type(source).__name__}, allowed are EventSource and ReferenceSource."
+                    f"Pipeline.sources[{name!r}]: expected EventSource or ReferenceSource, got {type(source).__name__}."
                 )
         if not self.features:
-            raise DescriptionError("Pipeline.features: found none, describe at least one FeatureGroup or Aggregates.")
+            raise DescriptionError("Pipeline.features: expected at least one FeatureGroup or Aggregates, got none.")
         parts: tuple[Population | Group | Label, ...] = (self.population, *self.features, self.label)
         names = [part.name for part in parts]
         if doubled := sorted({name for name in names if names.count(name) > 1}):
-            raise DescriptionError(f"Pipeline.features: {', '.join(doubled)} is named twice; each has its own name.")
+            raise DescriptionError(f"Pipeline.features: expected different names, got {', '.join(map(repr, doubled))} twice.")
         for part in parts:
             if unknown := [name for name in part.reads if name not in self.sources]:
                 raise DescriptionError(
-                    f"{type(part).__name__}({part.name!r}).reads: found {', '.join(unknown)}, "
-                    f"the pipeline's sources are {', '.join(self.sources)}."
+                    f"{type(part).__name__}({part.name!r}).reads: expected the pipeline's sources, "
+                    f"{', '.join(map(repr, self.sources))}; got {', '.join(map(repr, unknown))}."
                 )
         for group in self.features:
             if isinstance(group, Aggregates):
                 self._check_aggregates(group)
         if clash := sorted(set(self.parameters) & {*self.sources, *TAKEN}):
-            raise DescriptionError(f"Pipeline.parameters: {', '.join(clash)} is already the name of a source or of as_of.")
+            raise DescriptionError(
+                f"Pipeline.parameters: expected names other than those of sources and as_of, got {', '.join(map(repr, clash))}."
+            )
         if not any(isinstance(self.sources[name], EventSource) for name in self.population.reads):
             raise DescriptionError(
-                f"Population({self.population.name!r}).reads: found no EventSource. A population without a time would know "
-                "entities that appeared after as_of."
+                f"Population({self.population.name!r}).reads: expected an EventSource, got none. A population without a time "
+                "would know entities that appeared after as_of."
             )
 
     def _check_aggregates(self, group: Aggregates) -> None:
         first, *others = (self.sources[name] for name in group.reads)
         if not isinstance(first, EventSource) or any(isinstance(source, EventSource) for source in others):
             raise DescriptionError(
-                f"Aggregates({group.name!r}).reads: found {', '.join(group.reads)}; the first must be an EventSource, the "
-                "second a ReferenceSource."
+                f"Aggregates({group.name!r}).reads: expected an EventSource and, if there is a second, a ReferenceSource; got "
+                f"{', '.join(group.reads)}."
             )
         if first.knowledge_time:
             raise DescriptionError(
-                f"Aggregates({group.name!r}).reads: {group.reads[0]} has a knowledge time, and partial sums do not tell what was "
-                "known when. Write a FeatureGroup for it."
+                f"Aggregates({group.name!r}).reads: {group.reads[0]} has a knowledge time, and partial sums do not record when "
+                "rows became known. Write a FeatureGroup for it."
             )
 
     def _check_parameters(self) -> None:
         for name, value in self.parameters.items():
             if not name.isidentifier():
-                raise DescriptionError(f"Pipeline.parameters: found the name {name!r}, allowed is an argument's name.")
+                raise DescriptionError(f"Pipeline.parameters: expected the name of an argument, got {name!r}.")
             if not _is_plain(value):
                 raise DescriptionError(
-                    f"Pipeline.parameters[{name!r}]: found {value!r}, allowed are text, finite numbers, True, False, None, and "
-                    "lists and dicts of these: the description is kept as JSON, and a job reads it from there."
+                    f"Pipeline.parameters[{name!r}]: expected text, a finite number, True, False, None, or a list or dict of "
+                    f"these; got {value!r}. The description is stored as JSON, and jobs read it from there."
                 )
 
     @property
     def parts(self) -> tuple[Population | FeatureGroup | Label, ...]:
-        """What has a function in the user's module."""
+        """Everything that has a function in the user's module."""
         written = (group for group in self.features if isinstance(group, FeatureGroup))
         return (self.population, *written, self.label)
 
     @property
     def digest(self) -> str:
-        """Of the whole description."""
+        """The digest of the whole description."""
         return digest(self)
 
     def period(self, key: str) -> Period:
@@ -249,14 +253,14 @@ class Pipeline:
         """The periods from one to another, both included. Raises: PeriodError."""
         if not first or not last:
             raise PeriodError(
-                f"From {first or 'nothing'} to {last or 'nothing'}: give the first and the last period, both included."
+                f"From {first or 'nothing'} to {last or 'nothing'}: expected the first and the last period, both included."
             )
         begin, end = self.period(first), self.period(last)
         if end.start < begin.start:
-            raise PeriodError(f"From {begin} to {end}: the last period lies before the first. Exchange them.")
+            raise PeriodError(f"From {begin} to {end}: the last period is before the first. Swap them.")
         if begin.start < self.first.start or (self.last_period is not None and end.key > self.last_period):
             known = f"{self.first_period} to {self.last_period}" if self.last_period else f"{self.first_period} and later"
-            raise PeriodError(f"From {begin} to {end}: the periods of {self.name} are {known}. Ask for those.")
+            raise PeriodError(f"From {begin} to {end}: expected periods of {self.name}, {known}.")
         return tuple(begin.until(end))
 
     @property
@@ -265,7 +269,7 @@ class Pipeline:
 
     @property
     def label_lag(self) -> timedelta:
-        """How late the sources of the label are: what happens until its horizon's end is known no sooner."""
+        """How late the sources of the label are: what happens until the end of its horizon is not known sooner."""
         read = (self.sources[name] for name in self.label.reads)
         return max((source.behind for source in read if isinstance(source, EventSource)), default=timedelta(0))
 
@@ -273,7 +277,7 @@ class Pipeline:
         return next(group for group in self.features if group.name == name)
 
     def zeros(self, without: Collection[str] = ()) -> list[str]:
-        """The features that are 0 for an entity of which the sources hold no event, of all groups but some."""
+        """The features that are 0 for an entity without events in the sources, of all groups except `without`."""
         described = (group for group in self.features if isinstance(group, Aggregates) and group.name not in without)
         return [name for group in described for name in group.zeros]
 
@@ -283,9 +287,7 @@ class Pipeline:
         return sorted({*self.population.reads, *(name for group in self.features for name in group.reads)})
 
     def columns_read(self, name: str) -> tuple[str, ...]:
-        """The columns of a source that somebody is given; empty for all, which are given to each function and to an audit where
-        the source names none.
-        """
+        """The columns of a source that are read; empty for all: functions and audits get all columns if the source names none."""
         source = self.sources[name]
         described = [group for group in self.features if isinstance(group, Aggregates) and name in group.reads]
         if not source.columns and (source.audit is not None or any(name in part.reads for part in self.parts)):
@@ -295,7 +297,7 @@ class Pipeline:
 
     @property
     def versioned(self) -> list[str]:
-        """The sources whose bucket keeps the versions of its objects."""
+        """The sources whose bucket keeps object versions."""
         return [name for name, source in self.sources.items() if source.versioned]
 
     @property
@@ -304,7 +306,7 @@ class Pipeline:
         return [name for name, source in self.sources.items() if source.audit is not None]
 
     def shape_of_features(self) -> dict[str, Any]:
-        """The part of the description that shapes features: with the user's module it is their definition."""
+        """The part of the description that shapes features: with the user's module, it defines them."""
         return {
             "entity": self.entity,
             "every": self.every,
@@ -315,12 +317,12 @@ class Pipeline:
         }
 
     def definition(self, module: str, known_at: str = "") -> str:
-        """The identity of the features: the description's part that shapes them, and the user's module (its digest).
+        """The identity of the features: the part of the description that shapes them, and the user's module (its digest).
 
-        `known_at`: of those that are built of sources as they were at a time. They are others, in a table of their own.
+        `known_at`: for features built from sources as they were at a time. They have a definition and a table of their own.
         """
-        told = {"shape": self.shape_of_features(), "module": module}
-        return digest({**told, **({KNOWN_AT: known_at} if known_at else {})})[:16]
+        identity = {"shape": self.shape_of_features(), "module": module}
+        return digest({**identity, **({KNOWN_AT: known_at} if known_at else {})})[:16]
 
 
 def _is_plain(value: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-ASKED = "asked"  # a parameter of an order of predictions: a person asked for its version by name, whatever is in force
+ASKED = "asked"  # a parameter of a predictions order: a person requested its version by name, whatever is in force
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,21 +13,21 @@ class RunPlan:
     """What one retrain or score run will do.
 
     Args:
-        period: retrained or scored.
-        description, module: digests of the description and the user's module that features are built by.
+        period: the one to retrain for, or to score.
+        description, module: digests of the description and the user's module that features are built with.
         definition: of those features.
         build: the feature periods that are not published yet, oldest first.
         position: the promotion log's last entry when the run was planned.
-        fences: how often each of `build` had been published when the run was planned: what another run publishes meanwhile stays.
+        fences: how often each of `build` had been published when the run was planned: what others publish meanwhile is kept.
         fence: the same of a score run's predictions.
         training, holdout: a retrain's snapshots.
         version, manifest: what a score run scores with, and its manifest's digest.
-        pinned: the version was asked for by name.
-        in_sample: the version was trained on the period, and that was asked for.
-        degrade: which share of the version's importance the feature groups may hold that are left out of it.
-        importance: feature group to its share, where some may be left out.
-        known_at: until when corrections of the labels count, ISO 8601; empty: until the period's end.
-        dry_run: stop after this.
+        pinned: the version was requested by name.
+        in_sample: the version was trained on the period, and scoring it in-sample was requested.
+        degrade: the share of the version's importance that left-out feature groups may hold.
+        importance: feature group to its share, if some may be left out.
+        known_at: until when corrections of the labels count, ISO 8601; empty for the period's end.
+        dry_run: stop after the plan.
     """
 
     pipeline: str
@@ -56,7 +56,7 @@ class RunPlan:
 
     @property
     def in_words(self) -> str:
-        building = f"features of {', '.join(self.build)} are built" if self.build else "no features need building"
+        building = f"features of {', '.join(self.build)} will be built" if self.build else "no features need to be built"
         if self.retrains:
             return f"Retrain {self.period}: trained on {', '.join(self.training)}, judged on {self.holdout}; {building}."
         return f"Score {self.period} with version {self.version}; {building}."

@@ -1,7 +1,7 @@
 """Profiles: what the features of a period look like, column by column; and checks drafted from some of them.
 
-A drafted check holds for every period that it was drafted from, with room to spare. It is a beginning for a person who knows
-what the columns mean.
+A drafted check holds for every period that it was drafted from, with room to spare. It is a starting point for a person who
+knows what the columns mean.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from almanac.core.canonical import later
 
 SHARES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 FEW_VALUES = 20
-ROOM = 2  # so many times the rows, and the share of nulls, that were seen are allowed
+ROOM = 2  # how many times the observed rows, and the observed share of nulls, are allowed
 DIGITS = 3
 
 
@@ -24,11 +24,11 @@ class ColumnProfile:
     """A feature in a period.
 
     Args:
-        nulls: rows without a value; a NaN is none.
-        quantiles: at `SHARES`, numpy's linear ones; empty where no row has a value.
-        mean: of the values; None where there are none.
-        values: each value and its rows, in order, where there are no more than `FEW_VALUES`; else empty.
-        infinite: rows whose value is an infinity; they count in nothing else.
+        nulls: rows without a value; NaN counts as null.
+        quantiles: at `SHARES`, numpy's linear ones; empty if no row has a value.
+        mean: of the values; None if there are none.
+        values: each value and its rows, in order, if there are no more than `FEW_VALUES`; else empty.
+        infinite: rows whose value is infinite; they count nowhere else.
     """
 
     nulls: int
@@ -40,7 +40,7 @@ class ColumnProfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """A period's features: rows, and each column of numbers by its name."""
+    """A period's features: rows, and each numeric column by name."""
 
     period: str
     rows: int
@@ -49,7 +49,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """One expectation of Great Expectations': its name, its arguments, and its severity."""
+    """An expectation for Great Expectations: its name, its arguments, and its severity."""
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -57,19 +57,19 @@ class Draft:
 
     @property
     def python(self) -> str:
-        """As it stands in `checks()`."""
-        said = [f"{key}={value!r}" for key, value in self.arguments.items()]
-        said += [f"severity={self.severity!r}"] if self.severity != "critical" else []
-        return f"gxe.{self.name}({', '.join(said)})"
+        """The code for `checks()`."""
+        arguments = [f"{key}={value!r}" for key, value in self.arguments.items()]
+        arguments += [f"severity={self.severity!r}"] if self.severity != "critical" else []
+        return f"gxe.{self.name}({', '.join(arguments)})"
 
 
 def draft(profiles: Sequence[Profile]) -> list[Draft]:
-    """Checks that all of the profiles pass: rows; and of each column that all have nulls, and values or their range.
+    """Checks that all profiles pass: rows; and for each column that all have, nulls, and either values or their range.
 
     - rows: from half the fewest to twice the most.
-    - nulls: none where there were none, else twice the largest share; nothing is asked where that is all rows.
-    - values: where each period had the very same few, these; a new one is a warning.
-    - range: else, wider on each side by as much as the values were apart; not below zero where none was.
+    - nulls: none if there were none, else twice the largest share; no check if that is all rows.
+    - values: if every period had the same few, these; a new one is a warning.
+    - range: otherwise, widened on each side by the observed range; not below zero if no value was.
     """
     rows = [profile.rows for profile in profiles]
     found = [
@@ -89,15 +89,15 @@ def _of_column(column: str, profiles: Sequence[Profile]) -> Iterator[Draft]:
         yield Draft(name="ExpectColumnValuesToNotBeNull", arguments={"column": column})
     elif mostly > 0:
         yield Draft(name="ExpectColumnValuesToNotBeNull", arguments={"column": column, "mostly": mostly})
-    told = [one for one in seen if one.quantiles]
-    if not told:
+    filled = [one for one in seen if one.quantiles]
+    if not filled:
         return
-    sets = {tuple(value for value, _ in one.values) for one in told}
-    if len(told) > 1 and len(sets) == 1 and (values := sets.pop()):
+    sets = {tuple(value for value, _ in one.values) for one in filled}
+    if len(filled) > 1 and len(sets) == 1 and (values := sets.pop()):
         allowed = {"column": column, "value_set": list(values)}
         yield Draft(name="ExpectColumnDistinctValuesToBeInSet", arguments=allowed, severity="warning")
     else:
-        low, high = min(one.quantiles[0] for one in told), max(one.quantiles[-1] for one in told)
+        low, high = min(one.quantiles[0] for one in filled), max(one.quantiles[-1] for one in filled)
         room = high - low or abs(high) or 1.0
         least = 0.0 if low >= 0 else _outward(low - room, math.floor)
         bounds = {"column": column, "min_value": least, "max_value": _outward(high + room, math.ceil)}
@@ -105,7 +105,7 @@ def _of_column(column: str, profiles: Sequence[Profile]) -> Iterator[Draft]:
 
 
 def _outward(value: float, rounded: Any) -> float:
-    """A bound with few digits, on the far side of the value."""
+    """A bound with few digits, rounded away from the values."""
     if value == 0 or not math.isfinite(value):
         return value
     scale = 10.0 ** (math.floor(math.log10(abs(value))) - DIGITS + 1)
@@ -113,13 +113,13 @@ def _outward(value: float, rounded: Any) -> float:
 
 
 def python(pipeline: str, profiles: Sequence[Profile]) -> str:
-    """The drafted checks as Python text, to be put into a pipeline's module and made better there."""
+    """The drafted checks as Python text, to be pasted into a pipeline's module and improved there."""
     seen = ", ".join(profile.period for profile in profiles)
     lines = "\n".join(f"            {one.python}," for one in draft(profiles))
     return (
         "import great_expectations.expectations as gxe\n\n\n"
         "def checks():\n"
-        f'    """Drafted from the features of {seen} of {pipeline}. Put in what you know of them."""\n'
+        f'    """Drafted from the features of {seen} of {pipeline}. Adjust them to what you know of the data."""\n'
         "    return {\n"
         '        "features": [\n'
         f"{lines}\n"

@@ -18,16 +18,16 @@ from almanac.core.canonical import digest
 from almanac.errors import IllegalTransition, IntegrityError, PromotionError, examples
 
 GENESIS = "0" * 64
-LOG = "log"  # a fact of published predictions: the mark of the log by which they became visible
+LOG = "log"  # a fact of published predictions: the mark of the log when they became visible
 
 
 class Action(Enum):
-    """What an entry says of its version.
+    """What an entry does with its version.
 
-    PROMOTE     in force from its effective period on
-    ROLL_BACK   in force wherever the version that it replaces was, which may be withdrawn with it
-    WITHDRAW    not to be used any more; it is in force nowhere
-    REINSTATE   withdrawn no longer; it is in the history again, and may be promoted
+    PROMOTE     puts it in force from its effective period on
+    ROLL_BACK   puts it in force wherever the version that it replaces was, and may withdraw that one
+    WITHDRAW    ends its use; it is in force nowhere
+    REINSTATE   ends its withdrawal; it is in the history again, and may be promoted
     """
 
     PROMOTE = "promote"
@@ -44,7 +44,7 @@ class Standing(Enum):
     WITHDRAWN = "withdrawn"
 
 
-# From which standings of its version an action may be taken.
+# The standings of a version from which each action is legal.
 LEGAL: Mapping[Action, frozenset[Standing]] = {
     Action.PROMOTE: frozenset({Standing.HISTORY, Standing.IN_FORCE}),
     Action.ROLL_BACK: frozenset({Standing.HISTORY, Standing.IN_FORCE}),
@@ -54,10 +54,10 @@ LEGAL: Mapping[Action, frozenset[Standing]] = {
 INSTEAD: Mapping[tuple[Action, Standing], str] = {
     (Action.PROMOTE, Standing.WITHDRAWN): "Reinstate it first, or promote another one",
     (Action.ROLL_BACK, Standing.WITHDRAWN): "Reinstate it first, or name another one",
-    (Action.WITHDRAW, Standing.IN_FORCE): "Roll back from it: that withdraws it and scores again what it wrote",
+    (Action.WITHDRAW, Standing.IN_FORCE): "Roll back from it: that withdraws it and scores what it wrote again",
     (Action.WITHDRAW, Standing.WITHDRAWN): "There is nothing to do",
-    (Action.REINSTATE, Standing.HISTORY): "Only what was withdrawn can be reinstated",
-    (Action.REINSTATE, Standing.IN_FORCE): "Only what was withdrawn can be reinstated",
+    (Action.REINSTATE, Standing.HISTORY): "Only a withdrawn version can be reinstated",
+    (Action.REINSTATE, Standing.IN_FORCE): "Only a withdrawn version can be reinstated",
 }
 
 
@@ -67,19 +67,19 @@ class Entry:
 
     Args:
         sequence: 1, 2, 3 ...
-        before: digest of the entry before; zeros for the first.
-        version: what the entry is about: what is put in force, withdrawn or reinstated.
+        before: digest of the previous entry; zeros for the first.
+        version: the one that the entry puts in force, withdraws or reinstates.
         manifest: digest of its manifest.
-        effective: the period from which it is in force; empty where an entry puts nothing in force.
+        effective: the period from which it is in force; empty if the entry puts nothing in force.
         previous: what was in force for that period before; empty for nothing.
         replaces: the version that a rollback takes out of force.
         withdraw: whether a rollback withdraws that version, so that its predictions are scored again.
         plan: URI of a rollback's plan.
-        gate: URI of the gate's receipt; empty for a promotion that no gate saw.
-        verdict: what that gate said.
+        gate: URI of the gate's receipt; empty for a promotion without a gate.
+        verdict: that of the gate.
         reason, actor, run, at: why, by whom, in which run and when.
-        approver: who let a promotion through, where the pipeline asks for approval.
-        nonce: makes two writers' entries differ, so that a lost answer can be told from a lost race.
+        approver: who approved a promotion, if the pipeline requires approval.
+        nonce: makes two writers' entries differ, so that a lost response is not mistaken for a lost race.
     """
 
     sequence: int
@@ -107,19 +107,19 @@ class Entry:
 
     @property
     def over_a_rejection(self) -> bool:
-        """Promoted by hand although the gate had not let it through. Shown as such for ever."""
+        """Promoted by hand although the gate had not let it through. It is always shown as such."""
         return self.action is Action.PROMOTE and self.verdict not in ("", "promote")
 
 
 @functools.lru_cache(maxsize=20_000)
 def _digest(entry: Entry) -> str:
-    # A log is folded again and again, and its entries never change.
+    # A log is folded many times, and its entries never change.
     return digest(entry)
 
 
 @dataclass(frozen=True)
 class Log:
-    """The promotion log as it was read, checked entry by entry.
+    """The promotion log as it was read, with each entry checked.
 
     Raises:
         IntegrityError: a number is missing, or an entry does not hold its predecessor's digest.
@@ -152,7 +152,7 @@ class Log:
 
     @property
     def mark(self) -> str:
-        """What a publish keeps of the log that it has seen: its position and head, which prove that no entry is gone since."""
+        """What a publish records of the log that it read: position and head, which show later that no entry is missing."""
         return f"{self.position} {self.head}"
 
     @functools.cached_property
@@ -178,9 +178,9 @@ class Log:
         return Standing.IN_FORCE if version in self.assignments().values() else Standing.HISTORY
 
     def assignments(self) -> Mapping[str, str]:
-        """Effective period to version, the newest entry of a period deciding.
+        """Effective period to version; the newest entry for a period decides.
 
-        A rollback puts its version wherever the replaced one stood; without withdrawal only from its effective period on.
+        A rollback puts its version wherever the replaced one was; without withdrawal, only from its effective period on.
         """
         return self._assignments
 
@@ -193,7 +193,7 @@ class Log:
         return _holding(self.assignments(), period)
 
     def overtaken(self, period: str, version: str, *, asked: bool) -> str:
-        """Why a period should not show a version, in words; empty where it should. `asked`: a person named the version."""
+        """Why a period should not show a version, in plain words; empty if it should. `asked`: a person named the version."""
         held = self.in_force(period)
         if version in self.withdrawn:
             return f"version {version} is withdrawn"
@@ -205,40 +205,40 @@ class Log:
         return next(reversed(list(self.assignments().values())), None)
 
     def before(self, version: str) -> str:
-        """What would be in force where a version begins, had it never been: of what was not withdrawn.
+        """The version that would be in force where this one begins, had this one never been, among those not withdrawn.
 
-        Promotions that came later count as well, such as that of a backfilled retrain.
+        Later promotions count as well, such as that of a backfilled retrain.
 
         Raises:
-            PromotionError: there is nothing older that was not withdrawn.
+            PromotionError: there is no older version that is not withdrawn.
         """
         begins = min((period for period, held in self.assignments().items() if held == version), default="")
         others = _fold(entry for entry in self.entries if entry.version != version)
         older = [held for period, held in others.items() if period <= begins and held not in self.withdrawn]
         if not older:
             raise PromotionError(
-                f"There is no version to roll back to: nothing older than {version} is in force or was "
-                f"(the log has: {examples(self.versions)}). Promote a version first, and then roll back to it by name."
+                f"There is no version to roll back to: the log has none older than {version} that is not withdrawn "
+                f"(it has: {examples(self.versions)}). Promote a version first, then roll back to it by name."
             )
         return older[-1]
 
     def check(self, action: Action, version: str) -> None:
-        """An action is legal where its version stands.
+        """Checks that a version's standing allows an action.
 
         Raises:
-            IllegalTransition: it is not; the message names what to do instead.
+            IllegalTransition: it does not; the message says what to do instead.
         """
         standing = self.standing(version)
         if standing not in LEGAL[action]:
             verb = action.value.replace("_", " ")
-            allowed = " or ".join(sorted(item.value for item in LEGAL[action]))
+            legal = " or ".join(sorted(item.value for item in LEGAL[action]))
             raise IllegalTransition(
-                f"Cannot {verb}{' to' if action is Action.ROLL_BACK else ''} {version}: it is {standing.value}, allowed is a "
-                f"version that is {allowed}. {INSTEAD[action, standing]}."
+                f"Cannot {verb}{' to' if action is Action.ROLL_BACK else ''} {version}: expected a version that is {legal}, got "
+                f"one that is {standing.value}. {INSTEAD[action, standing]}."
             )
 
     def check_replaced(self, bad: str) -> None:
-        """A rollback goes from a version that is in force.
+        """Checks that a rollback is from a version that is in force.
 
         Raises:
             IllegalTransition: it is not.
@@ -246,26 +246,26 @@ class Log:
         if (standing := self.standing(bad)) is not Standing.IN_FORCE:
             held = examples(dict.fromkeys(self.assignments().values()), 12)
             raise IllegalTransition(
-                f"Cannot roll back from {bad}: it is {standing.value}, allowed is a version that is in force ({held}). "
+                f"Cannot roll back from {bad}: expected a version that is in force ({held}), got one that is {standing.value}. "
                 "Name one of these, or none for the one in force now."
             )
 
     def check_rollback(self, to: str, bad: str, known: Iterable[str]) -> None:
-        """A rollback goes to another version, which exists and is not withdrawn.
+        """Checks that a rollback is to another version, which exists and is not withdrawn.
 
         Raises:
-            PromotionError: `to` is unknown, or the same.
+            PromotionError: `to` is unknown, or the version to roll back from.
             IllegalTransition: it is withdrawn.
         """
         listed = list(known)
         if to not in listed:
             raise PromotionError(f"Version {to!r} is unknown (there are: {examples(listed, 12)}). Name one of them.")
         if to == bad:
-            raise PromotionError(f"Version {to} is the one to be rolled back from. Name an older one.")
+            raise PromotionError(f"Version {to} is the one to roll back from. Name an older one.")
         self.check(Action.ROLL_BACK, to)
 
     def next(self, action: Action, version: str, *, manifest: str, reason: str, at: datetime, nonce: str, **more: Any) -> Entry:
-        """The entry that follows this log. `previous` is what is in force for its effective period, where it has one."""
+        """The next entry of this log. `previous` is what is in force for its effective period, if it has one."""
         effective = str(more.get("effective", ""))
         before: dict[str, Any] = {"previous": (self.in_force(effective) if effective else None) or ""}
         return Entry(

@@ -1,8 +1,8 @@
-"""Orders and receipts: what to make, what came of it, and what a receipt admits to.
+"""Orders and receipts: what to make, what came of it, and what may be built on a receipt.
 
 Four artifacts are made by write-audit-publish: staged where no reader looks, audited on the very bytes that were staged, and
-published in one atomic step. An order's digest is known before the work starts, so whoever waits for its receipt knows where
-to look; the same order twice finds its receipt and does nothing.
+published in one atomic step. An order's digest is known before the work starts, so the place of its receipt is known as well;
+the same order twice finds its receipt and does nothing.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from almanac.core.canonical import digest, later, stored_as
 from almanac.errors import NotAdmitted, bounded
 
 SCHEMA = 1
-PART = "part."  # before a feature group's name, among the inputs and links of the order that combines the groups
+PART = "part."  # prefix of a feature group's name in the inputs and links of the order that combines the groups
 
 ERROR = "error"
 
-# Garbage collection leaves files alone that are younger than RETENTION. An older stage than FRESH is not published, so what is
-# still unpublished after RETENTION can be deleted beside running jobs. A feature group's rows are built on until a day before
-# they may be deleted, which leaves that day to combine them.
+# Garbage collection spares files younger than RETENTION. A stage older than FRESH is not published, so files still unpublished
+# after RETENTION can be deleted while jobs run. A feature group's rows are used until a day before they may be deleted, which
+# leaves that day to combine them.
 RETENTION = timedelta(days=7)
 FRESH = RETENTION / 7
 GROUP_FRESH = RETENTION - FRESH
 
 
 class Artifact(Enum):
-    """What is made. `SOURCES` are not made but pinned, and audited where the description asks for it; features begin with
+    """What is made. `SOURCES` are not made but pinned, and audited if the description requires it; features begin with
     their receipt.
     """
 
@@ -42,9 +42,9 @@ class Artifact(Enum):
 
 
 class Step(Enum):
-    """The steps of write-audit-publish, in their order. Sources have `PIN`, and `AUDIT` where they are checked.
+    """The steps of write-audit-publish, in order. Sources have `PIN`, and `AUDIT` if they are checked.
 
-    `NOTE` is no such step: it keeps what a person says of a version. It makes nothing, and nothing is built on it.
+    `NOTE` is not one of them: it stores what a person says of a version. It makes nothing, and nothing is built on it.
     """
 
     PIN = "pin"
@@ -59,12 +59,12 @@ class Order:
     """What to make and from what. All of it is identity: no run, no time, no file name.
 
     Args:
-        part: a feature group; empty for the whole thing.
+        part: a feature group; empty for the whole artifact.
         description: digest of the description that it depends on.
         module: digest of the user's module.
         almanac: the library's version.
         inputs: name to content digest.
-        replaces: the order whose result is visible now and which this one is to replace; empty when there is none.
+        replaces: the order whose result is visible now and which this one will replace; empty when there is none.
         fence: how often this period has been published; a publish moves it by one, or fails.
     """
 
@@ -91,7 +91,7 @@ class Order:
         return replace(self, replaces="", fence=0) == replace(other, replaces="", fence=0)
 
     def next(self, step: Step, inputs: Mapping[str, str], **parameters: Any) -> Order:
-        """The order for this thing at its next door."""
+        """The order for this artifact's next step."""
         return replace(self, step=step, part="", inputs=dict(inputs), parameters=parameters)
 
     def __str__(self) -> str:
@@ -101,12 +101,12 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacedOrder:
-    """An order as it is kept. The first to place it wins; all are equal.
+    """An order as it is stored. The first one placed is kept; all are equal.
 
     Args:
-        links: name to the URI of the receipt in which an input is found.
+        links: name to the URI of the receipt that holds an input.
         description: the digest of the pipeline's description; empty for an order that no job runs.
-        definition: of a version's order, the definition of the features that the version wants.
+        definition: for a version's order, the definition of the features that the version reads.
     """
 
     order: Order
@@ -115,7 +115,7 @@ class PlacedOrder:
     definition: str = later("")
 
     def __post_init__(self) -> None:
-        # 0.1.0 kept both among the links.
+        # 0.1.0 stored both among the links.
         links = dict(self.links)
         for name in ("description", "definition"):
             if name in links:
@@ -128,11 +128,11 @@ class Output:
     """One file that was made.
 
     Args:
-        uri: where it lies.
+        uri: where it is.
         bytes, sha256: of the file.
-        rows: of a table's file, else None.
-        footer: the SHA-256 of a Parquet file's footer, which with the checksums of its pages vouches for what is read in parts.
-        stats: of a table's file: column to [minimum, maximum], for the columns that readers look for.
+        rows: for a table's file, else None.
+        footer: the SHA-256 of a Parquet file's footer, which vouches for partial reads with the checksums of the file's pages.
+        stats: for a table's file, column to [minimum, maximum], for the columns that readers filter by.
     """
 
     name: str
@@ -146,7 +146,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunInfo:
-    """Who did the work, where and when. It is no part of any identity."""
+    """Who did the work, where and when. It is not part of any identity."""
 
     environment: str = ""
     commit: str = ""
@@ -171,10 +171,10 @@ class Receipt:
         content: the content digest of what was made; empty when nothing was.
         outputs: the files made.
         links: name to the URI of an input's receipt.
-        findings: what was found, in plain words; blocking ones when not passed.
+        findings: what was found, in plain words; the blocking ones if it did not pass.
         facts: small figures: metrics, counts, a decision; `core.facts` types them for each artifact and step.
         run_info: who did it.
-        error: the class of the exception that ended the work; empty where it ran to its end.
+        error: the class of the exception that ended the work; empty if it ran to its end.
     """
 
     order: Order
@@ -189,24 +189,24 @@ class Receipt:
     error: str = later("")
 
     def __post_init__(self) -> None:
-        if ERROR in self.facts:  # 0.1.0 kept it among the facts
+        if ERROR in self.facts:  # 0.1.0 stored it among the facts
             object.__setattr__(self, "error", self.facts[ERROR])
             object.__setattr__(self, "facts", {name: fact for name, fact in self.facts.items() if name != ERROR})
 
     @property
     def answered(self) -> bool:
-        """Whether the order needs no other attempt: it passed, or it asked the gate, whose no is an answer too."""
+        """Whether the order needs no further attempt: it passed, or it is the gate's, whose rejection is an answer too."""
         gate = (self.order.artifact, self.order.step) == (Artifact.CHAMPION, Step.AUDIT)
         return self.passed or (gate and not self.error)
 
     def stale(self, now: datetime) -> bool:
-        """Whether it is a stage with files that is older than a day: it is not published any more, but staged anew."""
+        """Whether it is a stage with files that is older than a day: it is staged again instead of published."""
         ended = self.run_info.ended
         return self.order.step is Step.STAGE and bool(self.outputs) and ended is not None and now - ended > FRESH
 
     @property
     def as_audited(self) -> Mapping[str, str]:
-        """The inputs of the audit that asks for these very files: a stage done anew is audited anew."""
+        """The inputs of the audit of these very files: a stage that was repeated is audited again."""
         again = {"attempt": str(self.attempt)} if self.attempt else {}
         return {"staged": self.content, "order": self.order.digest, **again}
 
@@ -219,12 +219,12 @@ class Receipt:
 
 
 def publish_order(staged: Order) -> Order:
-    """The order that publishes what a stage order made. It follows from it, so a visible file leads to its receipt."""
+    """The order that publishes what a stage order made. It is derived from that order, so a visible file leads to its receipt."""
     return staged.next(Step.PUBLISH, {"staged": staged.digest})
 
 
 def admit(receipt: Receipt | None, artifact: Artifact, step: Step, *, pipeline: str, period: str | None = None) -> Receipt:
-    """The receipt, if it is of that thing and door, of that pipeline (and period), and passed.
+    """The receipt, if it is for that artifact and step of that pipeline (and period), and passed.
 
     Raises:
         NotAdmitted: it is not; nothing may be built on it.
@@ -234,7 +234,7 @@ def admit(receipt: Receipt | None, artifact: Artifact, step: Step, *, pipeline: 
         raise NotAdmitted(f"No receipt for {wanted}. Run the task {artifact.value}.{step.value} first.")
     order = receipt.order
     if (order.pipeline, order.artifact, order.step) != (pipeline, artifact, step) or (period and order.period != period):
-        raise NotAdmitted(f"A receipt for {order} was shown where one for {wanted} is needed.")
+        raise NotAdmitted(f"Expected a receipt for {wanted}, got one for {order}.")
     if not receipt.passed:
         raise NotAdmitted(f"The receipt for {order} did not pass, so nothing is built on it:\n{bounded(receipt.findings)}")
     return receipt

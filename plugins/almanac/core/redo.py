@@ -1,4 +1,4 @@
-"""What is to be done again because sources changed after they were read: a plan, smallest first thing first."""
+"""Redo: what must be done again because sources changed after they were read, in the order in which it must be done."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class StaleFeatures:
 
     Args:
         definition: of the features.
-        sources: the event sources whose files within its cuts are others than those that it was built from, and references.
+        sources: those that it would read differently now: event sources within its cuts, and references.
         left_out: the groups that could not be built.
     """
 
@@ -24,12 +24,12 @@ class StaleFeatures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StaleVersion:
-    """A version that is in force for a visible period, or from now on, and was trained on what is not so any more.
+    """A version that is in force for a visible period, or from now on, and was trained on data that has changed.
 
     Args:
-        period: that it was trained for; its retrain is run again.
+        period: the one it was trained for; its retrain is run again.
         features: its training periods and holdout whose features are stale.
-        labels: those whose label reads files that changed.
+        labels: those of them whose label reads files that changed.
     """
 
     version: str
@@ -43,9 +43,9 @@ class StalePredictions:
     """A visible period of predictions.
 
     Args:
-        version: that wrote it.
-        reasons: in plain words: its features, its version, or both.
-        in_sample: the version was trained on the period, and that was asked for.
+        version: the one that wrote it.
+        reasons: its features, its version, or both, in plain words.
+        in_sample: the version was trained on the period, and scoring it in-sample was requested.
     """
 
     period: str
@@ -56,7 +56,7 @@ class StalePredictions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redo:
-    """Everything that is visible or in force and would come out otherwise from the sources as they are now."""
+    """Everything that is visible or in force and would come out differently from the sources as they are now."""
 
     features: tuple[StaleFeatures, ...] = ()
     versions: tuple[StaleVersion, ...] = ()
@@ -72,5 +72,5 @@ class Redo:
 
 
 def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """The names under which two orders read other contents."""
+    """The names under which two orders read different contents."""
     return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))

@@ -34,19 +34,19 @@ class GateDecision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollbackPlan:
-    """What a rollback will do; kept before anything changes, so that a retry means the same.
+    """What a rollback will do; stored before anything changes, so that a retry does the same.
 
     Args:
-        bad, to: the version that goes and the one that comes.
+        bad, to: the version that is rolled back from and the one that is rolled back to.
         effective: the period from which `to` is in force.
-        scores: the blast radius, or the part of it that was asked for: period to the version that scores it again. Empty
-            without withdrawal.
+        scores: the blast radius, or the requested part of it: period to the version that scores it again. Empty without
+            withdrawal.
         rows: of those periods.
-        asked: whether the periods were named by a person; else all that the bad version wrote are meant.
+        asked: whether a person named the periods; else they are all that the bad version wrote.
         tainted: the gate's decisions that were taken against the bad version.
         position: the log's position when the plan was made.
-        finishes: the number of the entry whose rollback was begun and not finished, and which this one goes on with.
-        request: what was asked for, by name: the same run asked for something else is refused.
+        finishes: the number of the entry whose rollback was begun but not finished, and which this plan continues.
+        request: what was requested, by name: a different request in the same run is refused.
     """
 
     pipeline: str
@@ -69,20 +69,20 @@ class RollbackPlan:
 
     @property
     def in_words(self) -> str:
-        again = f"{len(self.scores)} periods, {self.rows} rows are scored again ({', '.join(self.periods)})"
-        doing = f"Finishes entry {self.finishes}, which went" if self.finishes else "Goes"
-        said = f"{doing} from {self.bad} to {self.to}: {again if self.scores else 'nothing is scored again'}."
-        return f"{said} Gate decisions taken against it: {examples(item.candidate for item in self.tainted)}."
+        again = f"{len(self.scores)} periods, {self.rows} rows will be scored again ({', '.join(self.periods)})"
+        begun = f"Finish entry {self.finishes}, the rollback" if self.finishes else "Roll back"
+        summary = f"{begun} from {self.bad} to {self.to}: {again if self.scores else 'nothing will be scored again'}."
+        return f"{summary} Gate decisions against {self.bad}: {examples(item.candidate for item in self.tainted)}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineState:
-    """What is kept of a pipeline, as a rollback's plan needs it.
+    """The stored state of a pipeline that a rollback's plan needs.
 
     Args:
         log: the promotion log.
         written: the visible prediction periods.
-        earliest: every version, and the first period that it may be in force for: it knows what was known before that.
+        earliest: every version, and the first period that it may be in force for: it knows what happened before that.
         decided: the gate's decisions.
         plans: of earlier rollbacks, by the number of their entry.
     """
@@ -107,21 +107,23 @@ def plan_rollback(
 ) -> RollbackPlan:
     """The plan to take a version out of force: `bad`, or the one in force now.
 
-    A rollback that was begun and not finished is gone on with. Without `bad` that is refused where the champion may be meant
-    as well: another version became champion since, or `to` is named and is not the champion. `next_period` is the first one
-    not yet scored: without withdrawal `to` is in force from there.
+    A rollback that was begun but not finished is continued. Without `bad` that is refused if the champion may be meant as
+    well: another version has become champion since, or `to` is named and is not the champion. `next_period` is the first one
+    not yet scored: without withdrawal, `to` is in force from there.
 
     Raises:
         PromotionError: nothing is in force, nothing is older, a version is unknown, the reason is missing, `to` is too new
-            for a period, a period was asked for that the version did not write, or that is not scored again, or it is not
-            clear which version is meant.
+            for a period, a requested period was not written by the version or is not scored again, or it is unclear which
+            version is meant.
         IllegalTransition: `bad` is not in force, or `to` is withdrawn.
     """
     if not reason.strip():
-        raise PromotionError("A rollback needs a reason, found none. Give one: it stays in the promotion log.")
+        raise PromotionError("Rollback: expected a reason, got none. Give one: it stays in the promotion log.")
     asked = None if periods is None else sorted(set(periods))
     if asked == []:
-        raise PromotionError("Periods were asked for, found none. Name some, or leave periods out for all that are affected.")
+        raise PromotionError(
+            "Rollback: expected at least one period, got none. Name some, or leave periods out for all that are affected."
+        )
     log, begun = kept.log, unfinished(kept, bad) or _rest(kept, bad)
     if begun is not None and withdraw and to in (None, begun.version):
         if bad is None:
@@ -135,7 +137,7 @@ def plan_rollback(
     log.check_rollback(comes, goes, kept.earliest)
     if asked and not withdraw:
         raise PromotionError(
-            f"Periods {', '.join(asked)} were asked for, but without withdrawal nothing is scored again. "
+            f"Periods {', '.join(asked)} were requested, but without withdrawal nothing is scored again. "
             "Leave periods out, or withdraw the version."
         )
     effective = _effective(log, goes, "" if withdraw else next_period)
@@ -160,9 +162,9 @@ def plan_rollback(
 
 
 def unfinished(kept: PipelineState, bad: str | None = None) -> Entry | None:
-    """The newest rollback of which periods that it was to score again still show the version that it withdrew.
+    """The newest rollback that left periods which it should have scored again: they still show the version that it withdrew.
 
-    Of several rollbacks from one version the last counts. With `bad` only those from that version.
+    Of several rollbacks from one version the last one counts. With `bad`, only those from that version.
     """
     last = {entry.replaces: entry for entry in kept.log.entries if entry.action is Action.ROLL_BACK and entry.withdraw}
     begun = sorted((entry for name, entry in last.items() if bad in (None, name)), key=lambda entry: -entry.sequence)
@@ -170,20 +172,20 @@ def unfinished(kept: PipelineState, bad: str | None = None) -> Entry | None:
 
 
 def _check_meant(log: Log, begun: Entry, to: str | None) -> None:
-    """A rollback that names no version finishes the one begun, unless the champion may be meant. Raises: PromotionError."""
+    """Checks that a rollback that names no version can only mean the one begun, not the champion. Raises: PromotionError."""
     then = Log(log.entries[: begun.sequence]).champion
     if log.champion != then or (to is not None and log.champion != to):
         raise PromotionError(
             f"Entry {begun.sequence} of the promotion log rolled back from {begun.replaces} to {begun.version} and was not "
-            f"finished, and {log.champion} is in force now. Say which one is meant: from {begun.replaces}, which finishes "
-            f"it, or from {log.champion}."
+            f"finished, and {log.champion} is in force now. Name the version to roll back from: {begun.replaces}, which "
+            f"finishes that rollback, or {log.champion}."
         )
 
 
 def _left(kept: PipelineState, entry: Entry) -> dict[str, WrittenPeriod]:
     later = kept.log.entries[entry.sequence :]
     if any(item.action is Action.REINSTATE and item.version == entry.replaces for item in later):
-        return {}  # whatever withdrew it again is another matter
+        return {}  # a withdrawal after that is not this entry's
     planned = (kept.plans or {}).get(entry.sequence)
     radius = _radius(kept, entry.replaces)
     if planned and planned.asked:
@@ -192,7 +194,7 @@ def _left(kept: PipelineState, entry: Entry) -> dict[str, WrittenPeriod]:
 
 
 def _rest(kept: PipelineState, bad: str | None) -> Entry | None:
-    """The rollback from a version that is named, of which a person left out periods that still show it."""
+    """The rollback from a named version, if a person left out periods that still show that version."""
     if bad not in kept.log.withdrawn or not _radius(kept, str(bad)):
         return None
     gone = (entry for entry in reversed(kept.log.entries) if entry.withdraw and entry.replaces == bad)
@@ -202,10 +204,10 @@ def _rest(kept: PipelineState, bad: str | None) -> Entry | None:
 def _finishing(pipeline: str, kept: PipelineState, begun: Entry, asked: Sequence[str] | None) -> RollbackPlan:
     planned, left = (kept.plans or {}).get(begun.sequence), _left(kept, begun)
     radius = _radius(kept, begun.replaces)
-    if asked or not left:  # what was left out of it can be named, and is the rest once nothing else is left
+    if asked or not left:  # periods that it left out can be named; once nothing else is left, they are the rest
         planned, left = None, radius
     chosen = _chosen(begun.replaces, left, asked)
-    # What it went to may have been withdrawn as well since.
+    # The version that it rolled back to may have been withdrawn since.
     comes = begun.version if begun.version not in kept.log.withdrawn else kept.log.champion or begun.version
     return RollbackPlan(
         pipeline=pipeline,
@@ -228,7 +230,7 @@ def _radius(kept: PipelineState, version: str) -> dict[str, WrittenPeriod]:
 
 
 def _effective(log: Log, bad: str, begins: str) -> str:
-    """The first period from `begins` on for which the bad version is in force. Raises: PromotionError, if there is none."""
+    """The first period from `begins` on for which the bad version is in force. Raises: PromotionError: there is none."""
     if log.in_force(begins) == bad:
         return begins
     held = [period for period, version in log.assignments().items() if version == bad and period > begins]
@@ -241,7 +243,7 @@ def _effective(log: Log, bad: str, begins: str) -> str:
 
 
 def _after(log: Log, bad: str, to: str, effective: str, withdraw: bool) -> Log:
-    """The log as it will be."""
+    """The log as it will be after the rollback."""
     entry = log.next(
         Action.ROLL_BACK,
         to,
@@ -258,17 +260,17 @@ def _after(log: Log, bad: str, to: str, effective: str, withdraw: bool) -> Log:
 
 
 def _check_age(kept: PipelineState, to: str, periods: Iterable[str]) -> None:
-    """A version is in force for no period that it was trained after: it would know the future of it."""
+    """Checks that a version is not in force for a period that it was trained after: it would know that period's future."""
     if early := [period for period in periods if period < kept.earliest[to]]:
         older = [version for version, first in kept.earliest.items() if first <= min(early) and version != to]
         raise PromotionError(
-            f"Version {to} may be in force from {kept.earliest[to]} on: it knows what happened until then, and would score "
-            f"{examples(early, 12)} with it. Roll back to an older version ({examples(older, 12)})."
+            f"Version {to} may be in force only from {kept.earliest[to]} on: it knows what happened until then, and would score "
+            f"{examples(early, 12)} with that knowledge. Roll back to an older version ({examples(older, 12)})."
         )
 
 
 def _scores(kept: PipelineState, after: Log, to: str, periods: Iterable[str]) -> dict[str, str]:
-    """Which version scores each period again: the one then in force, else the one that is rolled back to."""
+    """Which version scores each period again: the one in force after the rollback, else the one rolled back to."""
     scores = {period: after.in_force(period) or to for period in periods}
     _check_age(kept, to, [period for period in scores if after.in_force(period) is None])
     return scores
@@ -280,6 +282,6 @@ def _chosen(bad: str, radius: Mapping[str, WrittenPeriod], asked: Sequence[str] 
     if strange := [period for period in asked if period not in radius]:
         raise PromotionError(
             f"Version {bad} did not write {', '.join(strange)} (it wrote: {', '.join(sorted(radius)) or 'nothing'}). "
-            "Ask for some of these, or leave periods out for all."
+            "Name some of these, or leave periods out for all."
         )
     return tuple(asked)

@@ -1,4 +1,4 @@
-"""The columns of a source: what it needs of them, and what became of them since they were pinned last."""
+"""The columns of a source: which it must have, and how they changed since they were last pinned."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from almanac.errors import SourceError, examples
 
 
 def schema_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """What became of a source's columns between two pins, in plain words; nothing when they are the same."""
+    """How a source's columns changed between two pins, in plain words; empty when they are the same."""
     both = sorted(before.keys() & now.keys())
     return [
         *(f"column {name} ({now[name]}) is new" for name in sorted(now.keys() - before.keys())),
@@ -19,10 +19,10 @@ def schema_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[st
 
 
 def check_columns(name: str, source: Source, columns: Mapping[str, str]) -> None:
-    """A source has the columns that it needs, and event times that can be read.
+    """Checks that a source has the columns that it needs, and event times that can be read.
 
     Raises:
-        SourceError: a column is missing, a time column is no timestamp, or it is naive and no timezone is declared.
+        SourceError: a column is missing, a time column is not a timestamp, or it is naive and no timezone is declared.
     """
     needed = dict.fromkeys((*source.columns, *source.times, *(source.fill or ())))
     if missing := [column for column in needed if column not in columns]:
@@ -35,12 +35,12 @@ def check_columns(name: str, source: Source, columns: Mapping[str, str]) -> None
             found = columns[column]
             if not found.startswith("timestamp"):
                 raise SourceError(
-                    f"Source {name!r}: column {column!r} is {found}, a time column must be a timestamp. {_as_a_time(found)}"
+                    f"Source {name!r}: column {column!r} is {found}, but a time column must be a timestamp. {_as_a_time(found)}"
                 )
             if "tz=" not in found and source.timezone is None:
                 raise SourceError(
                     f"Source {name!r}: column {column!r} is {found}, a timestamp without a time zone. "
-                    "Declare how it is to be read with EventSource(..., timezone='UTC')."
+                    "Declare how to read it with EventSource(..., timezone='UTC')."
                 )
 
 
@@ -49,7 +49,7 @@ def _as_a_time(found: str) -> str:
     if found == "null":
         return "It is null in every row: deliver the times, or describe another column as the source's time."
     if found.startswith("date"):
-        return "Deliver it as a timestamp: cast the date where the files are written, to the hour when its events have ended."
+        return "Deliver it as a timestamp: cast the date where the files are written, to the time by which its events have ended."
     if found.startswith(("int", "uint", "float", "double", "decimal")):
-        return "If it is an epoch, deliver it as a timestamp: cast it where the files are written, by the unit that it counts."
+        return "If it is an epoch, deliver it as a timestamp: cast it where the files are written, by its unit."
     return "Deliver it as a timestamp: parse it where the files are written, or describe another column as the source's time."

@@ -1,4 +1,4 @@
-"""How a pipeline's versions score: with which engine, and what is written beside the score."""
+"""How a pipeline's versions score: which engine they use, and what is written beside the score."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from almanac.errors import DescriptionError
 
 AUTO = "auto"
 CHOICES = (AUTO, SCIKIT_LEARN)
-# Rows of the holdout that two engines are compared on, at most.
+# The most rows of the holdout that two engines are compared on.
 COMPARED_ROWS = 100_000
 TAIL = 0.9999
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
-    """How versions score. A version keeps what its pipeline said when it was audited; of `degrade` today's description counts.
+    """How versions score. A version keeps the settings that its pipeline had at its audit; only `degrade` is today's.
 
     Args:
-        engine: `auto`, onnxruntime for a version whose scores it gives within the tolerances, else scikit-learn; or
-            `scikit-learn` always.
-        tail: by how much the 99.99th percentile of the scores' differences may differ from zero, on real rows.
-        worst: by how much any score may differ there.
+        engine: `auto`: onnxruntime if it reproduces the version's scores within the tolerances, else scikit-learn; or
+            `scikit-learn`: always that.
+        tail: how large the 99.99th percentile of the scores' differences may be, on real rows.
+        worst: how much any score may differ there.
         keep: features that are written beside the score.
-        degrade: where feature groups cannot be built, a period is scored with nulls in their place, as long as they hold at most
+        degrade: if feature groups cannot be built, a period is scored with nulls in their place, as long as they hold at most
             this share of the version's importance, from 0 (none is left out) to less than 1.
     """
 
@@ -38,22 +38,23 @@ class Scoring:
 
     def __post_init__(self) -> None:
         if self.engine not in CHOICES:
-            raise DescriptionError(f"Scoring.engine: found {self.engine!r}, allowed are {', '.join(CHOICES)}.")
+            raise DescriptionError(f"Scoring.engine: expected one of {', '.join(map(repr, CHOICES))}; got {self.engine!r}.")
         for name, value in (("tail", self.tail), ("worst", self.worst)):
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-                raise DescriptionError(f"Scoring.{name}: found {value!r}, allowed is a number of 0 or more, such as 1e-5.")
+                raise DescriptionError(f"Scoring.{name}: expected a number of 0 or more, such as 1e-5; got {value!r}.")
         if not isinstance(self.keep, tuple) or not all(isinstance(name, str) and name for name in self.keep):
-            raise DescriptionError(f"Scoring.keep: found {self.keep!r}, allowed is a tuple of features' names.")
+            raise DescriptionError(f"Scoring.keep: expected a tuple of feature names, got {self.keep!r}.")
         if len(set(self.keep)) < len(self.keep):
-            raise DescriptionError(f"Scoring.keep: found {self.keep!r}, allowed is each feature once.")
+            raise DescriptionError(f"Scoring.keep: expected each feature once, got {self.keep!r}.")
         if isinstance(self.degrade, bool) or not isinstance(self.degrade, int | float) or not 0 <= self.degrade < 1:
             raise DescriptionError(
-                f"Scoring.degrade: found {self.degrade!r}, allowed is a share of the importance, 0 or more and less than 1, such "
-                "as 0.1."
+                "Scoring.degrade: expected a share of the importance, 0 or more and less than 1, such as 0.1; "
+                f"got {self.degrade!r}."
             )
 
     def choose(self, parity: Parity, columns: tuple[int, ...]) -> Engine:
         """The engine of a version whose two engines gave these differences."""
+        # The reason enters the version's manifest, and so its digest: its text stays.
         measured = Engine(rows=parity.rows, worst=parity.worst, tail=parity.tail)
         found = (
             f"on {parity.rows} rows the engines' scores differ by {parity.worst:.2g} at most and by {parity.tail:.2g} at the "

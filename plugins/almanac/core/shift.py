@@ -1,7 +1,7 @@
-"""Whether a period's scores are spread otherwise than those of the period before: the population stability index.
+"""Whether a period's scores are distributed differently from those of the period before: the population stability index.
 
 PSI = sum over bins of (now - before) * ln(now / before), where `before` and `now` are the bins' shares of the two periods
-(N. Siddiqi, Credit Risk Scorecards, 2006: below 0.1 nothing has moved, above 0.25 much has).
+(N. Siddiqi, Credit Risk Scorecards, 2006: below 0.1 there is no shift, above 0.25 a large one).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ LEAST_SHARE = 1e-4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """How a period's scores are spread.
+    """The distribution of a period's scores.
 
     Args:
-        edges: the nine deciles between its ten bins; a bin holds what is above the edge before it, its own edge included.
+        edges: the nine deciles between its ten bins; a bin holds scores above the edge before it, up to and including its own.
         counts: rows in each bin.
     """
 
@@ -38,7 +38,7 @@ def stability_index(before: Sequence[int], now: Sequence[int]) -> float:
 
 
 def warning(column: str, index: float, period: str) -> str:
-    """What a report says of a shift; empty when it is none to speak of."""
+    """What a report says about a shift; empty unless it is large."""
     if index <= MUCH:
         return ""
-    return f"{column} is spread otherwise than in {period}: population stability index {index:.2f}, above {MUCH} much has moved"
+    return f"{column} has shifted since {period}: population stability index {index:.2f}, above {MUCH} is a large shift"

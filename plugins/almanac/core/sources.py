@@ -1,4 +1,4 @@
-"""Sources: tables outside Almanac, how they are cut in time, and the pin of the exact files that a run may read."""
+"""Sources: tables outside Almanac, and how they are cut in time."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ Fill = Mapping[str, str | int | float | bool | None] | None
 
 @dataclass(frozen=True, slots=True)
 class EventSource:
-    """A table of events in Parquet files below `uri`. It is handed to user code cut by event time, and by knowledge time.
+    """A table of events in Parquet files below `uri`. User code gets it cut by event time, and by knowledge time.
 
     Args:
         uri: the folder, `s3://bucket/folder/`.
         event_time: the column that says when an event happened; a timestamp.
-        timezone: how naive timestamps are to be read, such as `UTC` or `America/New_York`. Needed when they are naive.
-        knowledge_time: the column that says when a row became known, where there is one.
+        timezone: how to read naive timestamps, such as `UTC` or `America/New_York`. Required if they are naive.
+        knowledge_time: the column that says when a row became known, if there is one.
         lag: how late the source is known to arrive; events newer than as_of - lag are not used.
         columns: the columns to read; all when empty.
-        late: what a run does where the newest events may be missing.
-        audit: that it is checked, and what becomes of rows that fail.
+        late: what a run does if the newest events may be missing.
+        audit: whether it is checked, and what happens to rows that fail.
         versioned: the bucket keeps the versions of its objects, so a retrain with `known_at` reads them as they were then.
         fill: column to the value of every row of a file without the column, such as `{"channel": None}`.
 
     Raises:
-        DescriptionError: a field is not as it must be.
+        DescriptionError: a field is invalid.
     """
 
     uri: str
@@ -56,24 +56,24 @@ class EventSource:
         _check_listed("EventSource", self.columns, self.times)
         object.__setattr__(self, "fill", _checked_fill("EventSource", self.fill, self.columns, self.times))
         if not self.event_time:
-            raise DescriptionError("EventSource.event_time: found nothing, name the column that says when an event happened.")
+            raise DescriptionError("EventSource.event_time: expected the column that says when an event happened, got nothing.")
         if self.lag < timedelta(0):
-            raise DescriptionError(f"EventSource.lag: found {self.lag}, allowed is zero or more.")
+            raise DescriptionError(f"EventSource.lag: expected zero or more, got {self.lag}.")
         if self.timezone is not None:
             try:
                 ZoneInfo(self.timezone)
             except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a folder of names, such as America
                 raise DescriptionError(
-                    f"EventSource.timezone: found {self.timezone!r}, allowed is a name such as 'UTC' or 'America/New_York'."
+                    f"EventSource.timezone: expected a name such as 'UTC' or 'America/New_York', got {self.timezone!r}."
                 ) from None
         if not isinstance(self.late, Late):
-            raise DescriptionError(f"EventSource.late: found {self.late!r}, allowed is Late(...), such as Late('fail', rows=1).")
+            raise DescriptionError(f"EventSource.late: expected Late(...), such as Late('fail', rows=1); got {self.late!r}.")
         _check_audit("EventSource", self.audit)
 
     @property
     def shape(self) -> EventSource:
-        """What of the description shapes the rows that user code sees: waiting for them, or a check that blocks, changes nothing
-        of them.
+        """The part of the description that shapes the rows that user code sees: waiting for them, or a check that blocks, does
+        not change them.
         """
         late, audit = self.late, Audit(1) if self.sets_aside else None
         if not late.does.cuts:
@@ -82,7 +82,7 @@ class EventSource:
 
     @property
     def sets_aside(self) -> bool:
-        """Whether rows may be set aside: which, its audit alone knows."""
+        """Whether rows may be set aside; only its audit knows which."""
         return self.audit is not None and self.audit.sets_aside
 
     @property
@@ -103,12 +103,12 @@ class EventSource:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceSource:
-    """A table without a time of its own, read as it stands now. It says so: its past is not known, unless its bucket keeps it.
+    """A table without a time of its own, read as it stands now: its past is unknown, unless its bucket keeps it.
 
     Args:
         uri: the folder, `s3://bucket/folder/`.
         columns: the columns to read; all when empty.
-        audit: that it is checked. Its rows are not set aside: it has no events that could be missed.
+        audit: whether it is checked. Its rows are not set aside: lookups would silently drop them.
         versioned: the bucket keeps the versions of its objects, so a retrain with `known_at` reads them as they were then.
         fill: column to the value of every row of a file without the column, such as `{"channel": None}`.
     """
@@ -128,13 +128,13 @@ class ReferenceSource:
         _check_audit("ReferenceSource", self.audit)
         if self.audit is not None and self.audit.sets_aside:
             raise DescriptionError(
-                f"ReferenceSource.audit: found quarantine={self.audit.quarantine}. Rows of a reference are not set aside: "
-                "whoever looks them up would miss them. Let its audit block: Audit()."
+                f"ReferenceSource.audit: expected Audit(), which blocks; got quarantine={self.audit.quarantine}. Rows of a "
+                "reference are not set aside: lookups would silently drop them."
             )
 
     @property
     def shape(self) -> ReferenceSource:
-        """What of the description shapes the rows that user code sees: a check that blocks changes nothing of them."""
+        """The part of the description that shapes the rows that user code sees: a check that blocks does not change them."""
         return replace(self, audit=None, versioned=False)
 
     @property
@@ -158,24 +158,26 @@ Source = EventSource | ReferenceSource
 def _check_uri(noun: str, uri: str) -> None:
     if uri.startswith(("s3a://", "hdfs://")):
         raise DescriptionError(
-            f"{noun}.uri: found {uri!r}. Sources are read with pyarrow inside the Spark tasks, without Hadoop's s3a jars: "
-            "write it with s3://."
+            f"{noun}.uri: expected s3://, got {uri!r}. Sources are read with pyarrow inside the Spark tasks, without Hadoop's "
+            "s3a jars. Write it with s3://."
         )
     if not uri.startswith(SCHEMES) or not uri.endswith("/"):
-        raise DescriptionError(f"{noun}.uri: found {uri!r}, allowed is a folder such as 's3://bucket/folder/', with its slash.")
+        raise DescriptionError(f"{noun}.uri: expected a folder such as 's3://bucket/folder/', with its slash; got {uri!r}.")
 
 
 def _check_audit(noun: str, audit: Audit | None) -> None:
     if audit is not None and not isinstance(audit, Audit):
-        raise DescriptionError(f"{noun}.audit: found {audit!r}, allowed is Audit(), or Audit(quarantine=0.01).")
+        raise DescriptionError(f"{noun}.audit: expected Audit(), or Audit(quarantine=0.01); got {audit!r}.")
 
 
 def _check_listed(noun: str, columns: tuple[str, ...], times: tuple[str, ...] = ()) -> None:
     if isinstance(columns, str):
-        raise DescriptionError(f"{noun}.columns: found the text {columns!r}, allowed is a tuple: ({columns!r},) with its comma.")
+        raise DescriptionError(
+            f"{noun}.columns: expected a tuple, got the text {columns!r}. Write ({columns!r},) with its comma."
+        )
     if doubled := alike(dict.fromkeys((*columns, *times))):
         raise DescriptionError(
-            f"{noun}.columns: expected names that differ without regard to case, got {' and '.join(doubled[0])}. Leave one out."
+            f"{noun}.columns: expected names that differ in more than case, got {' and '.join(doubled[0])}. Leave one out."
         )
 
 
@@ -184,7 +186,7 @@ def _checked_fill(noun: str, fill: Fill, columns: tuple[str, ...], times: tuple[
         return None
     if not isinstance(fill, Mapping) or any(not isinstance(value, str | int | float | None) for value in fill.values()):
         raise DescriptionError(
-            f"{noun}.fill: expected column to text, number, truth value or None, such as {{'channel': None}}, got {fill!r}."
+            f"{noun}.fill: expected column to text, number, True, False or None, such as {{'channel': None}}; got {fill!r}."
         )
     if unread := [name for name in fill if name in times or (columns and name not in columns)]:
         what = "a time column, which every row needs" if unread[0] in times else "not among columns="
@@ -193,21 +195,21 @@ def _checked_fill(noun: str, fill: Fill, columns: tuple[str, ...], times: tuple[
 
 
 def alike(names: Iterable[str]) -> list[list[str]]:
-    """Names that are one without regard to case, as Spark reads them: each group of several."""
+    """Names that differ only in case, which Spark reads as one: each group of several."""
     found: dict[str, list[str]] = {}
     for name in names:
         found.setdefault(name.casefold(), []).append(name)
     return [group for group in found.values() if len(group) > 1]
 
 
-# An order's parameters: where consistent sources are cut, if one of them is behind; and until when corrections of labels count,
+# Parameters of orders: where consistent sources are cut, if one of them is behind; and until when corrections of labels count,
 # if that is not the end of the version's period.
 UNTIL, KNOWN_AT = "until", "known_at"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """What of a source user code may see: events in `[low, high)`, known before `known`. None is no bound."""
+    """The part of a source that user code may see: events in `[low, high)`, known before `known`. None means no bound."""
 
     low: datetime | None = None
     high: datetime | None = None
@@ -218,7 +220,7 @@ def cut_for_features(source: Source, as_of: datetime, lookback: timedelta | None
     """Features of a snapshot see events in `[as_of - lag - lookback, as_of - lag)`, known before as_of. A shifted
     source's view ends earlier by its shift.
 
-    A consistent source is seen no further than `until`, if that is earlier; its lookback then begins as much earlier.
+    The view of a consistent source ends at `until`, if that is earlier; its lookback then begins earlier by as much.
     """
     if isinstance(source, ReferenceSource):
         return Cut()
@@ -236,8 +238,8 @@ def cut_for_label(source: Source, as_of: datetime, horizon: timedelta, known: da
 
 
 def as_utc(moment: datetime, timezone: str | None) -> datetime:
-    """A moment in UTC; a naive one is read in `timezone`, as where rows are read: an hour that a clock shows twice is the first
-    of the two, one that it skips is the moment of the jump.
+    """A moment in UTC; a naive one is read in `timezone`, as rows are: a local time that occurs twice is read as the first of the
+    two, a skipped one as the moment of the jump.
     """
     if moment.tzinfo is not None:
         return moment.astimezone(UTC)
@@ -245,7 +247,7 @@ def as_utc(moment: datetime, timezone: str | None) -> datetime:
     first, second = (moment.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
     if first <= second:
         return first
-    start = second.replace(microsecond=0)  # of a skipped time the offset after the jump gives the earlier moment
+    start = second.replace(microsecond=0)  # for a skipped time, the offset after the jump gives the earlier moment
     before, after = 0, int((first - start).total_seconds()) + 1
     while after - before > 1:
         middle = (before + after) // 2

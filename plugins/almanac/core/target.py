@@ -1,4 +1,4 @@
-"""What a label is, and so what a score is: the probability of a class, one for each class, or a value; and how it is measured."""
+"""What a label is, and so what a score is: the probability of a class, one for each class, or a value; and its metrics."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Target:
     Args:
         kind: `binary` (the label is 0 or 1, the score is the probability of 1), `multiclass` (a probability for each class) or
             `regression` (the label is a finite number, the score is the predicted value).
-        classes: of a multiclass label, in order: whole numbers or words of letters, digits and _.
+        classes: for a multiclass label, in order: whole numbers or words of letters, digits and _.
     """
 
     kind: str = BINARY
@@ -39,10 +39,10 @@ class Target:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise DescriptionError(f"Label.kind: found {self.kind!r}, allowed are {', '.join(KINDS)}.")
+            raise DescriptionError(f"Label.kind: expected one of {', '.join(map(repr, KINDS))}; got {self.kind!r}.")
         if (self.kind == MULTICLASS) != bool(self.classes):
-            allowed = "three or more, such as classes=('low', 'middle', 'high')" if self.kind == MULTICLASS else "none"
-            raise DescriptionError(f"Label.classes: found {self.classes!r}, allowed for a {self.kind} label: {allowed}.")
+            expected = "three or more, such as classes=('low', 'middle', 'high')," if self.kind == MULTICLASS else "none"
+            raise DescriptionError(f"Label.classes: expected {expected} for a {self.kind} label; got {self.classes!r}.")
         if self.kind != MULTICLASS:
             return
         if (
@@ -50,14 +50,14 @@ class Target:
             or len({str(one) for one in self.classes}) != len(self.classes)
             or len(self.classes) < 3
         ):
-            raise DescriptionError(f"Label.classes: found {self.classes!r}, allowed is a tuple of three or more, all different.")
+            raise DescriptionError(f"Label.classes: expected a tuple of three or more, all different; got {self.classes!r}.")
         if strange := [one for one in self.classes if isinstance(one, bool) or not CLASS.fullmatch(str(one))]:
             raise DescriptionError(
-                f"Label.classes: found {examples(strange)}, allowed are whole numbers and words of letters, digits and _: each "
-                f"names a column, such as {SCORE}_low."
+                f"Label.classes: expected whole numbers or words of letters, digits and _, got {examples(strange)}. Each names a "
+                f"column, such as {SCORE}_low."
             )
         if len({type(one) for one in self.classes}) != 1:
-            raise DescriptionError(f"Label.classes: found {self.classes!r}, allowed are whole numbers or words, not both.")
+            raise DescriptionError(f"Label.classes: expected whole numbers or words, not both; got {self.classes!r}.")
 
     def __str__(self) -> str:
         """`a binary label`, `a multiclass label (low, middle, high)`."""
@@ -70,12 +70,12 @@ class Target:
 
     @property
     def bounds(self) -> tuple[float, float] | None:
-        """Between what a score lies; None for a regression's."""
+        """The range of a score; None for a regression."""
         return None if self.kind == REGRESSION else (0.0, 1.0)
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What a score of this kind is measured by."""
+        """The metrics for a score of this kind."""
         return METRICS_OF[self.kind]
 
     @property

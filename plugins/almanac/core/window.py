@@ -1,9 +1,8 @@
 """The moving window: which snapshots train a version, and on which one it is judged.
 
 A snapshot is a period's as_of. A label is known when `as_of + horizon + lag` has passed, where the lag covers how late the
-label's sources are; so with the retrain's own
-as_of given, the holdout is the newest snapshot whose label is known, and a training snapshot is one whose label had
-happened when the holdout's features were taken (the embargo): no training label reaches into the holdout.
+label's sources are. So for a retrain's as_of, the holdout is the newest snapshot whose label is known, and a training snapshot
+is one whose label had happened when the holdout's features were taken (the embargo): no training label reaches into the holdout.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ class MovingWindow:
     """How many periods train a version.
 
     Args:
-        periods: as many, the newest that the embargo allows.
-        minimum: with fewer than these the retrain is refused; all of them when not given.
-        sampling: which of their rows train, and what each weighs; all rows, and the same, when not given.
+        periods: how many of the newest snapshots allowed by the embargo to train on.
+        minimum: with fewer, the retrain is refused; `periods` when not given.
+        sampling: which of their rows train, and the weight of each; all rows, equally, when not given.
     """
 
     periods: int
@@ -37,11 +36,13 @@ class MovingWindow:
 
     def __post_init__(self) -> None:
         if self.periods < 1:
-            raise DescriptionError(f"MovingWindow.periods: found {self.periods}, allowed is 1 or more.")
+            raise DescriptionError(f"MovingWindow.periods: expected 1 or more, got {self.periods}.")
         if self.minimum is not None and not 1 <= self.minimum <= self.periods:
-            raise DescriptionError(f"MovingWindow.minimum: found {self.minimum}, allowed is 1 to periods ({self.periods}).")
+            raise DescriptionError(f"MovingWindow.minimum: expected 1 to periods ({self.periods}), got {self.minimum}.")
         if self.sampling is not None and not isinstance(self.sampling, Sampling):
-            raise DescriptionError(f"MovingWindow.sampling: found {self.sampling!r}, allowed is Sampling(rows=100_000), or None.")
+            raise DescriptionError(
+                f"MovingWindow.sampling: expected Sampling(...), such as Sampling(rows=100_000), or None; got {self.sampling!r}."
+            )
 
     @property
     def least(self) -> int:
@@ -53,12 +54,12 @@ class Label:
     """What is predicted.
 
     Args:
-        name: its function, which gives the entity column and `label`.
+        name: its function, which returns the entity column and `label`.
         reads: the sources it is given, cut to `[as_of, as_of + horizon)`.
         horizon: how long after as_of it takes to happen.
         lag: how much longer it takes to be known; at least as long as the latest of the sources that it reads is behind.
-        absent: the label of an entity that the function does not name; None when each must be named.
-        kind, classes: what a label is, as `Target` has it: `binary` (0 or 1), `multiclass` (one of the classes) or `regression`
+        absent: the label of an entity that the function does not return; None if it must return each.
+        kind, classes: what a label is, as in `Target`: `binary` (0 or 1), `multiclass` (one of the classes) or `regression`
             (a finite number).
     """
 
@@ -73,19 +74,19 @@ class Label:
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
-            raise DescriptionError(f"Label.name: found {self.name!r}, allowed is the name of a function.")
+            raise DescriptionError(f"Label.name: expected the name of a function, got {self.name!r}.")
         if isinstance(self.reads, str) or not self.reads:
             raise DescriptionError(
-                f"Label({self.name!r}).reads: found {self.reads!r}, allowed is a tuple of source names, at least one."
+                f"Label({self.name!r}).reads: expected a tuple of source names, at least one; got {self.reads!r}."
             )
         if self.horizon <= timedelta(0):
-            raise DescriptionError(f"Label.horizon: found {self.horizon}, allowed is more than zero.")
+            raise DescriptionError(f"Label.horizon: expected more than zero, got {self.horizon}.")
         if self.lag < timedelta(0):
-            raise DescriptionError(f"Label.lag: found {self.lag}, allowed is zero or more.")
+            raise DescriptionError(f"Label.lag: expected zero or more, got {self.lag}.")
         target = self.target
         if self.absent is not None and not target.holds(self.absent):
             raise DescriptionError(
-                f"Label.absent: found {self.absent!r}, allowed for a {self.kind} label are {target.allowed}, or None."
+                f"Label.absent: expected {target.allowed}, or None, for a {self.kind} label; got {self.absent!r}."
             )
 
     @property
@@ -107,9 +108,9 @@ class Examples:
 
 
 def examples(retrained: Period, window: MovingWindow, label: Label, first: Period, lag: timedelta = timedelta(0)) -> Examples:
-    """The snapshots for the retrain of a period: see the module's rule. 2017-07 gives 03, 04, 05 and the holdout 06.
+    """The snapshots for the retrain of a period: see the module's docstring. 2017-07 gives 03, 04, 05 and the holdout 06.
 
-    `lag`: how late the sources of the label are; the label is known no sooner than they are.
+    `lag`: how late the sources of the label are; the label is not known sooner than they are.
 
     Raises:
         DataError: fewer labelled periods than the window's minimum lie between the pipeline's first period and this.
@@ -120,35 +121,35 @@ def examples(retrained: Period, window: MovingWindow, label: Label, first: Perio
     training = [period for period in snapshots if holdout and period.as_of + horizon <= holdout.as_of][-window.periods :]
     if holdout is None or len(training) < window.least:
         raise DataError(
-            f"The retrain for {retrained} finds {len(training)} labelled training periods before its holdout, "
-            f"at least {window.least} are needed. The pipeline begins with {first}; a label takes {known.days} days to be "
-            f"known. Retrain a later period, or lower MovingWindow.minimum."
+            f"The retrain for {retrained} has {len(training)} labelled training periods before its holdout, expected at least "
+            f"{window.least}. The pipeline begins with {first}; a label takes {known.days} days to be known. Retrain a "
+            "later period, or lower MovingWindow.minimum."
         )
     return Examples(training=tuple(period.key for period in training), holdout=holdout.key)
 
 
 def check_classes(counts: Mapping[str, Mapping[Any, int]], target: Target) -> None:
-    """Each snapshot has rows of both classes, of each class, or of more than one value. `counts`: period to label to rows.
+    """Checks that each snapshot has rows of both classes, of each class, or of several values. `counts`: period, label, rows.
 
     Raises:
-        DataError: one has not; from it nothing can be learned or measured.
+        DataError: a snapshot has not; nothing can be learned or measured from it.
     """
     for period, found in counts.items():
         present = {label: rows for label, rows in found.items() if rows}
         if obstacle := _obstacle(present, target):
             raise DataError(
-                f"The label of {period} {obstacle}. Look at the label's function and at the sources of the days after the "
-                "period's end."
+                f"The label of {period} {obstacle}. Check the label's function and the sources for the days after the period's "
+                "end."
             )
 
 
 def _obstacle(present: Mapping[Any, int], target: Target) -> str:
-    """Why a snapshot's labels are of no use, in plain words; empty when they are."""
+    """Why a snapshot's labels cannot be used, in plain words; empty when they can."""
     if target.kind == MULTICLASS:
         listed = ", ".join(f"{one}: {present.get(one, 0)} rows" for one in target.classes)
         missing = ", ".join(str(one) for one in target.classes if one not in present)
-        return f"has no rows of the class {missing} ({listed}), each class is needed" if missing else ""
+        return f"has no rows of class {missing} ({listed}), expected rows of each class" if missing else ""
     if len(present) > 1:
         return ""
     listed = ", ".join(f"{label}: {rows} rows" for label, rows in present.items()) or "no rows"
-    return f"has one class ({listed}), two are needed" if target.kind == BINARY else f"has one value ({listed}), more are needed"
+    return f"has one class ({listed}), expected two" if target.kind == BINARY else f"has one value ({listed}), expected more"
