@@ -166,8 +166,8 @@ def test_a_pickle_planted_in_the_champions_place_does_not_run_when_a_candidate_m
 
     text = told(refusal(world, compared(world)), "IntegrityError")
 
-    assert text.startswith(f"{model.uri}: found bytes with SHA-256 ")
-    assert "it is not used and nothing was unpickled." in text
+    assert text.startswith(f"{model.uri}: expected bytes with SHA-256 ")
+    assert "It is not used, and nothing was unpickled." in text
     assert not sprung.exists()
 
 

@@ -132,8 +132,8 @@ def test_a_pickle_planted_in_a_models_place_does_not_run_in_a_task(spark: SparkS
 
     text = raised(spark, version, tmp_path)
 
-    assert text.startswith(f"{version.files[MODEL].uri}: found bytes with SHA-256 ")
-    assert "it is not used and nothing was unpickled." in text
+    assert text.startswith(f"{version.files[MODEL].uri}: expected bytes with SHA-256 ")
+    assert "It is not used, and nothing was unpickled." in text
     assert not sprung.exists()
 
 

@@ -156,16 +156,16 @@ def by_row(expectation: Any) -> bool:
 
 def columns_of(expectation: Any) -> set[str]:
     """The columns whose values an expectation is about; empty for one about the table."""
-    asked = expectation.configuration.kwargs
-    single = {asked[key] for key in ("column", "column_A", "column_B") if asked.get(key)}
-    return single | set(asked.get("column_list") or ())
+    arguments = expectation.configuration.kwargs
+    single = {arguments[key] for key in ("column", "column_A", "column_B") if arguments.get(key)}
+    return single | set(arguments.get("column_list") or ())
 
 
 def failing_rows(rows: Rows, expectations: Sequence[Any], name: str, keys: Sequence[str]) -> list[list[tuple[Any, ...]]]:
     """The rows that fail each row-wise expectation, as the values of `keys`."""
-    asked = {"result_format": "COMPLETE", "unexpected_index_column_names": list(keys), "return_unexpected_index_query": False}
+    detailed = {"result_format": "COMPLETE", "unexpected_index_column_names": list(keys), "return_unexpected_index_query": False}
     engines = Engines(rows, name)
-    found = [engines.of(one).validate(naive(one), result_format=asked).result for one in expectations]
+    found = [engines.of(one).validate(naive(one), result_format=detailed).result for one in expectations]
     return [[tuple(row[key] for key in keys) for row in one.get("unexpected_index_list") or ()] for one in found]
 
 
@@ -279,8 +279,8 @@ def _severity(result: Any) -> str:
 def sentence(result: Mapping[str, Any]) -> str:
     """One failed expectation in plain words, with what was expected, what was found and up to five values."""
     config = result["expectation_config"]
-    asked = {key: value for key, value in config["kwargs"].items() if key != "batch_id" and value is not None}
-    wanted = ", ".join(f"{key}={repr(value)[:LONGEST]}" for key, value in asked.items())
+    arguments = {key: value for key, value in config["kwargs"].items() if key != "batch_id" and value is not None}
+    wanted = ", ".join(f"{key}={repr(value)[:LONGEST]}" for key, value in arguments.items())
     return f"{config['type']}({wanted}) {outcome(result)}"
 
 

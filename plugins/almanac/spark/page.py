@@ -35,10 +35,10 @@ def page(name: str, results: Sequence[Mapping[str, Any]], severities: Sequence[s
     groups: dict[str, list[tuple[int, str]]] = {}
     kinds = []
     for result, severity, text in zip(results, severities, found, strict=True):
-        asked = result["expectation_config"]["kwargs"]
+        arguments = result["expectation_config"]["kwargs"]
         kind = "passed" if result["success"] else "failed" if severity == "critical" else "warning"
         kinds.append(kind)
-        group = str(asked.get("column") or OF_TABLE)
+        group = str(arguments.get("column") or OF_TABLE)
         groups.setdefault(group, []).append((("failed", "warning", "passed").index(kind), _row(result, kind, text)))
     worst = sorted(groups, key=lambda group: (min(rank for rank, _ in groups[group]), group != OF_TABLE, group))
     failed, warned = kinds.count("failed"), kinds.count("warning")
@@ -61,9 +61,9 @@ def _table(group: str, rows: Sequence[str]) -> str:
 
 def _row(result: Mapping[str, Any], kind: str, text: str) -> str:
     config = result["expectation_config"]
-    asked = {key: value for key, value in config["kwargs"].items() if key not in ("batch_id", "column") and value is not None}
+    arguments = {key: value for key, value in config["kwargs"].items() if key not in ("batch_id", "column") and value is not None}
     wanted = config["type"].removeprefix("expect_").replace("_", " ")
-    given = ", ".join(f"{key}={value!r}" for key, value in asked.items())
+    given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
     observed = (result.get("result") or {}).get("observed_value")
     shown = text or ("" if observed is None else repr(observed))
     return (
