@@ -32,7 +32,7 @@ build_dags(
             FeatureGroup("basket_rhythm", reads=("transactions",), lookback=QUARTER),
             FeatureGroup("spend_trend", reads=("transactions",), lookback=QUARTER),
         ),
-        # Who is not seen in the 30 days has churned.
+        # A household that is not seen in the 30 days has churned.
         label=Label("churned", reads=("transactions",), horizon=MONTH, absent=1),
         # A fresher version takes over unless it is clearly worse: chance alone moves an AUC by a few thousandths.
         window=MovingWindow(periods=3),

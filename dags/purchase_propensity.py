@@ -1,7 +1,7 @@
 """Purchase propensity: will a household buy from a category in the next 30 days?
 
-This file says what the model is made from and when. How is in `spark_jobs/purchase_propensity.py`: the functions named
-below, called with the sources that they read.
+This file says what the model is built from, and when. `spark_jobs/purchase_propensity.py` says how: it holds the functions
+named below, which are called with the sources that they read.
 """
 
 import os
@@ -21,8 +21,8 @@ build_dags(
         tags=("example",),
         entity="household_id",
         parameters={"category": "COFFEE"},
-        # The data are those of 2017. The features of a period look back 90 days from its end, so March is the first
-        # that has them all.
+        # The data cover 2017. The features of a period look back 90 days from its end, so March is the first period with
+        # all of its data.
         every="month",
         first_period="2017-03",
         last_period="2017-12",

@@ -1,8 +1,8 @@
 """Churn: will a household stay away for the next 30 days?
 
-The plain functions that `dags/churn.py` names. A household churned when it fills no basket in the 30 days from as_of.
-What tells is its rhythm: someone who comes twice a week and has not come for two has left, someone who comes once a
-month has not. Sources arrive cut to [as_of - 90 days, as_of).
+The plain functions that `dags/churn.py` names. A household has churned if it buys nothing in the 30 days from as_of. Its
+rhythm is the signal: a household that comes twice a week and has not come for two weeks has left, one that comes once a
+month has not. Sources are passed cut to [as_of - 90 days, as_of).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RECENT_DAYS = 30
 HOUR = 3600
 DAY_HOURS = 24
 
-# Null where too few baskets tell anything: a first visit has no gap.
+# Null with too few baskets: a single visit has no gap.
 RHYTHM = (
     "days_since_basket",
     "days_since_first_basket",
@@ -47,14 +47,14 @@ def active_households(transactions: DataFrame) -> DataFrame:
 
 
 def basket_rhythm(transactions: DataFrame, as_of: datetime) -> DataFrame:
-    """When a household comes, in days with fractions of an hour. A gap lies between two of its baskets that follow.
+    """When a household comes, in days, counted in whole hours. A gap lies between two consecutive baskets.
 
-    - `days_since_basket`, `days_since_first_basket`: before as_of; the first is the first within the 90 days
+    - `days_since_basket`, `days_since_first_basket`: before as_of; the first basket is the first within the 90 days
     - `gap_mean_days`, `gap_longest_days`: null with a single basket
-    - `gaps_overdue`: the time since the last basket, in mean gaps; above 1 the household is late. Null without a gap
+    - `gaps_overdue`: the time since the last basket, in mean gaps; above 1 the household is overdue. Null without a gap
     - `active_weeks`: of the 13 weeks counted back from as_of, those with a basket
     """
-    # Whole hours are summed, so that the order of rows cannot change a mean.
+    # Whole hours are summed, so that a mean does not depend on the order of rows.
     hours_ago = F.floor((F.unix_seconds(F.lit(as_of)) - F.unix_seconds("time")) / HOUR)
     in_order = Window.partitionBy("household_id").orderBy(F.desc("hours_ago"), "basket_id")
     visits = _baskets(transactions).select("household_id", "basket_id", hours_ago.alias("hours_ago"))
@@ -80,12 +80,12 @@ def basket_rhythm(transactions: DataFrame, as_of: datetime) -> DataFrame:
 
 
 def spend_trend(transactions: DataFrame, as_of: datetime) -> DataFrame:
-    """How much a household buys, and whether that is growing: the last 30 days beside the 60 days before them.
+    """How much a household buys, and whether that grows: the last 30 days compared with the 60 days before them.
 
     - `baskets_recent_30d`, `baskets_earlier_60d`; `spend_recent_30d`, `spend_earlier_60d` in dollars
     - `basket_spend_mean`: dollars, over all 90 days
-    - `baskets_trend`, `spend_trend`: the recent part's share of all 90 days, from 0 (stopped) over 1/3 (steady) to 1
-      (new); null when nothing was spent
+    - `baskets_trend`, `spend_trend`: the recent part's share of all 90 days: 0 is stopped, 1/3 is steady, 1 is new; null
+      when nothing was spent
     """
     recent = F.col("time") >= F.lit(as_of - timedelta(days=RECENT_DAYS))
     totals = (
@@ -112,12 +112,12 @@ def spend_trend(transactions: DataFrame, as_of: datetime) -> DataFrame:
 
 
 def churned(transactions: DataFrame) -> DataFrame:
-    """The label: 0 for each household that comes in the 30 days from as_of. Who is absent has churned (`absent=1`)."""
+    """The label: 0 for each household that comes in the 30 days from as_of. Absent households have churned (`absent=1`)."""
     return transactions.select("household_id").distinct().withColumn("label", F.lit(0))
 
 
 def estimators() -> dict[str, BaseEstimator]:
-    """The candidates, from raw features (a pandas frame of float32, NaN where missing) to the probability of churn."""
+    """The estimators, from raw features (a pandas frame of float32, NaN if missing) to the probability of churn."""
     import numpy as np
     from sklearn.compose import ColumnTransformer
     from sklearn.ensemble import HistGradientBoostingClassifier
@@ -126,7 +126,7 @@ def estimators() -> dict[str, BaseEstimator]:
     from sklearn.pipeline import Pipeline, make_pipeline
     from sklearn.preprocessing import PowerTransformer, StandardScaler
 
-    # A household with one basket has shown no gap shorter than the look-back.
+    # A household with one basket has no gap that is shorter than the lookback.
     unseen_gap = SimpleImputer(strategy="constant", fill_value=np.float32(LOOKBACK_DAYS))
     nothing = SimpleImputer(strategy="constant", fill_value=np.float32(0))
     linear = ColumnTransformer(
@@ -147,7 +147,7 @@ def estimators() -> dict[str, BaseEstimator]:
 
 
 def checks() -> dict[str, list[Expectation]]:
-    """What must hold before anybody reads a period: of the features that were built, and of the predictions."""
+    """What must hold before a period is published: for its features, and for its predictions."""
     import great_expectations.expectations as gxe  # here, so that an executor that imports this module does not load it
 
     def between(column: str, low: float, high: float | None = None) -> Expectation:
@@ -171,7 +171,7 @@ def checks() -> dict[str, list[Expectation]]:
 
 
 def _baskets(transactions: DataFrame) -> DataFrame:
-    """One row a basket: household_id, basket_id, time (of its last line), cents paid."""
+    """One row per basket: household_id, basket_id, time (of its last line), cents paid."""
     # Whole cents: a sum of floats would depend on the order of its rows.
     cents = F.round(F.col("sales_value") * 100).cast("long")
     return transactions.groupBy("household_id", "basket_id").agg(

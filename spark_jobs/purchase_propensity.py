@@ -1,10 +1,10 @@
 """Purchase propensity: will a household buy from a category in the next 30 days?
 
-The plain functions that `dags/purchase_propensity.py` names. Almanac calls each with arguments by name: the sources it
-reads, already cut to [as_of - 90 days, as_of), the moment `as_of` itself and the pipeline's parameters. Nothing here
-knows about Airflow, S3 or periods, so each can be called from a notebook or a test just as well.
+The plain functions that `dags/purchase_propensity.py` names. Almanac passes arguments by name: the sources that a
+function reads, already cut to [as_of - 90 days, as_of), the moment `as_of` itself and the pipeline's parameters. Nothing
+here knows about Airflow, S3 or periods, so each function can also be called from a notebook or a test.
 
-A feature group gives one row a household. Two habits keep its numbers the same on every run: money is summed as whole
+A feature group returns one row per household. Two habits keep its numbers the same on every run: money is summed as whole
 cents, because a sum of floats depends on the order of its rows, and a share is one division of two such sums.
 """
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 LOOKBACK_DAYS = 90
 WINDOWS = (7, 30, 90)  # days before as_of
 
-# The twelve departments with most purchases, without MISCELLANEOUS: key rings, gift cards and unnamed items.
+# The twelve departments with the most purchases, without MISCELLANEOUS: key rings, gift cards and unnamed items.
 LARGEST = "GROCERY,DRUG GM,PRODUCE,MEAT-PCKGD,MEAT,DELI,PASTRY,NUTRITION,FUEL,SEAFOOD-PCKGD,SALAD BAR,COSMETICS"
-DEPARTMENTS = {name: re.sub(r"\W+", "_", name.lower()) for name in LARGEST.split(",")}  # to its part of a column's name
+DEPARTMENTS = {name: re.sub(r"\W+", "_", name.lower()) for name in LARGEST.split(",")}  # department to its part of a column name
 
 # A pump reports thousandths of a gallon as its quantity (10,000 and more), which would drown every other purchase.
 LARGEST_COUNTED_QUANTITY = 200
 
 UNKNOWN_BAND = -1
 
-# The columns of the feature groups, by how an estimator has to prepare them.
+# The columns of the feature groups, by how an estimator prepares them.
 COUNTS = (
     *(f"{measure}_{days}d" for days in WINDOWS for measure in ("events", "baskets", "units", "spend")),
     *(f"events_{department}_90d" for department in DEPARTMENTS.values()),
@@ -111,7 +111,7 @@ def demographic_bands(demographics: DataFrame) -> DataFrame:
     - `household_size_band`, `kids_band`: persons; "5+" is 5
     - `owns_home`, `is_married`: 1 or 0, probable owners and renters included
 
-    -1 stands for unknown. Most households are not in `demographics` at all: Almanac's join gives them null, which
+    -1 means unknown. Most households are not in `demographics` at all: Almanac's join gives them null, which
     `estimators` treats as -1.
     """
     return demographics.select(
@@ -129,7 +129,7 @@ def catalogue_affinity(transactions: DataFrame, products: DataFrame, as_of: date
     """What a household buys, over the 90 days, and its history with the category in question.
 
     - `private_brand_spend_share`, `national_brand_spend_share`: shares of spend; a line without a product has neither
-    - `department_DEPARTMENT_spend_share`: shares of spend; `departments_90d`: how many departments, of all there are
+    - `department_DEPARTMENT_spend_share`: shares of spend; `departments_90d`: the number of departments, out of all
     - `category_events_90d`, `category_units_90d`, `category_spend_90d`, `category_baskets_30d`, `category_baskets_90d`
     - `category_spend_share`, `category_basket_share`: the category's share of spend and of baskets
     - `days_since_category`: whole days since the category was last bought; null when not within 90 days
@@ -177,9 +177,9 @@ def buys_category(transactions: DataFrame, products: DataFrame, category: str) -
 
 
 def estimators() -> dict[str, BaseEstimator]:
-    """The candidates, each from raw features to a probability. X is a pandas frame of float32, NaN where missing.
+    """The estimators, each from raw features to a probability. X is a pandas frame of float32, NaN if missing.
 
-    Both are made of parts that skl2onnx exports, and stay in float32 all the way: an ONNX copy agrees with them.
+    Both consist of parts that skl2onnx can export, and stay in float32 throughout, so that an ONNX export agrees with them.
     """
     import numpy as np
     from sklearn.compose import ColumnTransformer
@@ -195,14 +195,14 @@ def estimators() -> dict[str, BaseEstimator]:
     one_hot = OneHotEncoder(handle_unknown="ignore", dtype=np.float32)
     linear = ColumnTransformer(
         [
-            # Counts and spend have long tails, which would otherwise rule a linear model.
+            # Counts and spend have long tails, which would otherwise dominate a linear model.
             ("counts", make_pipeline(fill(0), PowerTransformer()), list(COUNTS)),
             ("shares", make_pipeline(fill(0), StandardScaler()), list(SHARES)),
             ("recencies", make_pipeline(fill(LOOKBACK_DAYS), StandardScaler()), list(RECENCIES)),
             ("bands", make_pipeline(fill(UNKNOWN_BAND), one_hot), list(BANDS)),
         ]
     )
-    # Trees split on a missing value by themselves; only an absent household's bands have a name, "unknown".
+    # Trees handle missing values themselves; only the bands of an absent household get the code for unknown.
     named = ColumnTransformer(
         [("numbers", "passthrough", [*COUNTS, *SHARES, *RECENCIES]), ("bands", fill(UNKNOWN_BAND), list(BANDS))]
     )
@@ -217,7 +217,7 @@ def estimators() -> dict[str, BaseEstimator]:
 
 
 def checks() -> dict[str, list[Expectation]]:
-    """What must hold before anybody reads a period: of the features that were built, and of the predictions."""
+    """What must hold before a period is published: for its features, and for its predictions."""
     import great_expectations.expectations as gxe  # here, so that an executor that imports this module does not load it
 
     def between(column: str, low: float, high: float | None = None) -> Expectation:
@@ -230,7 +230,7 @@ def checks() -> dict[str, list[Expectation]]:
             *(between(column, 0) for column in COUNTS),
             *(between(column, 0, 1) for column in SHARES),
             *(between(column, 0, LOOKBACK_DAYS) for column in RECENCIES),
-            between("events_90d", 1),  # the population is those who bought something
+            between("events_90d", 1),  # the population consists of households that bought something
             gxe.ExpectColumnPairValuesAToBeGreaterThanB(column_A="events_30d", column_B="events_7d", or_equal=True),
             gxe.ExpectColumnPairValuesAToBeGreaterThanB(column_A="events_90d", column_B="events_30d", or_equal=True),
             between("age_band", UNKNOWN_BAND, 120),
@@ -254,7 +254,7 @@ def _with_product(transactions: DataFrame, products: DataFrame, *columns: str) -
 
 
 def _bought(category: str) -> Column:
-    """Lines that bought the category. A quantity of 0 is a correction on the receipt, not a purchase."""
+    """Whether a line is a purchase in the category. A quantity of 0 is a correction on the receipt, not a purchase."""
     return (F.col("product_category") == category) & (F.col("quantity") > 0)
 
 
@@ -271,7 +271,7 @@ def _cents(column: str) -> Column:
 
 
 def _share(part: Column, whole: Column) -> Column:
-    """A ratio, null when there is no whole: Spark 4 refuses a plain division by zero."""
+    """A ratio, null if the whole is zero: Spark 4 refuses a plain division by zero."""
     return F.try_divide(part, whole)
 
 

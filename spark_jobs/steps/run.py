@@ -1,4 +1,4 @@
-"""What spark-submit starts: orders' URIs in, receipts out. Each order says which step it is of."""
+"""The script that spark-submit starts: URIs of orders in, receipts out. Each order names its step."""
 
 from almanac.jobs.run import main
 

@@ -229,7 +229,8 @@ def test_a_column_that_is_not_there_is_named(aggregated: World) -> None:
 def test_a_column_that_is_no_number_is_not_summed(aggregated: World) -> None:
     described(aggregated.shop, columns={"at": ("max",)})
     assert refusal(aggregated, "recent") == (
-        "Aggregates('recent'): at (timestamp[us]) is no number; only its different values can be counted, by distinct."
+        "Aggregates('recent'): expected numeric columns, got at (timestamp[us]). Use only 'distinct', which counts different "
+        "values."
     )
 
 
@@ -238,8 +239,8 @@ def test_a_reference_with_two_rows_of_a_value_is_refused(aggregated: World) -> N
     people = shops.people()
     shop.put("people", "all.parquet", pa.concat_tables([people, people.slice(0, 2)]))
     assert refusal(aggregated, "bands") == (
-        "The reference of 'bands' has 2 values of customer more than once, such as 0, 2. "
-        "One row a value is needed; deliver it so."
+        "The reference of 'bands': expected one row per value of customer, got 2 values with several, such as 0, 2. "
+        "Deliver one row per value."
     )
 
 

@@ -97,7 +97,7 @@ def test_a_section_of_checks_that_nobody_runs_is_refused(world: World) -> None:
 
     text = told(refusal(world, world.coded(placed)), "DescriptionError")
 
-    assert "checks() has feature, allowed are features, predictions, sources. Rename or remove it." in text
+    assert "checks(): expected one of 'features', 'predictions', 'sources'; got 'feature'. Rename or remove it." in text
 
 
 # Scoring
@@ -243,24 +243,33 @@ def test_features_that_are_not_published_train_nothing(world: World) -> None:
     assert shop.state() == before
 
 
+A_LIST = "expected a list of Great Expectations' expectations, such as [gxe.ExpectColumnValuesToNotBeNull(column='visits')]"
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("None", "checks() gave NoneType; give a dict, such as {'features': [...]}."),
-        ("[gxe.ExpectColumnValuesToNotBeNull(column='band')]", "checks() gave list; give a dict, such as {'features': [...]}."),
-        ("{'features': None}", "checks()['features'] is NoneType; give a list of Great Expectations' expectations, such as ["),
-        ("{'features': ['ExpectColumnValuesToNotBeNull']}", "checks()['features'] holds 'ExpectColumnValuesToNotBeNull'; give a"),
+        ("None", "checks(): expected a dict, such as {'features': [...]}; got NoneType."),
+        (
+            "[gxe.ExpectColumnValuesToNotBeNull(column='band')]",
+            "checks(): expected a dict, such as {'features': [...]}; got list.",
+        ),
+        ("{'features': None}", f"checks()['features']: {A_LIST}; got NoneType."),
+        (
+            "{'features': ['ExpectColumnValuesToNotBeNull']}",
+            f"checks()['features']: {A_LIST}; got the item 'ExpectColumnValuesToNotBeNull'.",
+        ),
         (
             "{'features': gxe.ExpectColumnValuesToNotBeNull(column='band')}",
-            "checks()['features'] is ExpectColumnValuesToNotBeNull; give a list of Great Expectations' expectations",
+            f"checks()['features']: {A_LIST}; got ExpectColumnValuesToNotBeNull.",
         ),
-        ("{'features': [gxe.ExpectColumnValuesToNotBeNull]}", "checks()['features'] holds <class "),
+        ("{'features': [gxe.ExpectColumnValuesToNotBeNull]}", f"checks()['features']: {A_LIST}; got the item <class "),
         (
             "{'features': [1 / 0]}",
             "checks() of 'shop' failed: ZeroDivisionError: division by zero. Correct it in the user's module",
         ),
-        ("{'sources': []}", "checks()['sources'] gave list; give a dict, such as {'sources': {'visits': [...]}}."),
-        ("{'sources': {'visits': None}}", "checks()['sources']['visits'] is NoneType; give a list of"),
+        ("{'sources': []}", "checks()['sources']: expected a dict, such as {'sources': {'visits': [...]}}; got list."),
+        ("{'sources': {'visits': None}}", f"checks()['sources']['visits']: {A_LIST}; got NoneType."),
     ],
 )
 def test_checks_of_another_form_are_told_as_such(world: World, given: str, message: str) -> None:

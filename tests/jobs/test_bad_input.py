@@ -231,7 +231,7 @@ def test_a_group_that_gives_something_else_than_a_frame_is_refused(world: World)
 
     text = told(refusal(world, world.group("traits")), "DescriptionError")
 
-    assert "Function 'traits' gave list, a Spark DataFrame is needed." in text
+    assert "Function 'traits': expected a Spark DataFrame, got list. Return one." in text
 
 
 def test_a_group_without_the_entity_is_refused_and_shows_what_it_gave(world: World) -> None:
@@ -239,7 +239,7 @@ def test_a_group_without_the_entity_is_refused_and_shows_what_it_gave(world: Wor
 
     text = told(refusal(world, world.group("traits")), "DescriptionError")
 
-    assert "Function 'traits' gave no column 'customer' (it gave: band). Add the entity's column." in text
+    assert "Function 'traits' returned no column 'customer' (it returned: band). Add the entity's column." in text
 
 
 def test_a_feature_that_is_text_is_refused_by_name_and_type(world: World) -> None:
@@ -247,8 +247,8 @@ def test_a_feature_that_is_text_is_refused_by_name_and_type(world: World) -> Non
 
     text = told(refusal(world, world.group("traits")), "DescriptionError")
 
-    assert "Function 'traits' gave columns that are not numbers: tier (string). Features are float32;" in text
-    assert "give categories as codes" in text
+    assert "Function 'traits' returned columns that are not numeric: tier (string). Features are float32." in text
+    assert "Return categories as codes" in text
 
 
 def test_two_groups_that_give_a_column_of_one_name_are_refused(world: World) -> None:
@@ -259,7 +259,7 @@ def test_two_groups_that_give_a_column_of_one_name_are_refused(world: World) -> 
     text = told(refusal(world, doubled), "DescriptionError")
 
     assert text.startswith(
-        "Feature group 'traits' gave columns that another one gives, as case does not count: visits (visits of habits), "
+        "Feature group 'traits' returned columns that another group returns (case is ignored): visits (visits of habits), "
     )
     assert text.endswith("Rename them.")
 
@@ -272,8 +272,10 @@ def test_a_group_with_an_entity_twice_is_refused_with_examples(world: World) -> 
 
     text = told(refusal(world, world.group("traits")), "DataError")
 
-    assert "Feature group 'traits' has 40 entities more than once, such as customer 0 (2 rows), 2 (2 rows)" in text
-    assert "One row an entity is needed; group or deduplicate in the function." in text
+    assert (
+        "Feature group 'traits': expected one row per entity, got 40 entities with several, such as customer 0 (2 rows), " in text
+    )
+    assert "Group or deduplicate in the function." in text
     assert text.count("(2 rows)") == 5
 
 
@@ -282,9 +284,9 @@ def test_a_population_with_an_entity_twice_is_refused_with_examples(world: World
 
     text = told(refusal(world, world.coded(world.standing())), "DataError")
 
-    assert text.startswith("Population 'customers' of 2017-05 has ")
-    assert "entities more than once, such as customer " in text
-    assert "group or deduplicate in the function." in text
+    assert text.startswith("Population 'customers' of 2017-05: expected one row per entity, got ")
+    assert "entities with several, such as customer " in text
+    assert "Group or deduplicate in the function." in text
 
 
 def test_a_population_of_fractions_is_refused(world: World) -> None:
@@ -292,7 +294,7 @@ def test_a_population_of_fractions_is_refused(world: World) -> None:
 
     text = told(refusal(world, world.coded(world.standing())), "DescriptionError")
 
-    assert "Population 'customers' gave customer as double; whole numbers or text are needed." in text
+    assert "Population 'customers': expected customer as whole numbers or text, got double." in text
 
 
 def test_a_period_without_a_single_event_is_refused(world: World) -> None:
@@ -306,4 +308,4 @@ def test_a_period_without_a_single_event_is_refused(world: World) -> None:
 
     assert (empty.passed, empty.rows, empty.outputs) == (True, 0, ()), "a group may know nobody"
     assert "Population 'customers' has no entity for 2018-06: its sources hold no event in that time." in text
-    assert "Look whether the sources were delivered for the period, or choose another one." in text
+    assert "Check that the sources were delivered for the period, or choose another period." in text

@@ -105,8 +105,8 @@ def test_a_slice_below_its_floor_keeps_a_better_candidate_from_being_promoted(wo
 def test_a_slice_by_a_feature_of_many_values_is_refused_with_their_number(world: World) -> None:
     text = told(refusal(world, compared(world, slices=(Slice(by="amount", floor=0.5),))), "DescriptionError")
 
-    assert text.startswith("Slice.by: 'amount' has ")
-    assert text.endswith("values on the holdout 2017-06, allowed are at most 20. Slice by a feature of few values.")
+    assert text.startswith("Slice.by: expected a feature with at most 20 values on the holdout 2017-06, got 'amount' with ")
+    assert text.endswith(". Slice by a feature with few values.")
 
 
 def test_a_dry_run_is_recorded_with_its_verdict_and_promotes_nothing(world: World) -> None:
@@ -166,8 +166,8 @@ def test_a_pickle_planted_in_the_champions_place_does_not_run_when_a_candidate_m
 
     text = told(refusal(world, compared(world)), "IntegrityError")
 
-    assert text.startswith(f"{model.uri}: found bytes with SHA-256 ")
-    assert "it is not used and nothing was unpickled." in text
+    assert text.startswith(f"{model.uri}: expected bytes with SHA-256 ")
+    assert "It is not used, and nothing was unpickled." in text
     assert not sprung.exists()
 
 
@@ -214,7 +214,7 @@ def test_a_model_that_does_not_give_its_golden_scores_again_fails_its_audit_and_
     assert not audited.passed and "error" not in audited.facts
     assert finding.startswith(
         f"Version {world.old} does not score here as it did where it was trained: a golden row's score differs by 0.01, "
-        "1e-06 is allowed, so nothing is scored with it. None of the distributions that its manifest records (deltalake, "
+        "expected at most 1e-06. Nothing is scored with it. None of the distributions that its manifest records (deltalake, "
     )
     assert world.shop.state() == before
 

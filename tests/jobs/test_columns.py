@@ -76,5 +76,5 @@ def test_a_reference_whose_keys_are_text_is_not_matched_with_numbers(shop: Shop)
     with pytest.raises(AlmanacError) as refused:
         shop.build(planned, pin.pin(shop.home, planned, RunInfo()))
 
-    assert "Feature group 'traits' gave customer as string, the population gives it as bigint" in str(refused.value)
+    assert "Feature group 'traits': expected customer as bigint, as in the population; got string." in str(refused.value)
     assert not shop.home.features(planned.definition).visible()

@@ -122,7 +122,7 @@ def test_events_without_an_entity_count_for_nobody_and_are_told(world: World) ->
     counted = [shops.visits(datetime(2017, month, 1)).num_rows for month in (3, 4, 5)]
     assert receipt.findings == (
         f"Source 'visits' has {sum(-(-one // 10) for one in counted)} events without customer in the files of these windows; "
-        "they count for nobody.",
+        "they are ignored.",
     )
 
 
@@ -132,34 +132,39 @@ def test_events_without_an_entity_count_for_nobody_and_are_told(world: World) ->
         (
             pa.array([True, False]),
             {"split": "kind", "values": ("True",)},
-            "Aggregates('agg').split: kind is bool; values are told apart in columns of text or whole numbers. Deliver",
+            "Aggregates('agg').split: expected a column of text or whole numbers, got kind (bool). Deliver",
         ),
-        (pa.array([1.0, 2.0]), {"split": "kind", "values": ("1.0",)}, "Aggregates('agg').split: kind is double; values"),
+        (
+            pa.array([1.0, 2.0]),
+            {"split": "kind", "values": ("1.0",)},
+            "Aggregates('agg').split: expected a column of text or whole numbers, got kind (double). ",
+        ),
         (
             pa.array([1, 2]),
             {"split": "kind", "values": ("1", "02", "one")},
-            "Aggregates('agg').values: kind holds whole numbers, got '02', 'one'; write them as '1' or '-20'.",
+            "Aggregates('agg').values: expected whole numbers, as in kind; got '02', 'one'. Write them as '1', '-20'.",
         ),
         (
             pa.array([["a"], ["b"]]),
             {"columns": {"kind": ("distinct",)}},
-            "Aggregates('agg').columns: kind (list<item: string>) is nested, and its values cannot be compared.",
+            "Aggregates('agg').columns: expected columns that are not nested, got kind (list<item: string>), whose values cannot",
         ),
         (
             pa.array(["1", "2"]),
             {"reads": ("visits", "people"), "on": "kind", "columns": {"band": ("sum",)}},
-            "Aggregates('agg').on: kind is string in source 'visits' and int64 in source 'people', and only values of one type",
+            "Aggregates('agg').on: expected kind with one type, got string in source 'visits' and int64 in source 'people'. Only",
         ),
         (
             pa.array([1, 2], pa.uint64()),
             {"reads": ("visits", "people"), "on": "kind", "columns": {"band": ("sum",)}},
-            "Aggregates('agg').on: kind is decimal128(20, 0) in source 'visits' and int64 in source 'people', and only values "
-            "of one type are matched. Deliver both as one type, whole numbers as int64: uint64 is read as a decimal.",
+            "Aggregates('agg').on: expected kind with one type, got decimal128(20, 0) in source 'visits' and int64 in source "
+            "'people'. Only values of one type are matched. Deliver both as one type, whole numbers as int64: uint64 is read as "
+            "a decimal.",
         ),
         (
             pa.array([1, 2]),
             {"columns": {"customer": ("distinct",)}},
-            "Aggregates('agg').columns: customer is the entity, of which each has one. Leave it out.",
+            "Aggregates('agg').columns: expected columns to aggregate, got the entity 'customer'. Remove it.",
         ),
     ],
 )
@@ -177,9 +182,7 @@ def test_a_column_that_both_sources_have_is_refused_and_not_taken_from_one_of_th
     world.shop.put("people", "all.parquet", shops.people().append_column("amount", pa.array([1] * 40)))
     described(world, reads=("visits", "people"), on="customer", columns={"amount": ("sum",)})
 
-    assert refused(world).startswith(
-        "Aggregates('agg'): amount (int64) stands in both visits and people, and which is meant cannot be told. Rename it"
-    )
+    assert refused(world).startswith("Aggregates('agg'): amount (int64) is ambiguous: both visits and people have it. Rename it")
 
 
 def test_the_splitting_column_of_a_reference_can_be_aggregated_and_a_minus_is_told(world: World) -> None:
@@ -202,8 +205,8 @@ def test_an_entity_of_another_type_than_whole_numbers_or_text_is_refused(world: 
         world.shop.put("visits", f"{month:%Y-%m}.parquet", held.set_column(0, "customer", held["customer"].cast(kind)))
     described(world, events=("count",))
 
-    assert refused(world).startswith("Aggregates('agg'): customer is ")
-    assert "an entity is told by whole numbers or text. Deliver it as one of them" in refused(world)
+    assert refused(world).startswith("Aggregates('agg'): expected customer as whole numbers or text, got ")
+    assert "in source 'visits'. Deliver it as one of them" in refused(world)
 
 
 def test_names_of_features_have_neither_dots_nor_backticks() -> None:

@@ -70,8 +70,8 @@ def test_a_period_without_entities_is_refused_where_nobody_said_that_it_is_right
     with pytest.raises(DataError) as refused:
         world.shop.score("2018-06")
     assert str(refused.value) == (
-        "Population 'customers' has no entity for 2018-06: its sources hold no event in that time. Look whether the sources were "
-        "delivered for the period, or choose another one. Where a period without entities is right, say Population('customers', "
+        "Population 'customers' has no entity for 2018-06: its sources hold no event in that time. Check that the sources were "
+        "delivered for the period, or choose another period. If a period without entities is right, use Population('customers', "
         "may_be_empty=True): an empty period is then published."
     )
     assert world.shop.state() == before
@@ -162,7 +162,7 @@ def test_a_row_that_gets_no_finite_score_is_refused_with_what_is_wrong_in_it(wor
         shop.stage_score("2017-08")
     text = str(refused.value)
     assert text.startswith(f"Version {world.old} ") and "infinity" in text
-    assert text.endswith("Nothing was published. Correct the features, or train with such values.")
+    assert text.endswith("Nothing was published. Correct the features, or train on such values.")
     assert shop.state() == before
 
 
@@ -174,7 +174,7 @@ def test_features_that_were_cut_short_are_not_scored(world: World) -> None:
     shop.home.objects.put(f"{found.uri}/{path}", body[: len(body) // 2])
     before = shop.state()
 
-    with pytest.raises(DataError, match=r"\.parquet: this is no whole Parquet file \(.+\)\. Deliver or make it again"):
+    with pytest.raises(DataError, match=r"\.parquet: this is not a complete Parquet file \(.+\)\. Deliver or build it again"):
         shop.stage_score("2017-08")
     assert shop.state() == before
 

@@ -255,8 +255,8 @@ def test_a_model_whose_training_rows_are_others_when_they_are_scored_is_not_publ
 
     (finding,) = audited.findings
     assert not audited.passed and "error" not in audited.facts
-    assert finding.startswith(f"Skew: 1 of {trained.num_rows} sampled training rows are not what they were when scoring reads")
-    assert f"visits of customer {trained['customer'][0]} in 2017-03 was {visits[0]}, is {visits[0] - 1}." in finding
+    assert finding.startswith(f"Skew: 1 of {trained.num_rows} sampled training rows have other values when scoring reads")
+    assert f"visits of customer {trained['customer'][0]} in 2017-03 was {visits[0]}, is now {visits[0] - 1}." in finding
     assert set(trained["snapshot"].to_pylist()) == {"2017-03", "2017-04"}
     with pytest.raises(NotAdmitted):
         publish.model(home, home.receipts.read(uri), audited, RunInfo())

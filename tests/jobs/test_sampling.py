@@ -45,4 +45,4 @@ def test_a_stratum_that_is_no_feature_is_refused_with_the_features_that_there_ar
     planned = plan.retrain(shop.home, shop.pipeline, shop.pipeline.period("2017-06"), shop.module)
     receipt = shop.attempt(orders.model(shop.home, planned, pin.pin(shop.home, planned, RunInfo())))
     assert not receipt.passed
-    assert receipt.findings[0].startswith("Sampling.by: found colour, the features are visits, amount, days_since_visit, band.")
+    assert receipt.findings[0].startswith("Sampling.by: expected features (visits, amount, days_since_visit, band), got colour.")

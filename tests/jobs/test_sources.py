@@ -162,7 +162,8 @@ def test_more_rows_than_may_be_set_aside_block(shop: Shop) -> None:
     (text,) = [text for text in receipt.findings if "would be set aside" in text]
     assert text.startswith("Source 'visits': 6 of ")
     assert text.endswith(
-        "would be set aside, at most a share of 0.001 may. Deliver it again, or allow more with Audit(quarantine=...)."
+        "would be set aside, more than the share of 0.001 that Audit.quarantine allows. Deliver it again, or allow more with "
+        "Audit(quarantine=...)."
     )
 
 
@@ -290,12 +291,12 @@ def test_a_version_made_from_audited_sources_is_explained_verified_and_not_stale
 @pytest.mark.parametrize(
     ("audit", "suite", "text"),
     [
-        (None, POSITIVE, "checks() has suites for sources visits, audited are none. Ask for it in the description"),
-        (Audit(), "[]", "Source 'visits' is to be audited, but checks() has no expectation for it."),
+        (None, POSITIVE, "checks()['sources']: expected suites for audited sources only (none), got visits. Audit the"),
+        (Audit(), "[]", "Source 'visits' is to be audited, but checks() has no expectations for it."),
         (
             Audit(quarantine=0.1),
             "[gxe.ExpectColumnValuesToNotBeNull(column='at', mostly=0.5)]",
-            "checks() of source 'visits': found ExpectColumnValuesToNotBeNull(mostly=0.5). Where rows are set aside",
+            "checks()['sources']['visits']: expected no mostly, got ExpectColumnValuesToNotBeNull(mostly=0.5). Audit(quarantine",
         ),
     ],
 )

@@ -239,9 +239,7 @@ def test_a_value_of_few_rows_or_of_one_class_is_not_judged_and_says_why() -> Non
 def test_a_slice_by_something_that_is_no_feature_names_those_that_there_are() -> None:
     with pytest.raises(DescriptionError) as refused:
         sliced(rows({1.0: 20}), by="region")
-    assert str(refused.value) == (
-        "Slice.by: found 'region', allowed is a feature of the candidate (band, visits). Change the Slice."
-    )
+    assert str(refused.value) == ("Slice.by: expected a feature of the candidate (band, visits), got 'region'. Change the Slice.")
 
 
 def test_a_slice_by_a_feature_of_many_values_is_refused() -> None:
@@ -249,7 +247,8 @@ def test_a_slice_by_a_feature_of_many_values_is_refused() -> None:
     with pytest.raises(DescriptionError) as refused:
         sliced(rows({float(value): 2 for value in range(20)} | {float("nan"): 2}))
     assert str(refused.value) == (
-        "Slice.by: 'band' has 21 values on the holdout 2017-06, allowed are at most 20. Slice by a feature of few values."
+        "Slice.by: expected a feature with at most 20 values on the holdout 2017-06, got 'band' with 21. Slice by a feature with "
+        "few values."
     )
 
 

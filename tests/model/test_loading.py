@@ -69,9 +69,9 @@ def test_a_model_in_an_altered_file_is_not_unpickled(tmp_path: Path) -> None:
 
     found = sha256(Path(version.files[MODEL].uri).read_bytes())
     assert str(refused.value) == (
-        f"{version.files[MODEL].uri}: found bytes with SHA-256 {found[:16]}..., "
-        f"{version.files[MODEL].sha256[:16]}... was written. The file was altered; it is not used and nothing was unpickled. "
-        "Restore it from the bucket's versions, or make it again."
+        f"{version.files[MODEL].uri}: expected bytes with SHA-256 {version.files[MODEL].sha256[:16]}..., "
+        f"got {found[:16]}...: the file was altered. It is not used, and nothing was unpickled. "
+        "Restore it from the bucket's versions, or build it again."
     )
     assert not sprung.exists()
 
@@ -81,7 +81,7 @@ def test_altered_golden_rows_keep_even_an_unaltered_model_from_being_unpickled(t
     version = bundle(tmp_path, Trap(sprung), scores=0.5)
     Path(version.files[GOLDEN].uri).write_bytes(b"PAR1")
 
-    with pytest.raises(IntegrityError, match=r"golden\.parquet: found bytes with SHA-256 .* nothing was unpickled"):
+    with pytest.raises(IntegrityError, match=r"golden\.parquet: expected bytes with SHA-256 .* nothing was unpickled"):
         loading.open_model(version)
     assert not sprung.exists()
 
@@ -100,7 +100,7 @@ def test_a_file_that_is_gone_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFound) as refused:
         loading.open_model(version)
     assert str(refused.value) == (
-        f"{version.files[GOLDEN].uri}: nothing is kept there. Restore it from the bucket's versions, or make it again."
+        f"{version.files[GOLDEN].uri}: expected a file, found none. Restore it from the bucket's versions, or build it again."
     )
 
 
@@ -112,8 +112,8 @@ def test_a_model_that_scores_otherwise_names_the_distributions_that_differ(tmp_p
         loading.open_model(version)
 
     assert str(refused.value) == (
-        f"Version {VERSION} does not score here as it did where it was trained: a golden row's score differs by 0.25, 1e-06 is "
-        f"allowed, so nothing is scored with it. These differ from the training environment: scikit-learn was 0.1, is "
+        f"Version {VERSION} does not score here as it did where it was trained: a golden row's score differs by 0.25, expected "
+        f"at most 1e-06. Nothing is scored with it. These differ from the training environment: scikit-learn was 0.1, is "
         f"{HERE['scikit-learn']}; long-gone was 2.0, is missing. Install the recorded versions, or retrain."
     )
 
@@ -145,7 +145,7 @@ def test_a_model_whose_class_is_not_there_any_more_names_the_distributions_that_
 
     text = str(refused.value)
     assert text.startswith(f"Version {VERSION} cannot be loaded here (AttributeError: ")
-    assert "so nothing is scored with it. These differ from the training environment: python was 2.7.18, is 3." in text
+    assert "Nothing is scored with it. These differ from the training environment: python was 2.7.18, is 3." in text
     assert "\n" not in text, "of a task's error only one line is told"
 
 

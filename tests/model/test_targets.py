@@ -85,7 +85,7 @@ def test_values_are_numbers_of_any_type() -> None:
     [
         (SIZES, ["low", "huge"], "'huge'", "low, middle, high"),
         (SIZES, ["low", None], "null", "low, middle, high"),
-        (SIZES, [1, 2], "1 (no text), 2 (no text)", "low, middle, high"),
+        (SIZES, [1, 2], "1 (not text), 2 (not text)", "low, middle, high"),
         (DEGREES, [0, 1], "0", "3, 1, 2"),
         (DEGREES, [1.5, 2], "1.5", "3, 1, 2"),
         (AMOUNT, [1.0, math.nan], "nan", "finite numbers"),
@@ -97,12 +97,12 @@ def test_values_are_numbers_of_any_type() -> None:
 def test_a_label_that_the_kind_does_not_allow_is_refused(target: Target, given: list[Any], shown: str, allowed: str) -> None:
     with pytest.raises(DescriptionError) as refused:
         labelled(given, target)
-    assert str(refused.value) == f"Function 'size' gave the label {shown}, allowed are {allowed}."
+    assert str(refused.value) == f"Function 'size': expected labels {allowed}; got {shown}. Correct the function."
 
 
 @pytest.mark.parametrize(("target", "given"), [(SIZES, ["low", "high"]), (AMOUNT, [0.5, 1.5])])
 def test_each_entity_needs_a_class_or_a_value_where_no_absent_one_is_named(target: Target, given: list[Any]) -> None:
-    with pytest.raises(DataError, match="gave no label for 1 entities, such as customer 3"):
+    with pytest.raises(DataError, match="returned no label for 1 entities, such as customer 3"):
         labelled(given, target)
 
 
@@ -209,11 +209,11 @@ def test_estimators_that_cannot_give_the_kinds_scores_are_refused() -> None:
     with pytest.raises(DescriptionError) as refused:
         training.fit({"logistic": LogisticRegression(), "line": LinearRegression()}, given, FEATURES, AMOUNT)
     assert str(refused.value) == (
-        "estimators(): 'logistic' gives no number; give regressors, or make the label binary or multiclass."
+        "estimators(): 'logistic' does not predict numbers. Use a regressor, or make the label binary or multiclass."
     )
     with pytest.raises(
-        DescriptionError, match=r"estimators\(\): 'line' has no predict_proba, as it is a regressor; give classifiers"
+        DescriptionError, match=r"estimators\(\): 'line' has no predict_proba, because it is a regressor\. Use a classifier"
     ):
         training.fit({"line": LinearRegression()}, rows(SIZES), FEATURES, SIZES)
-    with pytest.raises(DescriptionError, match=r"estimators\(\) gave none\. Give at least one scikit-learn regressor"):
+    with pytest.raises(DescriptionError, match=r"estimators\(\): .+ got none\. Add a scikit-learn regressor"):
         training.fit({}, given, FEATURES, AMOUNT)

@@ -60,13 +60,15 @@ def test_labels_may_be_true_and_false() -> None:
 def test_a_label_function_without_its_column_shows_what_it_gave() -> None:
     with pytest.raises(DescriptionError) as refused:
         labelled(labels((1, 1), columns=("customer", "returned")))
-    assert str(refused.value) == "Function 'returns' gave no column label (it gave: customer, returned)."
+    assert str(refused.value) == "Function 'returns' returned no column label (it returned: customer, returned). Add it."
 
 
 def test_an_entity_that_is_labelled_twice_is_refused_with_examples() -> None:
     with pytest.raises(DataError) as refused:
         labelled(labels((1, 1), (1, 1), (2, 0), (2, 1)))
-    assert str(refused.value) == "Function 'returns' labels customer 1, 2 more than once. One row an entity is needed."
+    assert str(refused.value) == (
+        "Function 'returns': expected one row per entity, got several for customer 1, 2. Return one row for each."
+    )
 
 
 @pytest.mark.parametrize(("value", "shown"), [(2, "2"), (0.5, "0.5"), ("1", "'1' (text)"), (math.nan, "nan"), (None, "null")])
@@ -74,7 +76,7 @@ def test_a_label_other_than_0_and_1_is_refused(value: object, shown: str) -> Non
     given = pa.table({"customer": [2], "label": pa.array([value], None if value is not None else pa.int64())})
     with pytest.raises(DescriptionError) as refused:
         labelled(given)
-    assert str(refused.value) == f"Function 'returns' gave the label {shown}, allowed are 0 and 1."
+    assert str(refused.value) == f"Function 'returns': expected labels 0 and 1; got {shown}. Correct the function."
 
 
 LARGE = 2**53
@@ -102,7 +104,7 @@ def test_keys_of_another_type_are_refused_and_never_matched(key: pa.Array) -> No
     with pytest.raises(DescriptionError) as refused:
         labelled(pa.table({"customer": key, "label": [1]}))
     assert str(refused.value) == (
-        f"Function 'returns' gave customer as {key.type}, the features have it as int64, and only keys of one type are matched. "
+        f"Function 'returns': expected customer as int64, as in the features; got {key.type}. Only keys of one type are matched. "
         "Cast it in the function, or deliver it as one type."
     )
 
@@ -111,8 +113,8 @@ def test_an_entity_without_a_label_is_refused_where_each_must_have_one() -> None
     with pytest.raises(DataError) as refused:
         labelled(labels((2, 1)), absent=None)
     text = str(refused.value)
-    assert "Function 'returns' gave no label for 2 entities, such as customer 1, 3." in text
-    assert "Label each, or say what the others are with Label(absent=...)." in text
+    assert "Function 'returns' returned no label for 2 entities, such as customer 1, 3." in text
+    assert "Label each, or set the label of the others with Label(absent=...)." in text
 
 
 def test_entities_that_all_have_a_label_need_no_absent_one() -> None:
@@ -199,10 +201,10 @@ def test_the_users_own_estimator_stays_unfitted() -> None:
 
 def test_no_estimator_and_one_without_probabilities_are_refused() -> None:
     rows = snapshots("2017-03", "2017-04")
-    with pytest.raises(DescriptionError, match=r"estimators\(\) gave none\. Give at least one scikit-learn classifier"):
+    with pytest.raises(DescriptionError, match=r"estimators\(\): .+ got none\. Add a scikit-learn classifier"):
         training.fit({}, rows, ["good"], BINARY)
     with pytest.raises(
-        DescriptionError, match=r"estimators\(\): 'ridge' has no predict_proba when it is fitted; give classifiers"
+        DescriptionError, match=r"estimators\(\): 'ridge' has no predict_proba once it is fitted\. Use a classifier"
     ):
         training.fit({"ridge": RidgeClassifier(), "logistic": LogisticRegression()}, rows, ["good"], BINARY)
 
@@ -210,17 +212,17 @@ def test_no_estimator_and_one_without_probabilities_are_refused() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (None, "estimators() gave NoneType; give a dict of names to estimators"),
-        ([LogisticRegression()], "estimators() gave list; give a dict of names to estimators"),
-        ({"logistic": LogisticRegression}, "estimators(): 'logistic' is the class LogisticRegression; give an instance"),
+        (None, "estimators(): expected a dict of names to estimators, such as {'logistic': LogisticRegression()}; got NoneType."),
+        ([LogisticRegression()], "estimators(): expected a dict of names to estimators, such as "),
+        ({"logistic": LogisticRegression}, "estimators(): 'logistic' is the class LogisticRegression. Return an instance"),
         (
             {"thing": object()},
-            "estimators(): 'thing' is of the class object, which has no fit; give an instance of an estimator.",
+            "estimators(): 'thing' is an instance of object, which has no fit. Return an instance of an estimator.",
         ),
-        ({"line": LinearRegression()}, "estimators(): 'line' has no predict_proba, as it is a regressor; give classifiers"),
+        ({"line": LinearRegression()}, "estimators(): 'line' has no predict_proba, because it is a regressor. Use a classifier"),
         (
             {"mine": make_pipeline(FunctionTransformer(lambda rows: rows), LogisticRegression())},
-            "estimators(): 'mine' cannot be pickled, and a version is kept as a pickle (PicklingError: ",
+            "estimators(): 'mine' cannot be pickled, but a version is stored as a pickle (PicklingError: ",
         ),
     ],
 )
@@ -269,14 +271,14 @@ def test_what_cannot_be_pickled_once_it_is_fitted_is_told_by_name() -> None:
 
 def test_what_cannot_be_trained_on_is_no_estimators_fault() -> None:
     rows = snapshots("2017-03", rows=2)
-    with pytest.raises(DataError, match="has 2 rows, one of each label, so none is left to choose an estimator by"):
+    with pytest.raises(DataError, match="has 2 rows, one of each label, so none is left to choose an estimator on"):
         training.fit({"logistic": LogisticRegression()}, rows, ["good"], BINARY)
-    with pytest.raises(DescriptionError, match="The feature groups give no column but the entity"):
+    with pytest.raises(DescriptionError, match="The feature groups have no column but the entity"):
         training.fit({"logistic": LogisticRegression()}, rows, [], BINARY)
 
 
 def test_a_label_of_lists_is_refused_by_its_type() -> None:
-    with pytest.raises(DescriptionError, match=r"Function 'returns' gave the label as list<item: int64>, allowed are 0 and 1\."):
+    with pytest.raises(DescriptionError, match=r"Function 'returns': expected labels 0 and 1; got list<item: int64>\."):
         labelled(pa.table({"customer": [1], "label": [[1]]}))
 
 

@@ -111,7 +111,7 @@ def test_a_group_whose_job_fails_is_left_out_with_the_reason(world: World) -> No
     twice(shop)
     asked = planned(shop)
     pinned = world.pin(asked)
-    with pytest.raises(DataError, match="more than once"):
+    with pytest.raises(DataError, match="one row per entity"):
         shop.run(feature_orders.groups(shop.home, asked, pinned, "traits"))
     shop.run(feature_orders.groups(shop.home, asked, pinned, "habits"))
 
@@ -124,7 +124,7 @@ def test_a_group_whose_job_fails_is_left_out_with_the_reason(world: World) -> No
     assert text.startswith(
         f"2017-09 cannot be scored without the feature groups traits: they hold 0.6 of the importance of version {world.old}, "
         "Scoring.degrade allows 0.5. Fix what kept them from being built and start the run again. Or raise Scoring.degrade.\n"
-        "traits (0.6): - Feature group 'traits' has 40 entities more than once"
+        "traits (0.6): - Feature group 'traits': expected one row per entity, got 40 entities with several"
     )
     with pytest.raises(NotAdmitted) as strict:
         feature_orders.combined(shop.home, replace(asked, degrade=0.0), pinned)

@@ -188,7 +188,7 @@ def test_nobody_publishes_a_staged_file_that_was_altered(world: World) -> None:
     assert audited.error == IntegrityError.__name__
     assert audited.findings == (
         f"{altered}: the staged file was altered, so it is not published. Restore it from the bucket's versions, or delete its "
-        f"receipt {staged['2017-08']} and start the run again, which stages it anew.",
+        f"receipt {staged['2017-08']} and start the run again, which stages it again.",
     )
     with pytest.raises(NotAdmitted, match="did not pass, so nothing is built on it"):
         publish.predictions(shop.home, shop.home.receipts.read(staged["2017-08"]), audited, RunInfo())

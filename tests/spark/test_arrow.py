@@ -100,7 +100,7 @@ def test_an_altered_file_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError) as refused:
         arrow.table([good, altered])
 
-    assert str(refused.value) == f"{altered.uri}: the file was altered since it was written; it is not used. Make it again."
+    assert str(refused.value) == f"{altered.uri}: the file was altered since it was written, so it is not used. Build it again."
 
 
 def test_rows_are_sorted_by_their_keys_in_turn() -> None:

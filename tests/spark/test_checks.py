@@ -41,7 +41,7 @@ def test_wrong_values_of_a_whole_column_are_told_without_rows() -> None:
 
 def test_missing_values_are_named() -> None:
     found = {"observed_value": None, "unexpected_count": 0, "missing_count": 1, "partial_missing_list": ["gold"]}
-    assert checks.sentence(result(found)) == "expect_it(column='visits') failed: missing are gold"
+    assert checks.sentence(result(found)) == "expect_it(column='visits') failed: missing gold"
 
 
 def test_an_observed_figure_is_told() -> None:
@@ -78,4 +78,6 @@ def test_sections_of_checks_are_read_and_unknown_ones_refused() -> None:
     assert checks.section({"features": tuple(asked)}, "predictions") == []
     with pytest.raises(DescriptionError) as refused:
         checks.section({"feature": [], "features": [], "model": []}, "features")
-    assert str(refused.value) == "checks() has feature, model, allowed are features, predictions, sources. Rename or remove it."
+    assert str(refused.value) == (
+        "checks(): expected one of 'features', 'predictions', 'sources'; got 'feature', 'model'. Rename or remove it."
+    )

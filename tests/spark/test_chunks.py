@@ -125,9 +125,11 @@ def test_a_file_that_is_gone_or_no_parquet_is_told_apart(tmp_path: Path, whole: 
     broken = tmp_path / "broken.parquet"
     broken.write_bytes(b"customer,score\n")
 
-    with pytest.raises(SourceError, match=r"gone\.parquet: the file is gone since it was pinned\. Start the run again"):
+    with pytest.raises(SourceError, match=r"gone\.parquet: the file was removed since it was pinned\. Start the run again"):
         chunks.open_parquet(str(tmp_path / "gone.parquet"), whole=whole)
-    with pytest.raises(IntegrityError, match=r"broken\.parquet: this is no whole Parquet file \(.+\)\. Deliver or make it again"):
+    with pytest.raises(
+        IntegrityError, match=r"broken\.parquet: this is not a complete Parquet file \(.+\)\. Deliver or build it again"
+    ):
         chunks.open_parquet(str(broken), whole=whole)
 
 

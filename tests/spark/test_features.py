@@ -53,12 +53,15 @@ def test_unique_entities_are_counted_and_doubled_or_missing_ones_refused_with_fi
     with pytest.raises(DataError) as refused:
         rooms.check_unique(doubled, "customer", "It")
     text = str(refused.value)
-    assert "It has 8 entities more than once, such as customer 3 (3 rows), 0 (2 rows), 1 (2 rows)," in text
+    assert (
+        "It: expected one row per entity, got 8 entities with several, such as customer 3 (3 rows), 0 (2 rows), 1 (2 rows),"
+        in text
+    )
     assert text.count(" rows)") == 5
 
     nobody = spark.sql("SELECT CAST(NULL AS BIGINT) AS customer UNION ALL SELECT 1L UNION ALL SELECT NULL")
     assert rooms.check_unique(nobody, "customer", "It") == (1, 2)
-    assert rooms.nameless("It", 2, "customer") == ["It gave 2 rows without customer, which belong to nobody."]
+    assert rooms.nameless("It", 2, "customer") == ["It returned 2 rows without customer, which are ignored."]
 
 
 def test_rows_without_an_entity_are_not_of_the_population_and_told(spark: SparkSession) -> None:
@@ -67,7 +70,7 @@ def test_rows_without_an_entity_are_not_of_the_population_and_told(spark: SparkS
     spine, entities, told = rooms.population(given, "customer", Population("customers", reads=("visits",)), "2017-05")
 
     assert (sorted(row[0] for row in spine.collect()), entities) == ([1, 2], 2)
-    assert told == ["Population 'customers' of 2017-05 gave 1 row without customer, which belong to nobody."]
+    assert told == ["Population 'customers' of 2017-05 returned 1 row without customer, which are ignored."]
 
 
 def test_a_feature_that_is_nan_is_null_and_an_infinite_one_stays(spark: SparkSession) -> None:
@@ -80,7 +83,9 @@ def test_a_feature_that_is_nan_is_null_and_an_infinite_one_stays(spark: SparkSes
 @pytest.mark.parametrize("other", ["band", "Band", "CUSTOMER"])
 def test_a_column_that_is_given_twice_is_refused_whatever_its_case(spark: SparkSession, other: str) -> None:
     given = spark.sql(f"SELECT 1L AS customer, 2 AS band, 3 AS `{other}`")
-    with pytest.raises(DescriptionError, match=rf"Function 'traits' gave a column twice: \w+ and {other} are one name, as case"):
+    with pytest.raises(
+        DescriptionError, match=rf"Function 'traits' returned a column twice: \w+ and {other} are one name, because"
+    ):
         rooms.shaped(given, "customer", "traits")
 
 
@@ -89,19 +94,17 @@ def test_names_that_spark_reads_as_something_else_are_refused(spark: SparkSessio
     given = spark.sql(f"SELECT 1L AS customer, 2 AS `{name}`")
     with pytest.raises(DescriptionError) as refused:
         rooms.shaped(given, "customer", "traits")
-    assert str(refused.value).startswith(f"Function 'traits' gave columns {name.replace('``', '`')!r}. A feature's name ")
-    assert "rename them, such as with withColumnRenamed" in str(refused.value)
+    assert str(refused.value).startswith(f"Function 'traits' returned columns {name.replace('``', '`')!r}. A feature's name ")
+    assert "Rename them, such as with withColumnRenamed" in str(refused.value)
 
 
 @pytest.mark.parametrize("kind", ["DOUBLE", "DECIMAL(20, 0)", "DATE", "BOOLEAN", "BINARY"])
 def test_an_entity_that_is_no_key_is_refused_where_it_is_given(spark: SparkSession, kind: str) -> None:
     given = spark.sql(f"SELECT CAST(NULL AS {kind}) AS customer, 2 AS band")
-    told = (
-        rf"gave customer as {kind.lower().replace(' ', '').replace('(', chr(92) + '(')[:-1]}.*; whole numbers or text are needed"
-    )
-    with pytest.raises(DescriptionError, match="Function 'traits' " + told):
+    told = rf": expected customer as whole numbers or text, got {kind.lower().replace(' ', '').replace('(', chr(92) + '(')[:-1]}"
+    with pytest.raises(DescriptionError, match="Function 'traits'" + told):
         rooms.shaped(given, "customer", "traits")
-    with pytest.raises(DescriptionError, match="Population 'customers' " + told):
+    with pytest.raises(DescriptionError, match="Population 'customers'" + told):
         rooms.population(given, "customer", Population("customers", reads=("visits",)), "2017-05")
 
 
@@ -113,7 +116,7 @@ def test_keys_of_text_and_of_numbers_are_not_matched(spark: SparkSession, spine:
         rooms.combine(people, {"traits": traits}, "customer")
     kinds = ("bigint", "string") if "L" in part else ("string", "bigint")
     assert str(refused.value).startswith(
-        f"Feature group 'traits' gave customer as {kinds[0]}, the population gives it as {kinds[1]}, and only keys of one type"
+        f"Feature group 'traits': expected customer as {kinds[1]}, as in the population; got {kinds[0]}. Only keys of one type"
     )
 
 
@@ -159,11 +162,11 @@ def test_groups_are_joined_to_the_population_and_add_nobody_to_it(spark: SparkSe
 
 def test_two_groups_of_one_column_are_refused_with_both_names(spark: SparkSession) -> None:
     part = spark.sql("SELECT 1L AS customer, 5.0F AS visits")
-    with pytest.raises(DescriptionError, match=r"Feature group 'traits' gave columns .+: visits \(visits of habits\)"):
+    with pytest.raises(DescriptionError, match=r"Feature group 'traits' returned columns .+: visits \(visits of habits\)"):
         rooms.combine(part.select("customer"), {"habits": part, "traits": part}, "customer")
     loud = part.withColumnRenamed("visits", "VISITS")
     with pytest.raises(
-        DescriptionError, match=r"'traits' gave columns .+ case does not count: VISITS \(visits of habits\)\. Rename"
+        DescriptionError, match=r"'traits' returned columns .+ \(case is ignored\): VISITS \(visits of habits\)\. Rename"
     ):
         rooms.combine(part.select("customer"), {"habits": part, "traits": loud}, "customer")
 

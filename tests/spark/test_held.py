@@ -109,7 +109,9 @@ def test_another_file_in_its_place_is_refused_by_name_with_what_to_do(kept: Kept
     with pytest.raises(IntegrityError) as refused:
         kept.read()
     assert str(refused.value).startswith(f"{kept.output.uri}: ")
-    assert str(refused.value).endswith(("Restore it from the bucket's versions, or make it again.", "Deliver or make it again."))
+    assert str(refused.value).endswith(
+        ("Restore it from the bucket's versions, or build it again.", "Deliver or build it again.")
+    )
 
 
 def test_a_file_without_rows_gives_none(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_what_failed_comes_first_and_each_says_what_was_expected_and_found() -> 
     )
 
     assert "<h1>shop_features_2017-05</h1>" in html
-    assert '<span class="failed">Did not pass.</span> 4 expectations: 2 hold, 1 failed, 1 only warned.' in html
+    assert '<span class="failed">Did not pass.</span> 4 expectations: 2 passed, 1 failed, 1 warned.' in html
     assert re.findall("<h2>(.+?)</h2>", html) == ["b", "a", "The table"]
     assert re.findall('<td class="(.+?)">', html) == ["failed", "warning", "passed", "passed"]
     assert "<td>column values to be between<br><code>max_value=10.0</code></td>" in html

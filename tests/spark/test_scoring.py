@@ -47,7 +47,7 @@ def test_missing_features_are_named_with_those_that_there_are(version: Bundle) -
     with pytest.raises(DataError) as refused:
         scoring.check_signature(FEATURES, scorer(replace(version, features=("visits", "amount", "days"))))
     assert str(refused.value) == (
-        "The features lack amount, days, which version 2017-06-0123abcd was trained with (they have: band, customer, visits). "
+        "The features lack amount, days, which version 2017-06-0123abcd reads (they have: band, customer, visits). "
         "Score with a version of this feature definition."
     )
 
@@ -61,7 +61,7 @@ def test_features_without_the_entity_are_refused(version: Bundle) -> None:
 def test_features_of_another_type_are_refused_by_name_and_type(version: Bundle, kind: pa.DataType) -> None:
     with pytest.raises(DataError) as refused:
         scoring.check_signature(FEATURES.set(2, pa.field("visits", kind)), scorer(version))
-    assert str(refused.value) == f"The features have visits ({kind}), version 2017-06-0123abcd wants float32. Build them again."
+    assert str(refused.value) == f"Version 2017-06-0123abcd: expected features as float32, got visits ({kind}). Build them again."
 
 
 def test_a_batch_is_scored_with_the_features_in_the_models_order(version: Bundle) -> None:
@@ -132,8 +132,8 @@ def test_a_pickle_planted_in_a_models_place_does_not_run_in_a_task(spark: SparkS
 
     text = raised(spark, version, tmp_path)
 
-    assert text.startswith(f"{version.files[MODEL].uri}: found bytes with SHA-256 ")
-    assert "it is not used and nothing was unpickled." in text
+    assert text.startswith(f"{version.files[MODEL].uri}: expected bytes with SHA-256 ")
+    assert "It is not used, and nothing was unpickled." in text
     assert not sprung.exists()
 
 

@@ -89,14 +89,16 @@ def test_one_feature_by_one_bit_is_told_with_entity_snapshot_and_both_values(set
 
     (told,) = setting.check(visits=visits).findings
 
-    assert told.startswith("Skew: 1 of 128 sampled training rows are not what they were when scoring reads and scores them: ")
-    assert f"visits of customer {customer} in 2017-05 was {visits[70]!s}, is {before!s}. The version is not published." in told
+    assert told.startswith("Skew: 1 of 128 sampled training rows have other values when scoring reads and scores them: ")
+    assert (
+        f"visits of customer {customer} in 2017-05 was {visits[70]!s}, is now {before!s}. The version is not published." in told
+    )
 
 
 def test_a_value_where_there_was_a_null_is_told(setting: Setting) -> None:
     (told,) = setting.check(band=setting.trained["band"].fillna(7)).findings
 
-    assert "band of customer 3 in 2017-04 was 7.0, is nan" in told
+    assert "band of customer 3 in 2017-04 was 7.0, is now nan" in told
 
 
 def test_a_score_beyond_what_the_engine_may_differ_by_is_told_and_one_within_is_not(setting: Setting) -> None:
@@ -111,4 +113,4 @@ def test_training_rows_that_scoring_does_not_find_are_told(setting: Setting) -> 
 
     (told,) = setting.check().findings
 
-    assert told.startswith("Skew: 128 training rows were sampled, scoring finds ")
+    assert told.startswith("Skew: expected the 128 sampled training rows in the published features, scoring found ")

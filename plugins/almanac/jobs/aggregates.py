@@ -1,4 +1,4 @@
-"""Described feature groups, staged: partial sums of the source's files are made where there are none yet, then merged."""
+"""Described feature groups, staged: missing partial sums of the source's files are built, then all are merged."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ if TYPE_CHECKING:
 
 READERS = 16
 RECORD = "record.json"
-KEPT_AS = 3  # the form of what is kept; 1 told no digests, in 2 sums of whole numbers could wrap
-LONGEST = timedelta(days=36_525)  # of the events of a file
+KEPT_AS = 3  # the format of kept partial sums; 1 had no digests, in 2 sums of whole numbers could wrap
+LONGEST = timedelta(days=36_525)  # time span of the events of a file
 NUMBERS = ("int", "uint", "float", "double", "decimal", "bool")
 
 
 def features(context: JobContext, part: Aggregates) -> Receipt:
-    """The features of a described group, one row an entity that has an event in the longest window.
+    """The features of a described group, one row per entity that has an event in the longest window.
 
     Raises:
-        DescriptionError: a source lacks a column, or one has a type that cannot be used as is asked.
-        DataError: the reference has two rows of one value.
+        DescriptionError: a source lacks a column, or a column's type does not fit its use.
+        DataError: the reference has two rows for one value.
     """
     from almanac.spark import aggregates
 
     cuts = user_functions.cuts(context)
     with user_functions.reading(context, cuts):
         pins = user_functions.pins_of(context, part.reads)
-        asked = _asked(context, part, pins)
+        asked = _aggregation(context, part, pins)
         cut = cuts[part.reads[0]]
         schema = aggregates.schema_of(part, asked.entity, asked.schema.field(asked.entity).type)
         partials = _partials(context, asked, pins)
@@ -66,12 +66,12 @@ def features(context: JobContext, part: Aggregates) -> Receipt:
     nameless = sum(one.nameless for one in partials)
     findings = []
     if nameless:
-        files = "in the files of these windows"
-        findings = [f"Source {part.reads[0]!r} has {nameless} events without {asked.entity} {files}; they count for nobody."]
+        where = "in the files of these windows"
+        findings = [f"Source {part.reads[0]!r} has {nameless} events without {asked.entity} {where}; they are ignored."]
     return context.receipt(content=written.sums.digest, outputs=written.outputs, findings=findings, facts=facts)
 
 
-def _asked(context: JobContext, part: Aggregates, pins: Mapping[str, Pin]) -> Aggregation:
+def _aggregation(context: JobContext, part: Aggregates, pins: Mapping[str, Pin]) -> Aggregation:
     from almanac.spark import sources
     from almanac.spark.partials import Aggregation
 
@@ -89,8 +89,8 @@ def _asked(context: JobContext, part: Aggregates, pins: Mapping[str, Pin]) -> Ag
     looked = [name for name in (reference.columns if reference else ()) if name in aggregated and name not in (entity, part.on)]
     if both := [f"{name} ({events.columns[name]})" for name in looked if name in events.columns]:
         raise DescriptionError(
-            f"Aggregates({part.name!r}): {examples(both)} stands in both {' and '.join(part.reads)}, and which is meant cannot "
-            "be told. Rename it in one of them, or leave it out of one with columns=(...)."
+            f"Aggregates({part.name!r}): {examples(both)} is ambiguous: both {' and '.join(part.reads)} have it. Rename it in "
+            "one of them, or leave it out of one with columns=(...)."
         )
     columns = {**events.columns, **{name: reference.columns[name] for name in looked if reference}}
     wanted = [entity, *aggregated]
@@ -102,7 +102,8 @@ def _asked(context: JobContext, part: Aggregates, pins: Mapping[str, Pin]) -> Ag
     summed = [name for name, functions in part.columns.items() if set(functions) - {DISTINCT}]
     if strange := [f"{name} ({columns[name]})" for name in summed if not columns[name].startswith(NUMBERS)]:
         raise DescriptionError(
-            f"Aggregates({part.name!r}): {examples(strange)} is no number; only its different values can be counted, by distinct."
+            f"Aggregates({part.name!r}): expected numeric columns, got {examples(strange)}. Use only 'distinct', which counts "
+            "different values."
         )
     read = dict.fromkeys(name for name in (entity, *source.times, part.on, *aggregated) if name and name not in looked)
     found = Aggregation(part=part, entity=entity, source=source, schema=sources.schema_of(source, events, list(read)))
@@ -114,23 +115,23 @@ def _asked(context: JobContext, part: Aggregates, pins: Mapping[str, Pin]) -> Ag
 
 
 def _check_types(asked: Aggregation) -> None:
-    """Keys can be compared, and values told apart. Raises: DescriptionError."""
+    """Checks that keys and values can be compared. Raises: DescriptionError."""
     part, looked = asked.part, asked.looked
     own = f"Aggregates({part.name!r})"
     if asked.entity in part.columns:
-        raise DescriptionError(f"{own}.columns: {asked.entity} is the entity, of which each has one. Leave it out.")
+        raise DescriptionError(f"{own}.columns: expected columns to aggregate, got the entity {asked.entity!r}. Remove it.")
     types = {field.name: field.type for schema in (looked or (), asked.schema) for field in schema}
     if not is_key(types[asked.entity]):
         raise DescriptionError(
-            f"{own}: {asked.entity} is {types[asked.entity]} in source {part.reads[0]!r}; an entity is told by whole numbers or "
-            f"text. Deliver it as one of them{_why(types[asked.entity])}."
+            f"{own}: expected {asked.entity} as whole numbers or text, got {types[asked.entity]} in source {part.reads[0]!r}. "
+            f"Deliver it as one of them{_why(types[asked.entity])}."
         )
     if looked is not None:
         ours, theirs = (schema.field(str(part.on)).type for schema in (asked.schema, looked))
         if key_kind(ours) != key_kind(theirs):
             raise DescriptionError(
-                f"{own}.on: {part.on} is {ours} in source {part.reads[0]!r} and {theirs} in source {part.reads[1]!r}, and only "
-                f"values of one type are matched. Deliver both as one type{_why(ours) or _why(theirs)}."
+                f"{own}.on: expected {part.on} with one type, got {ours} in source {part.reads[0]!r} and {theirs} in source "
+                f"{part.reads[1]!r}. Only values of one type are matched. Deliver both as one type{_why(ours) or _why(theirs)}."
             )
     compared: dict[str, list[str]] = {
         "on": [part.on] if part.on else [],
@@ -139,29 +140,29 @@ def _check_types(asked: Aggregation) -> None:
     for place, names in compared.items():
         if nested := [f"{name} ({types[name]})" for name in names if pa.types.is_nested(types[name])]:
             raise DescriptionError(
-                f"{own}.{place}: {examples(nested)} is nested, and its values cannot be compared. Name another column, or "
-                "deliver the parts as columns of their own."
+                f"{own}.{place}: expected columns that are not nested, got {examples(nested)}, whose values cannot be compared. "
+                "Name another column, or deliver the parts as separate columns."
             )
     if part.split and not is_key(types[part.split]):
         raise DescriptionError(
-            f"{own}.split: {part.split} is {types[part.split]}; values are told apart in columns of text or whole numbers. "
-            f"Deliver it as text, such as {part.values[0]!r}."
+            f"{own}.split: expected a column of text or whole numbers, got {part.split} ({types[part.split]}). Deliver it as "
+            f"text, such as {part.values[0]!r}."
         )
     if part.split and pa.types.is_integer(types[part.split]) and (odd := [one for one in part.values if not _is_whole(one)]):
         raise DescriptionError(
-            f"{own}.values: {part.split} holds whole numbers, got {examples(map(repr, odd))}; write them as '1' or '-20'."
+            f"{own}.values: expected whole numbers, as in {part.split}; got {examples(map(repr, odd))}. Write them as '1', '-20'."
         )
 
 
 def _why(kind: pa.DataType) -> str:
-    """Why a type that looks like a key is none."""
+    """Why a type that looks like a key is not one."""
     if pa.types.is_decimal(kind) and not kind.scale:
         return ", whole numbers as int64: uint64 is read as a decimal"
-    return ": doubles above 2^53 are one for two keys" if pa.types.is_floating(kind) else ""
+    return ": above 2^53 two keys can be one double" if pa.types.is_floating(kind) else ""
 
 
 def _is_whole(text: str) -> bool:
-    """Whether a text is how a whole number is written."""
+    """Whether a text is the usual form of a whole number."""
     try:
         return str(int(text)) == text
     except ValueError:
@@ -169,9 +170,9 @@ def _is_whole(text: str) -> bool:
 
 
 def _partials(context: JobContext, asked: Aggregation, pins: Mapping[str, Pin]) -> list[PartialSums]:
-    """The partial sums of all blocks that can hold an event of the order's cut, in an order that the blocks alone decide.
+    """The partial sums of all blocks that can hold an event of the order's cut, in an order that depends only on the blocks.
 
-    Those that other orders of the job need are made in the same pass.
+    Those that other orders of the job need are built in the same pass.
     """
     from almanac.spark.partials import blocks
 
@@ -187,11 +188,11 @@ def _partials(context: JobContext, asked: Aggregation, pins: Mapping[str, Pin]) 
 
     wanted = read(context.order)
     every = dict([*wanted, *(named for order in _alike(context) for named in read(order))])
-    kept = _standing(context, folder, every)
+    kept = _existing(context, folder, every)
     missing = {name: block for name, block in every.items() if name not in kept}
     if missing:
-        kept |= _made(context, asked, pin, missing)
-    # A file that was delivered twice counts twice, as it does for a function.
+        kept |= _build(context, asked, pin, missing)
+    # A file that was delivered twice counts twice, as it does for a user function.
     return [kept[name] for name in sorted(name for name, _ in wanted)]
 
 
@@ -206,8 +207,8 @@ def _alike(context: JobContext) -> Iterator[Order]:
 
 
 def _edges(pipeline: Pipeline, asked: Aggregation, order: Order, file: PinnedFile, cut: Cut) -> list[datetime]:
-    """Where segments begin in a file. A cut that was moved has edges of its own; so has one of a file that holds a time such as
-    9999-12-31, which would have more than anybody needs.
+    """Where segments begin in a file. Only the edges of the cut's windows if the cut was moved, or if the file holds a time such
+    as 9999-12-31, which would give far too many edges.
     """
     assert cut.low is not None and cut.high is not None
     low, high = file.low or cut.low, file.high or cut.high
@@ -217,8 +218,8 @@ def _edges(pipeline: Pipeline, asked: Aggregation, order: Order, file: PinnedFil
     return edges(asked.part.windows, behind, every, low, high)
 
 
-def _standing(context: JobContext, folder: str, wanted: Mapping[str, Block]) -> dict[str, PartialSums]:
-    """Those of the blocks whose partial sums are there, all of their files."""
+def _existing(context: JobContext, folder: str, wanted: Mapping[str, Block]) -> dict[str, PartialSums]:
+    """The partial sums that exist with all their files, by block name."""
     there = {item.uri for item in context.home.objects.walk(folder)}
     names = [name for name in wanted if f"{name}/{RECORD}" in there]
 
@@ -235,8 +236,8 @@ def _standing(context: JobContext, folder: str, wanted: Mapping[str, Block]) -> 
         }
 
 
-def _made(context: JobContext, asked: Aggregation, pin: Pin, missing: Mapping[str, Block]) -> dict[str, PartialSums]:
-    """Partial sums of blocks. They are told of only when the files that they are of are still the pinned ones.
+def _build(context: JobContext, asked: Aggregation, pin: Pin, missing: Mapping[str, Block]) -> dict[str, PartialSums]:
+    """Builds the partial sums of blocks. They are recorded only if the source files are still the pinned ones.
 
     Raises:
         SourceError: one was replaced or removed while it was read.

@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 def stage(context: JobContext) -> Receipt:
-    """The comparison: candidate and version in force, measured on the candidate's frozen holdout as the gate asks."""
+    """The comparison: candidate and version in force, measured on the candidate's frozen holdout as the gate requires."""
     from almanac.model import comparison, training
 
-    asked = context.order.parameters
-    gate, versions = decode(Gate, asked["gate"]), context.home.versions
-    candidate = context.home.vouched(asked["candidate"], context.order.inputs["candidate"])
+    given = context.order.parameters
+    gate, versions = decode(Gate, given["gate"]), context.home.versions
+    candidate = context.home.vouched(given["candidate"], context.order.inputs["candidate"])
     holdout = pq.read_table(io.BytesIO(versions.file(candidate.files[HOLDOUT]))).to_pandas()
     obstacle, score = "", None
-    if asked["champion"]:
-        champion = context.home.vouched(asked["champion"], context.order.inputs["champion"])
+    if given["champion"]:
+        champion = context.home.vouched(given["champion"], context.order.inputs["champion"])
         obstacle = _obstacle(champion, candidate)
         if not obstacle:
             obstacle, score = _scored(context, champion, candidate, holdout)
@@ -43,8 +43,8 @@ def stage(context: JobContext) -> Receipt:
         rows=len(holdout),
         candidate_version=candidate.version,
         candidate=training.metrics(label, ours, target),
-        position=int(asked["position"]),
-        champion_version=str(asked["champion"]),
+        position=int(given["position"]),
+        champion_version=str(given["champion"]),
         champion=None if score is None else training.metrics(label, score, target),
         obstacle=obstacle,
         bound=comparison.bound(label, ours, score, gate, target) if sure else GainBound(),
@@ -68,7 +68,7 @@ def _obstacle(champion: Manifest, candidate: Manifest) -> str:
 
 
 def _scored(context: JobContext, champion: Manifest, candidate: Manifest, holdout: pd.DataFrame) -> tuple[str, Any]:
-    """The champion's scores of the holdout's rows, on features of its own definition; or why there are none."""
+    """The champion's scores for the holdout's rows, on features of its own definition; or why there are none."""
     import pandas as pd
 
     from almanac.model import loading, training
@@ -105,7 +105,7 @@ def _scored(context: JobContext, champion: Manifest, candidate: Manifest, holdou
 
 
 def audit(context: JobContext) -> Receipt:
-    """The gate: decides on the comparison by the pipeline's policy. A rejection is an answer, not a failure; so is a dry run."""
+    """The gate: decides on the comparison by the pipeline's policy. A rejection or a dry run is a result, not a failure."""
     compared = context.admitted("staged", Artifact.CHAMPION, Step.STAGE)
     comparison = facts.read(Compared, compared).comparison
     decision = decide(comparison, decode(Gate, compared.order.parameters["gate"]))

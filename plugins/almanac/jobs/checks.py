@@ -1,4 +1,4 @@
-"""Checks of staged rows, which the audits of features and of predictions share: the rows, the suite, the report."""
+"""Checks of staged rows, shared by the audits of features and predictions: the rows, the suite, the report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def staged_rows(context: JobContext, staged: Receipt) -> Rows:
-    """The staged rows, from files whose bytes are still those that were staged. Where they are many, Spark is started.
+    """The staged rows, from files that are checked against their digests. If the rows are many, Spark is started.
 
     Raises:
         IntegrityError: a file was altered.
@@ -37,7 +37,7 @@ def staged_rows(context: JobContext, staged: Receipt) -> Rows:
         if sha256(body) != output.sha256:
             raise IntegrityError(
                 f"{output.uri}: the staged file was altered, so it is not published. Restore it from the bucket's versions, or "
-                f"delete its receipt {context.placed.links['staged']} and start the run again, which stages it anew."
+                f"delete its receipt {context.placed.links['staged']} and start the run again, which stages it again."
             )
         if size <= rows.HELD_BYTES:
             tables.append(pq.read_table(pa.BufferReader(body)))
@@ -48,8 +48,8 @@ def staged_rows(context: JobContext, staged: Receipt) -> Rows:
 
 
 def user_checks(context: JobContext, staged: Receipt, section: str, nulls: Collection[str]) -> list[Any]:
-    """A section of the user's `checks()`. None for a period that is empty on purpose, about which they say nothing, and none of
-    features that are null because their group was left out: `nulls`.
+    """A section of the user's `checks()`. Empty for a period that is empty on purpose, and without the checks of features that
+    are null because their group was left out: `nulls`.
     """
     from almanac.spark import checks
 
@@ -60,7 +60,7 @@ def user_checks(context: JobContext, staged: Receipt, section: str, nulls: Colle
 
 
 def audited(context: JobContext, staged: Receipt, rows: Rows, expectations: list[Any], nulls: Collection[str]) -> Receipt:
-    """The receipt of a suite run on staged rows. Its result is kept as a page for people and as JSON."""
+    """The receipt of a suite run on staged rows. The result is kept as an HTML page and as JSON."""
     from almanac.spark import checks
 
     checked = checks.run(rows, expectations, f"{context.home.name}_{context.order.artifact.value}_{context.order.period}")
@@ -80,13 +80,13 @@ def _unchecked(staged: Receipt, nulls: Collection[str]) -> list[str]:
 
 
 def keep_reports(context: JobContext, reports: Mapping[str, bytes]) -> list[Output]:
-    """Keeps reports under names of their own: the same order may be run twice at once."""
+    """Keeps reports under unique names: the same order may run twice at once."""
     folder = context.home.layout.report(context.order.digest, uuid.uuid4().hex, "").rstrip("/")
     return [context.put(folder, name, body) for name, body in reports.items()]
 
 
 def _finite(value: Any) -> Any:
-    """Plain JSON has no NaN and no infinity: such figures are kept as text."""
+    """Replaces NaN and infinities by text: plain JSON has neither."""
     if isinstance(value, Mapping):
         return {str(key): _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

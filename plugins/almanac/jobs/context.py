@@ -1,4 +1,4 @@
-"""What a job's functions are given: the Spark application that its orders share, and one order with all that it needs."""
+"""What a job's functions get: the Spark application that its orders share, and one order with everything it needs."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ LIBRARIES = (
 
 
 class SparkJob:
-    """What the orders of one Spark application share: its session, started when first asked for.
+    """What the orders of one Spark application share: its session, started on first use.
 
     Args:
         name: of the application, such as `features.stage`.
-        session: one that runs already.
-        orders: all that the job was given; what several of them need can be made at once.
+        session: a running session to use.
+        orders: all orders of the job; what several of them need can be built at once.
     """
 
     def __init__(self, name: str, session: SparkSession | None = None, orders: Sequence[PlacedOrder] = ()) -> None:
@@ -51,11 +51,11 @@ class SparkJob:
 
     def begin(self) -> None:
         """Starts the session in the background, while this process imports what else it needs: most of a start is the JVM's
-        work. Does nothing where it was begun before.
+        work. Does nothing if it was called before.
         """
         if self._session is not None or self._starting is not None:
             return
-        # Imported here and not in the thread: two threads that import one package at once can see half of it.
+        # Imported here and not in the thread: two threads importing one package at once can see half of it.
         from pyspark.sql import SparkSession
 
         builder = SparkSession.builder.appName(f"almanac {self.name}")
@@ -69,12 +69,12 @@ class SparkJob:
         return session
 
     def session(self) -> SparkSession:
-        """The session, for what may turn out not to need one."""
+        """The session, for callers that may turn out not to need one."""
         return self.spark
 
     def ship(self, name: str, packed: bytes) -> str:
-        """Makes a user's module importable in tasks, because a model may hold its classes. Gives the name of its file there. A
-        module is shipped once for the whole job.
+        """Makes a user's module importable in tasks, because a model may hold its classes. Returns the name of its file there. A
+        module is shipped once per job.
         """
         path = Path(self._shipped.name) / f"{name}-{sha256(packed)[:16]}.zip"
         if not path.exists():
@@ -89,18 +89,18 @@ class SparkJob:
 
     @property
     def application(self) -> str:
-        """The application's id; empty while no session was asked for."""
+        """The application's id; empty while no session was used."""
         return self.spark.sparkContext.applicationId if "spark" in self.__dict__ else ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
-    """One order, and everything that a function needs to run it.
+    """One order, and everything that a step's function needs to run it.
 
     Args:
         pipeline: the description that the order was placed with.
         module: the user's module that the order names, imported.
-        job: what it shares with the other orders of the job.
+        job: what the order shares with the other orders of the job.
     """
 
     home: Home
@@ -124,10 +124,10 @@ class JobContext:
         return admit(self.linked(name), artifact, step, pipeline=self.home.name, period=period)
 
     def call(self, name: str) -> Any:
-        """What a function of the user's module that takes no arguments gives: `estimators()`, `checks()`.
+        """The result of a user function without arguments: `estimators()`, `checks()`.
 
         Raises:
-            DescriptionError: it is missing, or failed.
+            DescriptionError: it is missing, or it failed.
         """
         function = function_of(self.module, name)
         try:
@@ -141,7 +141,7 @@ class JobContext:
             ) from error
 
     def put(self, folder: str, name: str, body: bytes) -> Output:
-        """Keeps a file that the order made."""
+        """Writes a file that the order made to the store."""
         uri = f"{folder}/{name}"
         self.home.objects.put(uri, body)
         return Output(name=name, uri=uri, bytes=len(body), sha256=sha256(body))
@@ -179,7 +179,7 @@ def context_of(home: Home, placed: PlacedOrder, job: SparkJob, run_info: RunInfo
 
 @contextlib.contextmanager
 def _pickled_by_value(module: ModuleType) -> Iterator[None]:
-    """Its functions go to the Spark tasks whole: they cannot import the module that they come from."""
+    """Sends the module's functions to the Spark tasks by value: the tasks cannot import the module."""
     from pyspark import cloudpickle
 
     cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
@@ -192,7 +192,7 @@ def _pickled_by_value(module: ModuleType) -> Iterator[None]:
 
 @contextlib.contextmanager
 def user_module(packed: bytes, name: str) -> Iterator[ModuleType]:
-    """The user's module as it was zipped with the order, importable under its name for as long as it is needed."""
+    """The user's module as it was zipped with the order, importable under its name inside the context."""
     with tempfile.TemporaryDirectory(prefix="almanac-") as folder:
         path = Path(folder) / f"{name}.zip"
         path.write_bytes(packed)
@@ -209,7 +209,7 @@ def user_module(packed: bytes, name: str) -> Iterator[ModuleType]:
 
 
 def environment() -> dict[str, str]:
-    """Distribution to version, of those that shape a model."""
+    """Distribution to version, for the distributions that shape a model."""
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}}
 
 
@@ -218,13 +218,13 @@ def environment_digest() -> str:
 
 
 def commit() -> str:
-    """The git commit of the running code, where it runs from a checkout; else ALMANAC_COMMIT, else nothing."""
+    """ALMANAC_COMMIT if it is set, else the git commit of the checkout that the code runs from, else empty."""
     if given := os.environ.get("ALMANAC_COMMIT"):
         return given
     try:
-        asked = subprocess.run(
+        result = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return asked.stdout.strip() if asked.returncode == 0 else ""
+    return result.stdout.strip() if result.returncode == 0 else ""

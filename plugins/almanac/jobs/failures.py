@@ -1,4 +1,4 @@
-"""Failures in plain words: what an exception of a job says of its order, and whether it says anything of it at all."""
+"""Failures in plain words: what an exception says about its order, and whether the store is to blame instead."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LONGEST_FINDING = 2000
 
 
 def plain(error: Exception) -> str:
-    """An error in a sentence or two; of an executor's traceback only the last line."""
+    """An error in a sentence or two; only the last line of an executor's traceback."""
     if isinstance(error, AlmanacError):
         return str(error)
     name, message = _raised_in_a_task(error) or (type(error).__name__, str(error).strip())
@@ -19,19 +19,19 @@ def plain(error: Exception) -> str:
 
 
 def class_of(error: Exception) -> str:
-    """The name of an error's class; of one that a Spark task raised, of that."""
+    """The name of an error's class; if a Spark task raised the error, the class that was raised there."""
     return (_raised_in_a_task(error) or (type(error).__name__,))[0]
 
 
 def lost_store(error: Exception) -> StoreError | None:
-    """The store's error where it was the store that failed a Spark task; else None."""
+    """The store's error if the store made a Spark task fail; else None."""
     name, message = _raised_in_a_task(error) or ("", "")
     kind = getattr(errors, name, None)
     return kind(message) if isinstance(kind, type) and issubclass(kind, StoreError) else None
 
 
 def _raised_in_a_task(error: Exception) -> tuple[str, str] | None:
-    """Name and text of the error of a Spark task that this error reports; None where it reports none."""
+    """Name and text of the Spark task's error that this error reports; None if it reports none."""
     text = str(error).strip()
     if "Traceback (most recent call last)" not in text:
         return None

@@ -1,4 +1,4 @@
-"""Features: the rows of one feature group, or those of all groups combined, staged; and their audit."""
+"""Features: the rows of one feature group, or of all groups combined, staged; and their audit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def stage(context: JobContext) -> Receipt:
-    """The rows of the order's feature group; where it names none, those of all groups combined, in the features table.
+    """The rows of the order's feature group; if it names none, those of all groups combined, in the features table.
 
     Raises:
         DescriptionError, DataError: as `_group` and `_combined`.
@@ -37,11 +37,11 @@ def stage(context: JobContext) -> Receipt:
 
 
 def _group(context: JobContext) -> Receipt:
-    """The rows of the order's feature group: one for each entity that the group knows.
+    """The rows of the order's feature group: one for each entity that the group has.
 
     Raises:
-        DescriptionError: the function did not give such rows, or gave other columns than for another period.
-        DataError: it gave an entity twice.
+        DescriptionError: the function did not return such rows, or returned other columns than for another period.
+        DataError: it returned an entity twice.
     """
     from almanac.spark import arrow, features
 
@@ -73,7 +73,7 @@ def _combined(context: JobContext) -> Receipt:
     are null.
 
     Raises:
-        DescriptionError: two groups give a column of one name, or one that Almanac writes itself.
+        DescriptionError: two groups have a column of one name, or one has a column that Almanac writes itself.
         DataError: the population is empty, or differed when it was read again.
     """
     from almanac.spark import arrow, features
@@ -99,8 +99,8 @@ def _combined(context: JobContext) -> Receipt:
         spine.unpersist()
     if written.rows != entities:
         raise DataError(
-            f"Features of {order.period} have {written.rows} rows, expected {entities}, one for each entity of the population. A "
-            "source changed between two reads; start the run again."
+            f"Features of {order.period}: expected {entities} rows, one for each entity of the population; got {written.rows}. A "
+            "source changed between two reads. Start the run again."
         )
     names = tuple(name for name in schema.names if name != pipeline.entity)
     facts = StagedFeatures(rows=entities, features=names, left_out=tuple(absent), nulls=tuple(nulls))
@@ -110,7 +110,7 @@ def _combined(context: JobContext) -> Receipt:
 
 
 def _columns(table: Table, absent: Sequence[str]) -> list[str]:
-    """The columns of features without a missing group. Raises: DataError, where none were ever staged."""
+    """The columns of features with all groups. Raises: DataError, if none were ever staged."""
     if not (found := table.columns()):
         raise DataError(
             f"Feature groups {examples(absent)} cannot be left out: no features of this definition were built yet, so their "
@@ -120,12 +120,12 @@ def _columns(table: Table, absent: Sequence[str]) -> list[str]:
 
 
 def _check_names(names: list[str], pipeline: Pipeline) -> None:
-    """No feature has the name of a column that Almanac writes beside it. Raises: DescriptionError."""
+    """Checks that no feature has the name of a column that Almanac writes. Raises: DescriptionError."""
     taken = ("as_of", "period", "label", "snapshot", "model_version", "order", *pipeline.label.target.columns)
     if clash := [name for name in names if name.lower() in {one.lower() for one in taken}]:
         raise DescriptionError(
             f"Features have columns {examples(clash)}, which Almanac writes itself (reserved: {', '.join(taken)}). Rename them "
-            "in the function that gives them."
+            "in the function that returns them."
         )
 
 
@@ -151,8 +151,8 @@ def _spark_type(arrow_type: str) -> str:
 
 
 def audit(context: JobContext) -> Receipt:
-    """The user's checks of features and one row for each entity, by Great Expectations on the staged files. Their profile is
-    kept where no group was left out.
+    """The user's checks of features, and one row for each entity, by Great Expectations on the staged files. The profile is
+    kept if no group was left out.
     """
     from almanac.spark import profiles
     from almanac.spark.checks import expectation
@@ -170,8 +170,8 @@ def audit(context: JobContext) -> Receipt:
     found = profiles.profile(context.job.session, staged.outputs, context.order.period, rows.held)
     infinite = [f"{name} ({column.infinite} rows)" for name, column in found.columns.items() if column.infinite]
     warning = (
-        f"warning: features {examples(infinite)} are infinite: they were divided by zero, or are beyond float32 (3.4e38). "
-        "scikit-learn refuses them; give null instead, or another unit."
+        f"warning: features {examples(infinite)} are infinite: they were divided by zero, or exceed float32 (3.4e38). "
+        "scikit-learn refuses them. Return null instead, or use another unit."
     )
     return replace(
         checked,
@@ -181,7 +181,7 @@ def audit(context: JobContext) -> Receipt:
 
 
 def columns_by_group(home: Home, published: Receipt, entity: str) -> dict[str, list[str]]:
-    """The features of each group, for a period of features that was published with all groups."""
+    """The features of each group, from a period of features that was published with all groups."""
     staged = home.receipts.read(published.links["staged"])
     groups = {name.removeprefix(PART): home.receipts.read(uri) for name, uri in staged.links.items() if name.startswith(PART)}
     return {

@@ -1,4 +1,4 @@
-"""A model version: trained and staged; and its audit, in which it is loaded, exported and held against itself."""
+"""A model version, trained and staged; and its audit, which loads it, exports it and checks that it scores as it was trained."""
 
 from __future__ import annotations
 
@@ -93,21 +93,23 @@ def stage(context: JobContext) -> Receipt:
 def _training(
     context: JobContext, published: Mapping[str, Receipt], features: Sequence[str], lost: list[str]
 ) -> tuple[pd.DataFrame, dict[str, pd.Series[Any]]]:
-    """The rows that train, sorted by snapshot and entity, and the labels of each snapshot, of every row.
+    """The rows to train on, sorted by snapshot and entity, and the labels of all rows of each snapshot.
 
-    Where the window asks for a sample, only entities, labels and strata are read whole.
+    If the window is sampled, only entities, labels and strata are read whole.
     """
     from almanac.model import training
     from almanac.spark import sampling
 
-    asked, entity = context.pipeline.window.sampling, context.pipeline.entity
-    if asked is None:
+    sample, entity = context.pipeline.window.sampling, context.pipeline.entity
+    if sample is None:
         whole = {period: _labelled(context, period, receipt, lost) for period, receipt in published.items()}
         return _stacked(list(whole.values())), {period: rows[training.LABEL] for period, rows in whole.items()}
-    if unknown := [name for name in asked.by if name not in features]:
-        raise DescriptionError(f"Sampling.by: found {examples(unknown)}, the features are {examples(features, 30)}.")
-    narrow = {period: _labelled(context, period, receipt, lost, [entity, *asked.by]) for period, receipt in published.items()}
-    drawn = sampling.draw(_stacked(list(narrow.values())), asked, context.pipeline.label.target, entity)
+    if unknown := [name for name in sample.by if name not in features]:
+        raise DescriptionError(
+            f"Sampling.by: expected features ({examples(features, 30)}), got {examples(unknown)}. Name features."
+        )
+    narrow = {period: _labelled(context, period, receipt, lost, [entity, *sample.by]) for period, receipt in published.items()}
+    drawn = sampling.draw(_stacked(list(narrow.values())), sample, context.pipeline.label.target, entity)
     rows = [
         sampling.read(context.job.spark, published[str(period)].outputs, part, entity)
         for period, part in drawn.groupby(training.SNAPSHOT)
@@ -116,8 +118,8 @@ def _training(
 
 
 def _labelled(context: JobContext, period: str, published: Receipt, lost: list[str], columns: Sequence[str] = ()) -> pd.DataFrame:
-    """A snapshot's published features, or some of their columns, with its label, sorted by entity. How many labels have no
-    entity is told in `lost`.
+    """A snapshot's published features, or some of their columns, with its label, sorted by entity. Adds a finding to `lost` if
+    labels have no entity.
     """
     from almanac.model import training
     from almanac.spark import arrow
@@ -130,8 +132,8 @@ def _labelled(context: JobContext, period: str, published: Receipt, lost: list[s
     with user_functions.reading(context, cuts):
         given = user_functions.call_part(context, label, cuts, period)
         frames.columns_of(given, pipeline.entity, label.name)
-        asked = [name for name in (pipeline.entity, training.LABEL) if name in given.columns]
-        labels = (given.select(*asked) if len(asked) == 2 else given).toArrow()
+        needed = [name for name in (pipeline.entity, training.LABEL) if name in given.columns]
+        labels = (given.select(*needed) if len(needed) == 2 else given).toArrow()
     joined = training.label_rows(rows, labels, pipeline.entity, label)
     lost += frames.nameless(f"Function {label.name!r} of {period}", labels[pipeline.entity].null_count, pipeline.entity)
     return joined.assign(**{training.SNAPSHOT: period})
@@ -150,7 +152,7 @@ def _parquet(rows: pd.DataFrame) -> bytes:
 
 
 def audit(context: JobContext) -> Receipt:
-    """Loads the staged model from its own bytes and scores the golden rows again; exports it, and compares the export with the
+    """Loads the staged model from its files and scores the golden rows again; exports it, and compares the export with the
     pipeline on the holdout's rows, which decides the engine; and scores some training rows as a period is scored.
     """
     from almanac.model import loading, parity
@@ -182,12 +184,16 @@ def audit(context: JobContext) -> Receipt:
         found = replace(found, skew_rows=skewed.rows)
     except Drifted as drifted:
         findings.append(str(drifted))
-    findings += [f"metric {name} is {value}" for name, value in model.metrics.items() if not math.isfinite(value)]
+    findings += [
+        f"Metric {name}: expected a finite number, got {value}."
+        for name, value in model.metrics.items()
+        if not math.isfinite(value)
+    ]
     return context.receipt(passed=not findings, content=staged.content, outputs=outputs, findings=findings, facts=found)
 
 
 def _skew(context: JobContext, bundle: Bundle, trained: Output, snapshots: Sequence[str]) -> Skew:
-    """Compares the scores of sampled training rows with those that scoring gives them."""
+    """Compares the scores of sampled training rows with those that scoring a period gives them."""
     from almanac.model import engines
     from almanac.spark import arrow, scoring, skew
 

@@ -32,7 +32,7 @@ def stage(context: JobContext) -> Receipt:
     published = context.admitted("features", Artifact.FEATURES, Step.PUBLISH)
     if manifest.definition != published.order.description:
         raise DescriptionError(
-            f"Version {manifest.version} needs features of definition {manifest.definition}, got "
+            f"Version {manifest.version}: expected features of definition {manifest.definition}, got "
             f"{published.order.description}. Score with features of the version's own definition."
         )
     keep = home.receipts.description(manifest.description).scoring.keep
@@ -67,8 +67,8 @@ def stage(context: JobContext) -> Receipt:
 
 
 def audit(context: JobContext) -> Receipt:
-    """As many rows as the features have, each entity once, no score that is null, not finite or out of its bounds. A warning
-    where the scores are spread otherwise than in the period before.
+    """Checks that there are as many rows as features, each entity is there once, and no score is null, not finite or out of
+    bounds. Warns if the scores are spread differently from those of the period before.
     """
     from almanac.spark.checks import expectation
 
@@ -94,7 +94,7 @@ def audit(context: JobContext) -> Receipt:
 
 
 def _shifted(context: JobContext, checked: Receipt, rows: Rows, target: Target) -> Receipt:
-    """The audit with the spread of its scores, and a warning where that of the period before was another."""
+    """The audit with the spread of its scores, and a warning if it differs from that of the period before."""
     from almanac.spark import spreads
 
     before, known = _before(context.home, context.order.period)
@@ -110,7 +110,7 @@ def _shifted(context: JobContext, checked: Receipt, rows: Rows, target: Target) 
 
 
 def _before(home: Home, period: str) -> tuple[str, dict[str, shift.Spread]]:
-    """The newest visible period before a period, and the spread of its scores by column; empty where none is known."""
+    """The newest visible period before `period`, and the spread of its scores by column; empty if none is known."""
     earlier = [seen for name, seen in home.predictions.visible().items() if name < period]
     if not earlier:
         return "", {}

@@ -1,4 +1,6 @@
-"""A Spark job: orders' URIs in, the function of each order's step called, receipts out. `spark_jobs/steps/run.py` starts it."""
+"""A Spark job: takes the URIs of orders, calls the function of each order's step, keeps receipts. Started by
+`spark_jobs/steps/run.py`.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +23,15 @@ from almanac.store.home import Home
 from almanac.store.objects import Objects
 from almanac.store.receipts import read_order
 
-# Steps that need a Spark session in any case; the others may find their rows small enough for the driver.
+# Steps that always need a Spark session; the others may find that their rows fit into the driver.
 DISTRIBUTED = ("features.stage", "model.stage", "predictions.stage")
 
 
 def function_for(order: Order) -> Callable[[JobContext], Receipt]:
-    """The function that runs an order. Its module is imported here, so that no step loads what only others need.
+    """The function that runs an order. Its module is imported here, so that a step does not load what only others need.
 
     Raises:
-        NotAdmitted: the order is of a step that no job runs.
+        NotAdmitted: no Spark job runs the order's step.
     """
     match order.artifact, order.step:
         case Artifact.SOURCES, Step.AUDIT:
@@ -52,14 +54,14 @@ def function_for(order: Order) -> Callable[[JobContext], Receipt]:
             from almanac.jobs import predictions
 
             return predictions.stage if order.step is Step.STAGE else predictions.audit
-    raise NotAdmitted(f"{order} is no order for a Spark job: expected a stage or an audit.")
+    raise NotAdmitted(f"{order}: expected an order that a Spark job runs, a stage or an audit.")
 
 
 def run_order(home: Home, placed: PlacedOrder, job: SparkJob, run_info: RunInfo) -> Receipt:
-    """Runs an order, once: one that was answered before gives its receipt. A failure has a receipt too.
+    """Runs an order once: if it already has a receipt, returns that. A failure gets a receipt too.
 
     Raises:
-        StoreError, Conflict: these say nothing about the order, so no receipt is kept of them.
+        StoreError, Conflict: these say nothing about the order, so no receipt is kept.
     """
     done = home.receipts.done(placed.order)
     if done is not None:
@@ -85,13 +87,13 @@ def run_order(home: Home, placed: PlacedOrder, job: SparkJob, run_info: RunInfo)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs orders and keeps their receipts. Exits with 1 when one was not answered; the others are run all the same."""
+    """Runs orders and keeps their receipts. If one is not answered, the others still run and the exit code is 1."""
     parser = argparse.ArgumentParser(description="Runs Almanac orders; started by spark-submit.")
-    parser.add_argument("step", help="the step that all of the orders are of, such as features.stage")
+    parser.add_argument("step", help="the step of all the orders, such as features.stage")
     parser.add_argument("orders", nargs="+", metavar="ORDER_URI", help="s3://.../orders/DIGEST.json")
-    parser.add_argument("--run-info", default="{}", help="who asks, as JSON: dag, run, task, attempt, actor")
+    parser.add_argument("--run-info", default="{}", help="who runs the orders, as JSON: dag, run, task, attempt, actor")
     given = parser.parse_args(arguments)
-    # Most objects of a short job are those of imported modules; looking for garbage among them took a fifth of its time.
+    # Most objects of a short job belong to imported modules; looking for garbage among them took a fifth of its time.
     gc.set_threshold(GARBAGE)
     root = Settings.from_environment().root
     job = SparkJob(given.step)

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 def audit(context: JobContext) -> Receipt:
-    """The user's suites of sources, by Great Expectations on the pinned files. Gives the pins that features and labels read:
-    without the rows that failed, where the description lets them be set aside.
+    """The user's suites for sources, by Great Expectations on the pinned files. Writes the pins that features and labels read:
+    without the rows that failed, if the description lets them be set aside.
 
     Raises:
         SourceError: a file was replaced or removed while it was read.
-        DescriptionError: suites and description do not agree.
+        DescriptionError: suites and description do not match.
     """
     from almanac.spark import checks, quarantine
 
@@ -49,14 +49,14 @@ def audit(context: JobContext) -> Receipt:
         try:
             found = quarantine.inspect(context.job.session, source, read, suites[name], f"{context.home.name}_{name}")
         except Exception:
-            check_unchanged(context.home.objects, read, read.files)  # where another file took its place, that is the error
+            check_unchanged(context.home.objects, read, read.files)  # if a file was replaced, that is the error
             raise
         blocking = [f"Source {name!r}: {text}" for text in found.checked.blocking] + [text for text in [found.refused] if text]
         findings += blocking
         warnings += [f"warning: source {name!r}: {text}" for text in found.checked.warnings]
         audited[name] = AuditedSource(checks=found.checked.checks, rows=found.rows, aside=found.aside)
         page = context.put(folder, f"{name}.html", found.checked.html.encode())
-        pages.insert(0 if blocking else len(pages), page)  # the first one is what the UI's button opens
+        pages.insert(0 if blocking else len(pages), page)  # the UI's button opens the first one
         if found.aside:
             aside += quarantine.keep(context.job.session, source, found, folder)
             warnings.append(_set_aside(name, found))
@@ -72,7 +72,7 @@ def audit(context: JobContext) -> Receipt:
 
 
 def _with(pin: Pin, checked: Pin) -> Pin:
-    """A pin, of whose files some were checked."""
+    """A pin with the files that were checked put in their places."""
     known = {file.uri: file for file in checked.files}
     return replace(pin, files=tuple(known.get(file.uri, file) for file in pin.files))
 

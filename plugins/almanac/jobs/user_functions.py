@@ -1,4 +1,4 @@
-"""Calling the user's functions: each gets its sources, cut in time, and its failure becomes a plain error."""
+"""Calling user functions: each gets its sources, cut in time, and its failure becomes an error in plain words."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 
 def cuts(context: JobContext) -> dict[str, Cut]:
-    """What the order of a feature group or of the population may see of each source that it reads."""
+    """The cut of each source that the order of a feature group or of the population reads."""
     return dict(reach(context.order, context.pipeline))
 
 
 def frame(context: JobContext, part: FeatureGroup | Population) -> DataFrame:
-    """What the function of a feature group or of the population gives for the order's period. Raises: as `call_part`."""
+    """The result of a feature group's or the population's function for the order's period. Raises: as `call_part`."""
     return call_part(context, part, cuts(context), context.order.period)
 
 
 def call_part(context: JobContext, part: Part, cut: Mapping[str, Cut], period: str) -> DataFrame:
-    """What a part's function gives for a period, its sources cut.
+    """The result of a part's function for a period, with its sources cut.
 
     Raises:
         DescriptionError: the function is missing, its arguments do not fit, or it failed.
@@ -60,8 +60,8 @@ def call_part(context: JobContext, part: Part, cut: Mapping[str, Cut], period: s
 
 @contextlib.contextmanager
 def reading(context: JobContext, cut: Mapping[str, Cut]) -> Iterator[None]:
-    """Makes sure that the files read inside are still those that were pinned. Where they are not, that is the error, whatever
-    reading failed with.
+    """Checks that the files read inside are still those that were pinned. If they are not, that is the error, whatever reading
+    failed with.
 
     Raises:
         SourceError: one was replaced or removed.
@@ -86,8 +86,8 @@ def _check_sources(context: JobContext, cut: Mapping[str, Cut]) -> None:
 
 
 def pins_of(context: JobContext, names: Iterable[str]) -> dict[str, Pin]:
-    """The order's pins of some sources. A file that is gone is looked for under another name: orders identify files by what they
-    hold, so the pin of an earlier run may know one by an older name.
+    """The order's pins of some sources. A file that is gone is looked up under another name: orders identify files by content, so
+    the pin of an earlier run may hold an older name.
     """
     names = list(names)
     receipt = context.linked("pin")
@@ -97,7 +97,7 @@ def pins_of(context: JobContext, names: Iterable[str]) -> dict[str, Pin]:
 
 
 def as_named_now(objects: Objects, pin: Pin) -> Pin:
-    """The pin with the names that its files have now."""
+    """The pin with the current names of its files."""
     listed = list(objects.walk(pin.uri))
     there = {item.uri for item in listed}
     named = {(item.etag, item.size): item.uri for item in listed}

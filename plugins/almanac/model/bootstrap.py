@@ -1,7 +1,7 @@
-"""The gain of a resample of the holdout's rows, by metric: what the gate's bootstrap takes a thousand times.
+"""The gain on a resample of the holdout's rows, by metric: the gate's bootstrap computes it a thousand times.
 
-Whatever a metric needs of all rows is taken once. A loss is a mean over rows, so each row's part is taken once; an area depends
-on the order of scores alone, so scores are ranked once and a resample only counts its ranks. A test holds each against
+Whatever a metric needs from all rows is computed once. A loss is a mean over rows, so each row's part is computed once; an area
+depends only on the order of scores, so scores are ranked once and a resample only counts its ranks. A test checks each against
 `training.metrics`.
 """
 
@@ -16,12 +16,12 @@ from almanac.core.target import BINARY, REGRESSION, Target
 from almanac.model.training import TINY, codes, log_losses
 
 Column = np.ndarray[Any, np.dtype[Any]]
-# Gives the gain of a resample of the columns; NaN when the resample has none.
+# The gain on a resample of the columns; NaN if the resample has none.
 Gain = Callable[..., float]
 
 
 def prepared(label: Column, candidate: Column, champion: Column, metric: str, target: Target) -> tuple[tuple[Column, ...], Gain]:
-    """The columns to resample, all of as many rows, and the gain of a resample: the more, the better the candidate."""
+    """The columns to resample, all of the same length, and the gain on a resample: more is better for the candidate."""
     if target.kind == REGRESSION:
         return _of_values(label, candidate, champion, metric)
     if metric in ("log_loss", "brier_score", "accuracy"):
@@ -33,12 +33,12 @@ def prepared(label: Column, candidate: Column, champion: Column, metric: str, ta
 
 
 def _less(new: Column, old: Column) -> float:
-    """By how much the candidate's mean loss is less."""
+    """How much lower the candidate's mean loss is."""
     return float(old.mean() - new.mean())
 
 
 def _parts(metric: str, label: Column, scores: Column, target: Target) -> Column:
-    """Each row's part of a mean that should be small: the Brier score, the log loss (nats), or the share of wrong classes."""
+    """Each row's part of a mean to be minimised: the Brier score, the log loss (nats), or the share of wrong classes."""
     if metric == "brier_score":
         return np.asarray((scores - label) ** 2)
     if metric == "accuracy":
@@ -50,7 +50,7 @@ def _parts(metric: str, label: Column, scores: Column, target: Target) -> Column
 
 
 def _of_values(label: Column, candidate: Column, champion: Column, metric: str) -> tuple[tuple[Column, ...], Gain]:
-    """Of a regression: mean absolute error, its root mean square, or R2, the label's variance that is explained."""
+    """For a regression: mean absolute error, root mean square error, or R2, the explained share of the label's variance."""
     errors = [np.asarray(scores - label, dtype=np.float64) for scores in (candidate, champion)]
     if metric == "mae":
         return tuple(np.abs(error) for error in errors), _less
@@ -67,7 +67,7 @@ def _of_values(label: Column, candidate: Column, champion: Column, metric: str) 
 
 
 def _of_decisions(truth: Column, new: Column, old: Column, size: int) -> tuple[tuple[Column, ...], Gain]:
-    """F1, the mean over classes. A row is one of `size` times `size` pairs of true and predicted class."""
+    """F1, averaged over classes. A row is one of `size` times `size` pairs of true and predicted class."""
 
     def f1(pair: Column) -> float:
         matrix = np.bincount(pair, minlength=size * size).reshape(size, size)
@@ -78,7 +78,7 @@ def _of_decisions(truth: Column, new: Column, old: Column, size: int) -> tuple[t
 
 
 def _of_areas(truth: Column, candidate: Column, champion: Column, area: Gain) -> tuple[tuple[Column, ...], Gain]:
-    """An area of the positive class, or the mean of each class's against the others. `truth` is 0 or 1, or a class's place."""
+    """The positive class's area, or the mean of the one-vs-rest areas. `truth` is 0 or 1, or a class's position."""
     places = range(candidate.shape[1]) if candidate.ndim == 2 else [1]
     columns = [column for scores in (candidate, champion) for column in scores.reshape(len(scores), len(places)).T]
     ranked = [np.unique(column, return_inverse=True) for column in columns]
@@ -102,7 +102,7 @@ def _counts(truth: Column, rank: Column, size: int) -> tuple[Column, Column]:
 
 
 def _roc_auc(truth: Column, rank: Column, size: int) -> float:
-    """The share of pairs in which the positive row ranks higher; a tie counts half. NaN when there is no pair."""
+    """The share of pairs in which the positive row ranks higher; a tie counts half. NaN if there is no pair."""
     positive, negative = _counts(truth, rank, size)
     pairs = positive.sum() * negative.sum()
     below = np.cumsum(negative) - negative
@@ -110,7 +110,7 @@ def _roc_auc(truth: Column, rank: Column, size: int) -> float:
 
 
 def _average_precision(truth: Column, rank: Column, size: int) -> float:
-    """The precision at each threshold, weighted by the recall that it adds. NaN when a class is missing."""
+    """The precision at each threshold, weighted by the recall that it adds. NaN if a class is missing."""
     positive, negative = (counts[::-1] for counts in _counts(truth, rank, size))
     if not positive.sum() or not negative.sum():
         return float("nan")

@@ -1,4 +1,4 @@
-"""A version's files as a load reads them, and what is said when a version does not score here as it did where it was trained.
+"""A version's files as a load reads them, and the errors for a version that does not score here as it did where it was trained.
 
 Imported by every task that scores: no scikit-learn.
 """
@@ -25,7 +25,7 @@ from almanac.errors import Drifted, IntegrityError, NotFound, Unreachable
 from almanac.files import locate
 
 Scores = npt.NDArray[np.float64]
-# What unpickling raises where a library or the user's module is another one.
+# What unpickling raises if a library or the user's module has changed.
 UNLOADABLE = (ImportError, AttributeError, TypeError, ValueError, KeyError, IndexError, EOFError, pickle.UnpicklingError)
 
 
@@ -35,8 +35,8 @@ def verified(output: Output) -> bytes:
     found = sha256(body)
     if found != output.sha256:
         raise IntegrityError(
-            f"{output.uri}: found bytes with SHA-256 {found[:16]}..., {output.sha256[:16]}... was written. The file was altered; "
-            "it is not used and nothing was unpickled. Restore it from the bucket's versions, or make it again."
+            f"{output.uri}: expected bytes with SHA-256 {output.sha256[:16]}..., got {found[:16]}...: the file was altered. It "
+            "is not used, and nothing was unpickled. Restore it from the bucket's versions, or build it again."
         )
     return body
 
@@ -48,43 +48,43 @@ def read_file(uri: str) -> bytes:
         with system.open_input_stream(path) as stream:
             return bytes(stream.read())
     except FileNotFoundError:
-        raise NotFound(f"{uri}: nothing is kept there. Restore it from the bucket's versions, or make it again.") from None
+        raise NotFound(f"{uri}: expected a file, found none. Restore it from the bucket's versions, or build it again.") from None
     except OSError as error:
         raise Unreachable(f"{uri}: the file cannot be read ({error}). Check the store and its credentials.") from error
 
 
 def check_golden(bundle: Bundle, again: Scores, stored: Scores, allowed: float) -> float:
-    """By how much golden scores differ from those that are stored with them, at most. Raises: Drifted."""
+    """The largest difference between golden scores and those stored with them. Raises: Drifted."""
     worst = float(apart(again, stored).max())
     if not worst <= allowed:
         raise Drifted(
             f"Version {bundle.version} does not score here as it did where it was trained: a golden row's score differs by "
-            f"{worst:.3g}, {allowed:.0e} is allowed, so nothing is scored with it. {_differing(bundle)}"
+            f"{worst:.3g}, expected at most {allowed:.0e}. Nothing is scored with it. {_differing(bundle)}"
         )
     return worst
 
 
 def apart(scores: Scores, stored: Scores) -> Scores:
-    """By how much scores differ from others; of values beyond -1 to 1, which only a regression has, as a share of them."""
+    """The differences between scores; relative for values beyond -1 to 1, which only a regression has."""
     return np.abs(scores - stored) / np.maximum(1.0, np.abs(stored))
 
 
 @contextlib.contextmanager
 def loadable(bundle: Bundle, errors: tuple[type[Exception], ...] = UNLOADABLE) -> Iterator[None]:
-    """A pickle of another library fails when it is loaded, or only when it is asked for a score. Raises: Drifted."""
+    """Wraps loading and scoring: a pickle of another library may fail in either. Raises: Drifted."""
     try:
         yield
     except errors as error:
         raise Drifted(
-            f"Version {bundle.version} cannot be loaded here ({type(error).__name__}: {line(error)}), so nothing is scored with "
+            f"Version {bundle.version} cannot be loaded here ({type(error).__name__}: {line(error)}). Nothing is scored with "
             f"it. {_differing(bundle)}"
         ) from error
 
 
 @contextlib.contextmanager
 def own_module(path: str) -> Iterator[None]:
-    """Loads a model with the user's module of its own version: a worker may have scored with another version before, whose
-    module has the same name. `path`: the zipped module; empty where the module is importable anyway.
+    """Loads a model with the user's module of its own version: the worker may have scored with another version before, whose
+    module has the same name. `path`: the zipped module; empty if the module is importable anyway.
     """
     if not path:
         yield
@@ -101,7 +101,7 @@ def own_module(path: str) -> Iterator[None]:
 
 
 def line(error: Exception) -> str:
-    """An error's text in one line: of a task's error only one line is told."""
+    """An error's text in one line, because only one line of a task's error is reported."""
     return " ".join(str(error).split())[:300]
 
 
@@ -110,7 +110,7 @@ def _differing(bundle: Bundle) -> str:
 
 
 def installed(names: Iterable[str]) -> dict[str, str]:
-    """The versions of those of the distributions that are installed here; `python` is the interpreter's."""
+    """The versions of the named distributions that are installed here; `python` is the interpreter's."""
     found = {}
     for name in names:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -119,6 +119,6 @@ def installed(names: Iterable[str]) -> dict[str, str]:
 
 
 def stacked(columns: Iterable[Any]) -> Scores:
-    """Columns of scores in the shape that an engine gives: `(rows,)` for one, `(rows, classes)` for several."""
+    """Columns of scores in the shape that an engine returns: `(rows,)` for one, `(rows, classes)` for several."""
     found = [np.asarray(column, dtype=np.float64) for column in columns]
     return found[0] if len(found) == 1 else np.column_stack(found)

@@ -1,7 +1,7 @@
-"""What the gate's policy asks of a holdout beyond its metrics: how sure a gain is, and how parts of the holdout fare.
+"""What the gate's policy needs from a holdout beyond its metrics: how sure a gain is, and the metric on parts of the holdout.
 
-A resample of the holdout's rows is taken for candidate and version in force alike (a paired bootstrap), so that what makes
-a row hard for both does not hide the difference between them. `scipy.stats.bootstrap`, its percentile method, one-sided.
+Candidate and version in force get the same resample of the holdout's rows (a paired bootstrap), so that rows that are hard for
+both do not hide the difference between them. `scipy.stats.bootstrap`, its percentile method, one-sided.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from almanac.model.bootstrap import Column, prepared
 from almanac.model.training import LABEL, metrics, scores_of
 
 RESAMPLES = 1000
-# Of the holdout at most so many rows are resampled, evenly spaced: that bounds time and memory, not what is measured.
+# At most this many rows of the holdout are resampled, evenly spaced: it bounds time and memory, not what is measured.
 MOST_ROWS = 50_000
-# A resample whose rows have one class has no ROC AUC; with more such than this there is no bound either.
+# A resample whose rows have one class has no ROC AUC; with more of these than this there is no bound.
 MOST_LEFT_OUT = RESAMPLES // 10
 LEFT_OUT = {BINARY: "have one class alone", MULTICLASS: "lack a class", REGRESSION: "have one value alone"}
 SEED = 20170601
@@ -34,8 +34,8 @@ MOST_VALUES = 20
 def bound(label: Any, candidate: Any, champion: Any, gate: Gate, target: Target = Target()) -> GainBound:
     """The lower bound of the candidate's gain in the gate's metric, at the gate's one-sided confidence.
 
-    `label`, `candidate` and `champion` are of the same rows in the same order: labels, and scores as `training.predict` gives
-    them. The same ones give the same bound.
+    `label`, `candidate` and `champion` are for the same rows in the same order: labels, and scores as `training.predict` gives
+    them. The same input gives the same bound.
     """
     rows = _spaced(len(label))
     truth, new, old = (np.asarray(column)[rows] for column in (label, candidate, champion))
@@ -43,7 +43,7 @@ def bound(label: Any, candidate: Any, champion: Any, gate: Gate, target: Target 
     if len(rows) < 2:
         return GainBound(rows=len(rows), obstacle=f"the holdout has {len(rows)} rows")
     with warnings.catch_warnings():
-        # Of resamples that have no figure: they are counted below.
+        # The warnings are about resamples without a figure, which are counted below.
         warnings.simplefilter("ignore")
         found = stats.bootstrap(
             columns,
@@ -59,9 +59,9 @@ def bound(label: Any, candidate: Any, champion: Any, gate: Gate, target: Target 
         )
     gains = found.bootstrap_distribution[np.isfinite(found.bootstrap_distribution)]
     if RESAMPLES - len(gains) > MOST_LEFT_OUT:
-        told = f"{RESAMPLES - len(gains)} of {RESAMPLES} resamples of {len(rows)} rows {LEFT_OUT[target.kind]}"
-        return GainBound(rows=len(rows), resamples=len(gains), obstacle=told)
-    # With a resample left out, the bound is that of the others, by the same method.
+        obstacle = f"{RESAMPLES - len(gains)} of {RESAMPLES} resamples of {len(rows)} rows {LEFT_OUT[target.kind]}"
+        return GainBound(rows=len(rows), resamples=len(gains), obstacle=obstacle)
+    # If a resample is left out, the bound comes from the others, by the same method.
     low = found.confidence_interval.low if len(gains) == RESAMPLES else np.quantile(gains, 1 - float(gate.confidence or 0.5))
     return GainBound(gain_at=float(low), rows=len(rows), resamples=len(gains))
 
@@ -73,7 +73,7 @@ def _spaced(rows: int) -> Column:
 def slices(
     holdout: pd.DataFrame, gate: Gate, features: Sequence[str], period: str, target: Target = Target()
 ) -> tuple[SliceFigure, ...]:
-    """The candidate's figure in the gate's metric for each value of each slice's feature; null is a value of its own.
+    """The candidate's figure in the gate's metric for each value of each slice's feature; null counts as a value.
 
     `holdout` has the features as float32, `label` and the candidate's scores in the target's columns.
 
@@ -91,13 +91,13 @@ def _parts(holdout: pd.DataFrame, part: Slice, features: Sequence[str], period: 
     """The rows of each value of a slice's feature, by the value's text."""
     if part.by not in features:
         raise DescriptionError(
-            f"Slice.by: found {part.by!r}, allowed is a feature of the candidate ({examples(features, 20)}). Change the Slice."
+            f"Slice.by: expected a feature of the candidate ({examples(features, 20)}), got {part.by!r}. Change the Slice."
         )
     values = holdout[part.by]
     if (found := values.nunique(dropna=False)) > MOST_VALUES:
         raise DescriptionError(
-            f"Slice.by: {part.by!r} has {found} values on the holdout {period}, allowed are at most {MOST_VALUES}. Slice by a "
-            "feature of few values."
+            f"Slice.by: expected a feature with at most {MOST_VALUES} values on the holdout {period}, got {part.by!r} with "
+            f"{found}. Slice by a feature with few values."
         )
     known = [(f"{value:g}", holdout[values == value]) for value in sorted(values.dropna().unique())]
     return [*known, ("null", holdout[values.isna()])] if values.isna().any() else known
@@ -111,7 +111,7 @@ def _figure(rows: pd.DataFrame, part: Slice, value: str, metric: str, target: Ta
 
 
 def _obstacle(label: pd.Series[Any], part: Slice, metric: str, target: Target) -> str:
-    """Why rows of these labels cannot be judged, in plain words: too few, or the metric has nothing to tell apart."""
+    """Why rows with these labels cannot be judged, in plain words: too few, or of one class or value; empty if they can."""
     count, labels = f"{len(label)} rows", label.nunique()
     if len(label) < part.minimum_rows:
         return f"{count}, {part.minimum_rows} are needed"

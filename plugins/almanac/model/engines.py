@@ -1,6 +1,6 @@
-"""Inference engines behind one interface: scikit-learn from model.joblib, onnxruntime from model.onnx, one thread a task.
+"""Inference engines behind one interface: scikit-learn from model.joblib, onnxruntime from model.onnx, one thread per task.
 
-A version's engine is decided when it is audited (`model.parity`) and pinned in its manifest. A task opens it once: with
+A version's engine is decided in its audit (`model.parity`) and recorded in its manifest. A task opens it once; with
 onnxruntime it imports no scikit-learn.
 """
 
@@ -26,10 +26,10 @@ from almanac.errors import Drifted
 from almanac.model import bundles
 from almanac.model.bundles import Scores
 
-# A part of a batch that stays in a core's cache while a model's operators pass over it.
+# Rows of a batch that fit into a core's cache while a model's operators pass over them.
 ONNX_ROWS = 16_384
 PROBABILITIES = "probabilities"
-# Metadata of an exported model: the name of an input to the features that it is made of, as JSON.
+# Metadata of an exported model: input name to the features that it joins, as JSON.
 JOINED = "almanac.joined"
 
 
@@ -58,11 +58,11 @@ class Onnx:
     """The exported pipeline.
 
     Args:
-        columns: the place of each of the target's scores in its output, -1 where there is none.
-        inputs: its inputs, and the features that each is made of.
-        output: the one that holds the scores.
-        guards: the values that it is not given.
-        beyond: gives the pipeline itself, which scores the rows that hold such values.
+        columns: the position of each of the target's scores in its output, -1 if there is none.
+        inputs: its inputs, and the features that each one joins.
+        output: the output that holds the scores.
+        guards: the values that it must not get.
+        beyond: opens the pipeline itself, which scores the rows that hold such values.
     """
 
     session: Any
@@ -76,13 +76,13 @@ class Onnx:
 
     @classmethod
     def of(cls, body: bytes, features: Sequence[str], target: Target, columns: Sequence[int]) -> Onnx:
-        """Raises: whatever onnxruntime does about bytes that are no model of its."""
+        """Raises: whatever onnxruntime raises for bytes that are not an ONNX model."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = 4  # what goes wrong is raised
+        options.log_severity_level = 4  # errors are raised, not logged
         session = onnxruntime.InferenceSession(body, options, providers=["CPUExecutionProvider"])
         joined = json.loads(session.get_modelmeta().custom_metadata_map.get(JOINED, "{}"))
         inputs = {item.name: tuple(joined.get(item.name, [item.name])) for item in session.get_inputs()}
@@ -112,17 +112,17 @@ class Onnx:
 
 
 def output_of(names: Sequence[str]) -> str:
-    """The output of an exported pipeline that holds the scores: a classifier gives labels too."""
+    """The output of an exported pipeline that holds the scores: a classifier also returns labels."""
     return PROBABILITIES if PROBABILITIES in names else names[0]
 
 
 def _beside(columns: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    """Columns as a matrix of rows."""
+    """Columns joined to a matrix, of shape (rows, columns)."""
     return columns[0].reshape(-1, 1) if len(columns) == 1 else np.ascontiguousarray(np.stack(columns).T)
 
 
 def admits(guard: Guard, values: npt.NDArray[np.float32]) -> bool:
-    """Whether onnxruntime takes all of a feature's values as the pipeline does."""
+    """Whether onnxruntime treats all of a feature's values as the pipeline does."""
     finite = np.isfinite(values)
     if not finite.all():
         if (guard.nulls and np.isnan(values).any()) or (guard.infinite and np.isinf(values).any()):
@@ -132,12 +132,12 @@ def admits(guard: Guard, values: npt.NDArray[np.float32]) -> bool:
 
 
 def open_engine(bundle: Bundle) -> InferenceEngine:
-    """What scores with a version.
+    """Opens the engine that scores with a version.
 
     Raises:
         NotFound, Unreachable: a file cannot be read.
         IntegrityError: a file's bytes are not those of the manifest.
-        Drifted: it cannot be loaded here, or does not give the scores of its golden rows again.
+        Drifted: it cannot be loaded here, or does not reproduce the scores of its golden rows.
     """
     return kind_of(bundle).open(bundle)
 
@@ -146,14 +146,14 @@ def kind_of(bundle: Bundle) -> EngineKind:
     """The engine of a version. Raises: Drifted."""
     if (found := ENGINES.get(bundle.engine.name)) is None:
         raise Drifted(
-            f"Version {bundle.version} is scored by the engine {bundle.engine.name!r}, expected one of {', '.join(ENGINES)}. "
+            f"Version {bundle.version}: expected one of the engines {', '.join(map(repr, ENGINES))}; got {bundle.engine.name!r}. "
             "Use the version of Almanac that trained it, or retrain."
         )
     return found
 
 
 def files_of(bundle: Bundle) -> list[Output]:
-    """The files that a load reads, or may read: rows that a guard keeps from an export need the pipeline itself."""
+    """The files that a load may read: rows that a guard keeps from the ONNX model need the pipeline itself."""
     return [bundle.files[name] for name in dict.fromkeys((GOLDEN, MODEL, kind_of(bundle).file))]
 
 
@@ -181,12 +181,12 @@ def _open_onnx(bundle: Bundle) -> Onnx:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineKind:
-    """What an inference engine is.
+    """A kind of inference engine.
 
     Args:
         file: the file of a version that it is opened from.
         open: opens it. Raises: as `open_engine`.
-        tolerance: by how much its scores may differ from those that the pipeline gave, as a pipeline's `Scoring` says.
+        tolerance: how much its scores may differ from the fitted pipeline's, given the description's `Scoring`.
     """
 
     name: str
@@ -205,7 +205,7 @@ ENGINES: Mapping[str, EngineKind] = {
 
 
 def opened_once(bundle: Bundle) -> InferenceEngine:
-    """What scores with a version, in a task; opened once a worker."""
+    """The engine that scores with a version, in a task; opened once per worker."""
     return _opened(dumps(bundle))
 
 

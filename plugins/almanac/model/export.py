@@ -1,4 +1,4 @@
-"""A fitted pipeline as ONNX, with features that go together as one input, and a linear model taken apart."""
+"""A fitted pipeline as ONNX, with joined features as one input, and a linear model split into parts."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from almanac.transformers import register_converters
 def export(model: Any, features: tuple[str, ...]) -> bytes:
     """The pipeline as ONNX: features in, float32; label and probabilities, or the value, out.
 
-    An input is one feature, of shape (rows, 1), or several joined, of shape (rows, features); its metadata JOINED maps the
-    names of such inputs to features, as JSON. Raises: whatever the exporter does about what it cannot export.
+    An input is one feature, of shape (rows, 1), or several joined, of shape (rows, features); the metadata JOINED maps the names
+    of joined inputs to features, as JSON. Raises: whatever the exporter raises for what it cannot export.
     """
     found = joined(model, features)
     take_apart(found, output_of([item.name for item in found.graph.output]))
@@ -27,10 +27,10 @@ def export(model: Any, features: tuple[str, ...]) -> bytes:
 
 
 def joined(model: Any, features: tuple[str, ...]) -> Any:
-    """The pipeline as the exporter gives it, an onnx.ModelProto, but for the inputs that are joined. Raises: as `export`."""
+    """The pipeline as the exporter returns it, an onnx.ModelProto, except that inputs are joined. Raises: as `export`."""
     try:
         found = _converted(model, features)
-    except Exception as error:  # an estimator that names no columns wants them joined
+    except Exception as error:  # an estimator that selects no columns by name needs them joined
         together = make_column_transformer(("passthrough", list(features)))
         together.fit(pd.DataFrame({name: np.zeros(1, "float32") for name in features}))
         try:
@@ -51,7 +51,7 @@ def _converted(model: Any, features: tuple[str, ...]) -> Any:
 
 
 def _join(model: Any) -> None:
-    """Takes the joining of inputs out of the graph: onnxruntime copies such columns value by value, numpy column by column."""
+    """Moves the joining of inputs out of the graph: onnxruntime copies columns value by value, numpy column by column."""
     from onnx import TensorProto, helper
 
     graph = model.graph

@@ -1,8 +1,8 @@
-"""What each feature group is worth to a version: permutation importance, of whole groups.
+"""How much each feature group contributes to a version: permutation importance of whole groups.
 
-The rows of a group's columns are exchanged together, so what its features say jointly is lost jointly: permutation importance
-(Breiman 2001, Random Forests, section 10) as it is taken of groups (Gregorutti, Michel, Saint-Pierre 2015, Grouped variable
-importance with random forests, definition 1).
+The rows of a group's columns are permuted together, so the joint information of its features is lost: permutation importance
+(Breiman 2001, Random Forests, section 10) for groups (Gregorutti, Michel, Saint-Pierre 2015, Grouped variable importance with
+random forests, definition 1).
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ def shares(
     """Group to its share of the importance, from 0 to 1; together they are 1. `features`: in the model's order; `groups`: group
     to its columns.
 
-    A group's importance is by how much the figure that chooses estimators (`training.chosen_by`) falls on the holdout, up to
-    20,000 rows of it, when the group's rows are exchanged: the mean of five times, and no less than 0. A group whose nulls the
-    model refuses has a share of 1, because it cannot be left out; so has every group where none tells anything.
+    A group's importance is how much the figure that chooses estimators (`training.chosen_by`) falls on the holdout, up to 20,000
+    rows of it, when the group's rows are permuted: the mean of five permutations, at least 0. A group whose nulls the model
+    refuses has a share of 1, because it cannot be left out; so has every group if none has any importance.
     """
     rows = holdout.sample(min(ROWS, len(holdout)), random_state=SEED)
     label, given = rows[LABEL], rows[list(features)]
-    dice = np.random.default_rng(SEED)
+    generator = np.random.default_rng(SEED)
 
     def figure(some: pd.DataFrame) -> float:
         return chosen_by(label, predict(fitted.model, some, fitted.target), fitted.target)
 
     def without(columns: list[str]) -> float:
-        mixed = given.copy()
-        mixed[columns] = given[columns].to_numpy()[dice.permutation(len(rows))]
-        return whole - figure(mixed)
+        permuted = given.copy()
+        permuted[columns] = given[columns].to_numpy()[generator.permutation(len(rows))]
+        return whole - figure(permuted)
 
     whole = figure(given)
     falls = {name: max(0.0, float(np.mean([without(list(columns)) for _ in range(ROUNDS)]))) for name, columns in groups.items()}
     total = sum(falls.values())
-    bearable = {name for name, columns in groups.items() if total > 0 and _takes_nulls(fitted, given, columns)}
-    return {name: fall / total if name in bearable else 1.0 for name, fall in falls.items()}
+    optional = {name for name, columns in groups.items() if total > 0 and _takes_nulls(fitted, given, columns)}
+    return {name: fall / total if name in optional else 1.0 for name, fall in falls.items()}
 
 
 def _takes_nulls(fitted: Fitted, given: pd.DataFrame, columns: Sequence[str]) -> bool:

@@ -1,7 +1,7 @@
-"""Opening a model: the one place where anything is unpickled, in the driver and in the tasks.
+"""Opening a model: the only place where anything is unpickled, in the driver and in the tasks.
 
-joblib is code. Both files of a bundle are held against their digests before the first byte is deserialised, and what was
-loaded must give the scores that are stored with it again before it scores anything else.
+A joblib file is code. Both files of a bundle are checked against their digests before the first byte is deserialised, and the
+loaded model must reproduce the scores stored with it before it scores anything else.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from almanac.model.training import predict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A model that was loaded and gave its golden scores again: so many rows, and by how much a score differed at most."""
+    """A loaded model that reproduced its golden scores: how many rows, and the largest difference of a score."""
 
     model: Any
     golden_rows: int
@@ -36,7 +36,7 @@ def open_model(bundle: Bundle) -> Opened:
     Raises:
         NotFound, Unreachable: a file cannot be read.
         IntegrityError: a file's bytes are not those of the manifest; nothing was unpickled.
-        Drifted: it cannot be loaded here, or does not give the scores of its golden rows again.
+        Drifted: it cannot be loaded here, or does not reproduce the scores of its golden rows.
     """
     body, golden = (bundles.verified(output) for output in (bundle.files[MODEL], bundle.files[GOLDEN]))
     model = _unpickled(bundle, body)
@@ -55,7 +55,7 @@ def _unpickled(bundle: Bundle, body: bytes) -> Any:
 
 
 class _Classes(pickle.Pickler):
-    """Pickles to nowhere, and remembers which packages the classes and functions of it come from."""
+    """Pickles to nowhere, and records which packages the pickled classes and functions come from."""
 
     def __init__(self) -> None:
         super().__init__(_Nowhere(), protocol=5, buffer_callback=lambda _: None)
@@ -74,7 +74,7 @@ class _Nowhere(io.RawIOBase):
 
 
 def libraries(model: Any) -> dict[str, str]:
-    """Distribution to version, of what the classes of a model come from: what must be there to load it again."""
+    """Distribution to version, for the distributions of a model's classes: what loading it needs."""
     seen = _Classes()
     seen.dump(model)
     distributions = metadata.packages_distributions()
@@ -83,6 +83,6 @@ def libraries(model: Any) -> dict[str, str]:
 
 
 def class_names(model: Any) -> tuple[str, ...]:
-    """The classes of a fitted estimator and of those within it: `("Pipeline", "StandardScaler", "LogisticRegression")`."""
+    """The class names of a fitted estimator and those within it: `("Pipeline", "StandardScaler", "LogisticRegression")`."""
     inner = [step for _, step in getattr(model, "steps", ())] or [getattr(model, "estimator", None)]
     return (type(model).__name__, *(name for part in inner if isinstance(part, BaseEstimator) for name in class_names(part)))

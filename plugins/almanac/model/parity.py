@@ -1,8 +1,8 @@
-"""Which engine a version gets: its pipeline is exported to ONNX, and what both engines say of real rows decides.
+"""Which engine a version gets: its pipeline is exported to ONNX, and the scores of both engines on real rows decide.
 
-Real rows do not hold what is unusual, so each feature is also given a null and values that training did not see, and the
-features of a group are null together, as they are where the group is left out. Where the exported pipeline takes them otherwise
-than the pipeline itself, a guard keeps rows with such values for scikit-learn.
+Real rows hold nothing unusual, so each feature is also set to null and to values that training did not see, and the features of
+a group are set to null together, as they are when the group is left out. If the engines differ on such values, a guard keeps rows
+that hold them for scikit-learn.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from almanac.model.engines import Onnx, ScikitLearn
 from almanac.model.export import export
 
 Exported = tuple[Engine, bytes | None]
-# A feature with more values than these is no category: new values are not told from others one by one.
+# A feature with more values is not a category: no guard lists that many.
 GUARDED_VALUES = 1000
-# On so many rows a feature is null: which way a tree sends a null shows where the other features lead to its split.
+# Rows on which a feature is set to null: which way a tree sends a null only shows on rows that reach its split.
 NULL_ROWS = 500
 
 
@@ -38,7 +38,7 @@ def decide(
     scoring: Scoring,
     groups: Iterable[Sequence[str]] = (),
 ) -> Exported:
-    """The engine of a fitted pipeline, and model.onnx where it is onnxruntime.
+    """The engine of a fitted pipeline, and model.onnx if it is onnxruntime.
 
     `holdout` and `golden` hold the features, float32, and the target's scores as the pipeline gave them, float64. `groups`: the
     features of each feature group.
@@ -69,7 +69,7 @@ def decide(
 
 
 def _columns(model: Any, target: Target) -> tuple[int, ...]:
-    """The place of each of the target's scores in what the model gives."""
+    """The position of each of the target's scores in the model's output; -1 if there is none."""
     if target.kind == REGRESSION:
         return (0,)
     seen = list(model.classes_)
@@ -89,7 +89,7 @@ def _figures(differences: Scores) -> dict[str, float]:
 def _guards(
     pipeline: ScikitLearn, onnx: Onnx, rows: pd.DataFrame, allowed: float, groups: Iterable[Sequence[str]]
 ) -> Iterator[Guard]:
-    """The values on which the engines part company."""
+    """Guards for the values on which the engines differ."""
 
     def apart_on(features: Sequence[str], value: float, count: int = 1) -> bool:
         return _part_on(pipeline, onnx, rows.head(count), features, value, allowed)
@@ -120,13 +120,13 @@ def _part_on(
     batch = pa.RecordBatch.from_pandas(changed, preserve_index=False)
     one, other = _answer(pipeline, batch), _answer(onnx, batch)
     if one is None or other is None:
-        # What both refuse is refused; onnxruntime's text about it would name an operator, the pipeline's names the value.
+        # Also if both refuse: onnxruntime's error would name an operator, the pipeline's names the value.
         return True
     return not float(apart(other, one).max()) <= allowed
 
 
 def _answer(engine: ScikitLearn | Onnx, batch: pa.RecordBatch) -> Scores | None:
-    """The scores of a batch; None when the engine refuses it, or gives what is no number."""
+    """The scores of a batch; None if the engine fails, or a score is not finite."""
     try:
         found = engine.scores(batch)
     except Exception:

@@ -1,4 +1,4 @@
-"""What is known of a candidate, in figures and plain words: the report that a version keeps."""
+"""The report of a candidate, in figures and plain words, which is kept with the version."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from almanac.core.target import BINARY, MULTICLASS, REGRESSION, Target
 from almanac.model.bundles import Scores
 from almanac.model.training import LABEL, Fitted, codes, metrics, predict, weights
 
-# By kind: the metric that the verdict is about and its name, then where "variance" and "bias" begin: a loss from training to
-# holdout, and a figure in training. Two classes of equal size that a ROC AUC of 0.65 tells apart (Cohen's d 0.54) differ by
-# an R2 of 0.07, and from 0.80 to 0.75 in ROC AUC is from 0.26 to 0.19 in R2.
+# By kind: the metric of the verdict and its name, then the thresholds of "variance" (the loss from training to holdout) and
+# "bias" (the figure in training). Two classes of equal size that a ROC AUC of 0.65 tells apart (Cohen's d 0.54) have
+# an R2 of 0.07, and a fall from 0.80 to 0.75 in ROC AUC is one from 0.26 to 0.19 in R2.
 VERDICTS = {
     BINARY: ("roc_auc", "ROC AUC", 0.05, 0.65),
     MULTICLASS: ("roc_auc_ovr", "one-vs-rest ROC AUC", 0.05, 0.65),
@@ -27,7 +27,7 @@ QUANTILES = (0.1, 0.5, 0.9)
 
 
 def report(fitted: Fitted, training: pd.DataFrame, holdout: pd.DataFrame, features: Sequence[str]) -> dict[str, Any]:
-    """What is known of a candidate: metrics on training and holdout, verdict, and what `held_against` gives."""
+    """The report of a candidate: metrics on training and holdout, verdict, and the result of `held_against`."""
     target = fitted.target
     seen, unseen = (predict(fitted.model, rows[list(features)], target) for rows in (training, holdout))
     on_training = metrics(training[LABEL], seen, target, weights(training))
@@ -44,8 +44,8 @@ def report(fitted: Fitted, training: pd.DataFrame, holdout: pd.DataFrame, featur
 
 
 def labels(label: pd.Series[Any], target: Target, weight: Scores | None = None) -> dict[str, Any]:
-    """What the labels are: the share of positive ones, the share of each class, or mean and standard deviation. Sampled rows
-    count as their weights say.
+    """A summary of labels: the share of positive ones, the share of each class, or mean and standard deviation. Sampled rows
+    count with their weights.
     """
     mean = functools.partial(np.average, weights=weight)
     if target.kind == REGRESSION:
@@ -56,7 +56,7 @@ def labels(label: pd.Series[Any], target: Target, weight: Scores | None = None) 
 
 
 def held_against(label: Any, scores: Scores, target: Target) -> dict[str, Any]:
-    """Scores held against labels: confusion matrix and calibration, of classes a calibration for each; for values residuals."""
+    """Scores compared with labels: confusion matrix and calibration (for each class if multiclass); residuals for values."""
     if target.kind == REGRESSION:
         return {"residuals": residuals(label, scores)}
     if target.kind == MULTICLASS:
@@ -80,7 +80,7 @@ def held_against(label: Any, scores: Scores, target: Target) -> dict[str, Any]:
 
 
 def calibration(label: Any, score: Any) -> list[dict[str, float]]:
-    """By decile of the score, lowest first: rows, mean predicted probability, share that was positive."""
+    """By decile of the score, lowest first: rows, mean predicted probability, share of positives."""
     return [
         {"decile": number, "rows": len(part), "predicted": float(score[part].mean()), "observed": float(label[part].mean())}
         for number, part in _deciles(score)
@@ -88,7 +88,7 @@ def calibration(label: Any, score: Any) -> list[dict[str, float]]:
 
 
 def residuals(label: Any, score: Any) -> list[dict[str, float]]:
-    """By decile of the prediction, lowest first: rows, mean predicted and observed value, quantiles of label less prediction."""
+    """By decile of the prediction, lowest first: rows, mean predicted and observed value, quantiles of label minus prediction."""
     return [
         {
             "decile": number,
@@ -102,13 +102,13 @@ def residuals(label: Any, score: Any) -> list[dict[str, float]]:
 
 
 def _deciles(score: Any) -> list[tuple[int, Any]]:
-    """The places of rows by decile of their score, those that are not empty."""
+    """The positions of rows by decile of their score; empty deciles are left out."""
     parts = np.array_split(np.argsort(score, kind="stable"), DECILES)
     return [(number, part) for number, part in enumerate(parts, start=1) if len(part)]
 
 
 def verdict(training: float, holdout: float, target: Target) -> str:
-    """Training against holdout in the kind's figure, in plain words: variance, bias or fine."""
+    """Training compared with holdout in the kind's metric, in plain words: variance, bias or fine."""
     _, name, gap, least = VERDICTS[target.kind]
     scores = f"{name} {training:.3f} in training, {holdout:.3f} on the holdout"
     if training - holdout > gap:

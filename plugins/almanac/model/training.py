@@ -1,4 +1,4 @@
-"""Training: the best of the user's estimators, chosen on the newest training snapshot, refitted on the whole window.
+"""Training: the best of the user's estimators, chosen on the newest training snapshot and refitted on the whole window.
 
 Rows come sorted by (as_of, entity) and threads are pinned, so that the same rows give the same model.
 """
@@ -29,7 +29,7 @@ from almanac.model.bundles import Scores, line, stacked
 
 LABEL = "label"
 SNAPSHOT = "snapshot"
-WEIGHT = "@weight"  # of a training row, where the window asks for a sample
+WEIGHT = "@weight"  # of a training row, if the window is sampled
 THREADS = 1
 GOLDEN_ROWS = 64
 TINY = np.finfo(np.float64).eps
@@ -40,9 +40,9 @@ class Fitted:
     """A candidate.
 
     Args:
-        name: under which the user's module gave it.
+        name: its name in `estimators()`.
         model: fitted on the whole window.
-        choice: estimator to its figure on the snapshot that chose, as `chosen_by` has it.
+        choice: estimator to its figure on the snapshot that chose, by `chosen_by`.
         target: what it predicts.
     """
 
@@ -53,37 +53,41 @@ class Fitted:
 
 
 def label_rows(rows: pa.Table, labels: pa.Table, entity: str, label: Label) -> pd.DataFrame:
-    """A snapshot's rows with the label joined by entity: rows in equal rows out. A label without an entity is nobody's.
+    """A snapshot's rows with the label joined by entity; no row is added or dropped. A label without an entity is ignored.
 
     Adds `label`: int8 for a binary one, int64 or text for classes, float64 for a regression's.
 
     Raises:
-        DescriptionError: the function gave no `label`, other values than the kind allows, or keys of another type.
-        DataError: an entity is labelled twice, or not at all where `label.absent` is None.
+        DescriptionError: the function returned no `label`, values that the kind does not allow, or keys of another type.
+        DataError: an entity is labelled twice, or not at all while `label.absent` is None.
     """
     what, target = f"Function {label.name!r}", label.target
     if missing := [column for column in (entity, LABEL) if column not in labels.column_names]:
-        raise DescriptionError(f"{what} gave no column {examples(missing)} (it gave: {examples(labels.column_names)}).")
+        raise DescriptionError(
+            f"{what} returned no column {examples(missing)} (it returned: {examples(labels.column_names)}). Add it."
+        )
     keys, ours = labels[entity], rows[entity]
     if pa.types.is_nested(labels[LABEL].type):
-        raise DescriptionError(f"{what} gave the label as {labels[LABEL].type}, allowed are {target.allowed}.")
+        raise DescriptionError(f"{what}: expected labels {target.allowed}; got {labels[LABEL].type}. Correct the function.")
     if key_kind(keys.type) != key_kind(ours.type):
         raise DescriptionError(
-            f"{what} gave {entity} as {keys.type}, the features have it as {ours.type}, and only keys of one type are matched. "
+            f"{what}: expected {entity} as {ours.type}, as in the features; got {keys.type}. Only keys of one type are matched. "
             "Cast it in the function, or deliver it as one type."
         )
     labels = labels.select([entity, LABEL]).filter(keys.is_valid())
     counted = labels.group_by(entity).aggregate([([], "count_all")])
     if doubled := sorted(counted.filter(pc.greater(counted["count_all"], 1))[entity].to_pylist()):
-        raise DataError(f"{what} labels {entity} {examples(doubled)} more than once. One row an entity is needed.")
+        raise DataError(
+            f"{what}: expected one row per entity, got several for {entity} {examples(doubled)}. Return one row for each."
+        )
     if strange := sorted(_shown(one, target) for one in pc.unique(labels[LABEL]).to_pylist() if not target.holds(one)):
-        raise DescriptionError(f"{what} gave the label {examples(strange)}, allowed are {target.allowed}.")
+        raise DescriptionError(f"{what}: expected labels {target.allowed}; got {examples(strange)}. Correct the function.")
     place = places(ours, labels[entity].combine_chunks())
     if label.absent is None and place.null_count:
         without = ours.filter(place.is_null())
         raise DataError(
-            f"{what} gave no label for {len(without)} entities, such as {entity} {examples(without[:6].to_pylist())}. "
-            "Label each, or say what the others are with Label(absent=...)."
+            f"{what} returned no label for {len(without)} entities, such as {entity} {examples(without[:6].to_pylist())}. "
+            "Label each, or set the label of the others with Label(absent=...)."
         )
     found = pd.Series(labels[LABEL].take(place).to_pylist(), dtype=object)
     whole = found.where(found.notna(), label.absent)
@@ -92,10 +96,10 @@ def label_rows(rows: pa.Table, labels: pa.Table, entity: str, label: Label) -> p
 
 
 def _shown(label: object, target: Target) -> str:
-    """A label that is none of the target's, so that its type is told: `'1' (text)`."""
+    """A label that is not one of the target's, with its type: `'1' (text)`."""
     if isinstance(label, str):
         return repr(label) if _of_text(target) else f"{label!r} (text)"
-    return "null" if label is None else f"{label} (no text)" if _of_text(target) else str(label)
+    return "null" if label is None else f"{label} (not text)" if _of_text(target) else str(label)
 
 
 def _of_text(target: Target) -> bool:
@@ -111,7 +115,7 @@ def label_type(target: Target) -> np.dtype[Any]:
 
 def predict(model: Any, features: pd.DataFrame, target: Target) -> Scores:
     """The scores of rows, float64: of shape (rows,) the probability of 1 or the predicted value, or of shape
-    (rows, classes) the probability of each class, in the order of `target.classes`. A class that the model never saw has 0.
+    (rows, classes) the probability of each class, in the order of `target.classes`. A class that the model never saw gets 0.
     """
     with threadpool_limits(THREADS):
         if target.kind == REGRESSION:
@@ -127,26 +131,26 @@ def predict(model: Any, features: pd.DataFrame, target: Target) -> Scores:
 
 
 def score_columns(scores: Any, target: Target) -> dict[str, Scores]:
-    """Scores as the columns of a prediction, by name: `score`, or `score_low`, `score_middle`, `score_high`."""
+    """Scores as prediction columns, by name: `score`, or `score_low`, `score_middle`, `score_high`."""
     return dict(zip(target.columns, np.asarray(scores).reshape(len(scores), len(target.columns)).T, strict=True))
 
 
 def scores_of(rows: pd.DataFrame, target: Target) -> Scores:
-    """The scores that rows hold in a prediction's columns, in the shape that `predict` gives."""
+    """The scores in the prediction columns of rows, in the shape that `predict` gives."""
     return stacked(rows[name] for name in target.columns)
 
 
 def fit(
     estimators: Mapping[str, BaseEstimator], rows: pd.DataFrame, features: Sequence[str], target: Target, period: str = ""
 ) -> Fitted:
-    """Fits all estimators on all but the newest snapshot, keeps the one that is best there, refits it on all.
+    """Fits all estimators on all but the newest snapshot, picks the one that is best on the newest, and refits it on all.
 
-    With a single snapshot the last quarter of each label's rows chooses. What is best says `chosen_by`. Where rows have a weight,
-    it counts in both. `period`: which one the retrain is for, as errors tell.
+    With a single snapshot, the last quarter of each label's rows chooses. `chosen_by` defines what is best. Row weights, if any,
+    count in fitting and in choosing. `period`: the period of the retrain, for error messages.
 
     Raises:
-        DescriptionError: there is no estimator, or one that cannot be pickled or fitted, cannot give the target's scores, or
-            takes no weights.
+        DescriptionError: there is no estimator, or one cannot be pickled or fitted, cannot give the target's scores, or takes no
+            weights.
     """
     _check_estimators(estimators, target)
     newest = rows[SNAPSHOT] == rows[SNAPSHOT].max()
@@ -154,10 +158,10 @@ def fit(
         newest = _last_quarter(rows, target)
     older, chooser = rows[~newest], rows[newest]
     if not len(features):
-        raise DescriptionError("The feature groups give no column but the entity, so there is nothing to train on. Add features.")
+        raise DescriptionError("The feature groups have no column but the entity, so there is nothing to train on. Add features.")
     if not len(chooser):
         raise DataError(
-            f"The only training snapshot has {len(rows)} rows, one of each label, so none is left to choose an estimator by. "
+            f"The only training snapshot has {len(rows)} rows, one of each label, so none is left to choose an estimator on. "
             "Train on more periods, or on more entities."
         )
     choice = {}
@@ -174,7 +178,7 @@ def fit(
 
 
 def _last_quarter(rows: pd.DataFrame, target: Target) -> pd.Series[bool]:
-    """Which rows of one snapshot choose: of each label the last quarter, and never all of its rows."""
+    """The rows of a single snapshot that choose: the last quarter of each label's rows, and never all of them."""
     if target.kind == REGRESSION:
         return pd.Series(np.arange(len(rows)) >= len(rows) * 3 // 4, index=rows.index)
     by_label = rows.groupby(LABEL)[LABEL]
@@ -183,7 +187,7 @@ def _last_quarter(rows: pd.DataFrame, target: Target) -> pd.Series[bool]:
 
 @contextlib.contextmanager
 def named(name: str, period: str, rows: pd.DataFrame, target: Target) -> Iterator[None]:
-    """What an estimator raises is told with its name and the rows that it was given. Raises: DescriptionError."""
+    """Adds an estimator's name and the rows that it got to whatever it raises. Raises: DescriptionError."""
     try:
         yield
     except AlmanacError:
@@ -201,7 +205,7 @@ def named(name: str, period: str, rows: pd.DataFrame, target: Target) -> Iterato
 
 
 def weights(rows: pd.DataFrame) -> Scores | None:
-    """What each row weighs, float64; None where they were not sampled."""
+    """The weight of each row, float64; None if rows were not sampled."""
     return rows[WEIGHT].to_numpy(dtype=np.float64) if WEIGHT in rows.columns else None
 
 
@@ -212,48 +216,50 @@ def _fitted(name: str, model: BaseEstimator, rows: pd.DataFrame, features: Seque
         last, estimator = steps[-1]
         if not has_fit_parameter(estimator, "sample_weight"):
             raise DescriptionError(
-                f"estimators(): {name!r} ends with {type(estimator).__name__}, whose fit takes no sample_weight, and the "
-                "window's rows are sampled. Give an estimator that takes weights, or take sampling= out of MovingWindow."
+                f"estimators(): {name!r} ends with {type(estimator).__name__}, whose fit takes no sample_weight, but the "
+                "window's rows are sampled. Use an estimator that takes weights, or remove sampling= from MovingWindow."
             )
         given = {f"{last}__sample_weight" if last else "sample_weight": weigh}
     found.fit(rows[list(features)], rows[LABEL], **given)
-    # Asked once it is fitted: of some estimators their parts decide it.
+    # Checked after the fit, because for some estimators their parts decide it.
     if target.kind != REGRESSION and not hasattr(found, "predict_proba"):
-        raise DescriptionError(f"estimators(): {name!r} has no predict_proba when it is fitted; give classifiers that have.")
+        raise DescriptionError(f"estimators(): {name!r} has no predict_proba once it is fitted. Use a classifier that has it.")
     return found
 
 
 def _check_estimators(estimators: Mapping[str, BaseEstimator], target: Target) -> None:
     if not isinstance(estimators, Mapping):
         raise DescriptionError(
-            f"estimators() gave {type(estimators).__name__}; give a dict of names to estimators, such as "
-            "{'logistic': LogisticRegression()}."
+            "estimators(): expected a dict of names to estimators, such as {'logistic': LogisticRegression()}; got "
+            f"{type(estimators).__name__}. Correct it in the user's module."
         )
     if not estimators:
         noun = "regressor" if target.kind == REGRESSION else "classifier"
-        raise DescriptionError(f"estimators() gave none. Give at least one scikit-learn {noun} under a name.")
+        raise DescriptionError(
+            f"estimators(): expected at least one estimator, got none. Add a scikit-learn {noun} under a name."
+        )
     for name, model in estimators.items():
         if isinstance(model, type) or not hasattr(model, "fit"):
             kind = (
                 f"the class {model.__name__}"
                 if isinstance(model, type)
-                else f"of the class {type(model).__name__}, which has no fit"
+                else f"an instance of {type(model).__name__}, which has no fit"
             )
-            raise DescriptionError(f"estimators(): {name!r} is {kind}; give an instance of an estimator.")
+            raise DescriptionError(f"estimators(): {name!r} is {kind}. Return an instance of an estimator.")
         if target.kind == REGRESSION and (not hasattr(model, "predict") or _is(is_classifier, model)):
             raise DescriptionError(
-                f"estimators(): {name!r} gives no number; give regressors, or make the label binary or multiclass."
+                f"estimators(): {name!r} does not predict numbers. Use a regressor, or make the label binary or multiclass."
             )
         if target.kind != REGRESSION and _is(is_regressor, model):
             raise DescriptionError(
-                f"estimators(): {name!r} has no predict_proba, as it is a regressor; give classifiers, or make the label one of "
+                f"estimators(): {name!r} has no predict_proba, because it is a regressor. Use a classifier, or a label with "
                 "kind='regression'."
             )
-        pickled(model, name)  # what cannot be kept is told before anything is fitted
+        pickled(model, name)  # fail before anything is fitted
 
 
 def _is(kind: Callable[[Any], bool], model: Any) -> bool:
-    """scikit-learn's question, which it asks of its own estimators alone."""
+    """scikit-learn's check, which raises for estimators that are not its own."""
     try:
         return kind(model)
     except AttributeError:
@@ -261,7 +267,7 @@ def _is(kind: Callable[[Any], bool], model: Any) -> bool:
 
 
 def pickled(model: Any, name: str = "") -> bytes:
-    """The bytes that `models.open_model` loads. `name`: under which the user's module gave it.
+    """The bytes that `loading.open_model` loads. `name`: the model's name in `estimators()`.
 
     Raises:
         DescriptionError: it cannot be pickled.
@@ -274,35 +280,35 @@ def pickled(model: Any, name: str = "") -> bytes:
     except Exception as error:
         why = re.sub(r" at 0x[0-9a-fA-F]+", "", line(error))
         raise DescriptionError(
-            f"estimators(): {name!r} cannot be pickled, and a version is kept as a pickle ({type(error).__name__}: "
-            f"{why.rstrip('.')}). Define its functions and classes at the top level of the user's module: a lambda, or one "
-            "inside another function, has no name to be found by."
+            f"estimators(): {name!r} cannot be pickled, but a version is stored as a pickle ({type(error).__name__}: "
+            f"{why.rstrip('.')}). Define its functions and classes at the top level of the user's module: a lambda or a nested "
+            "function cannot be found by its name."
         ) from error
     return body.getvalue()
 
 
 def chosen_by(label: Any, scores: Scores, target: Target, weight: Scores | None = None) -> float:
-    """The figure that chooses an estimator, the more the better: ROC AUC of a binary label, the negative log loss of a
-    multiclass one, R2 of a regression's. 0.5 or 0 where the rows have one label alone and so choose nothing.
+    """The figure that chooses an estimator, more is better: ROC AUC for a binary label, the negative log loss for a multiclass
+    one, R2 for a regression's. 0.5 or 0 if all rows have the same label, which decides nothing.
     """
     if target.kind == MULTICLASS:
         return -float(np.average(log_losses(codes(label, target), scores), weights=weight))
-    told = len(np.unique(label)) > 1
+    varied = len(np.unique(label)) > 1
     if target.kind == BINARY:
-        return float(measured.roc_auc_score(label, scores, sample_weight=weight)) if told else 0.5
-    return float(measured.r2_score(label, scores, sample_weight=weight)) if told else 0.0
+        return float(measured.roc_auc_score(label, scores, sample_weight=weight)) if varied else 0.5
+    return float(measured.r2_score(label, scores, sample_weight=weight)) if varied else 0.0
 
 
 def codes(label: Any, target: Target) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Labels as the places of their classes: scikit-learn takes columns of scores in sorted order, not in the target's."""
+    """Labels as the positions of their classes: scikit-learn takes score columns in sorted order, not in the target's."""
     return np.asarray(pd.Categorical(np.asarray(label), categories=list(target.classes)).codes, dtype=np.int64)
 
 
 def metrics(label: Any, scores: Any, target: Target = Target(), weight: Scores | None = None) -> dict[str, float]:
-    """What the target is measured by, each as scikit-learn has it, with `weight` as its sample_weight.
+    """The metrics of the target, each as scikit-learn defines it, with `weight` as its sample_weight.
 
-    ROC AUC, average precision, log loss (nats), Brier score; of classes log loss, accuracy, F1 and one-vs-rest ROC AUC as
-    means over classes (NaN where a class has no row); of a regression's values RMSE, MAE and R2.
+    Binary: ROC AUC, average precision, log loss (nats), Brier score. Multiclass: log loss, accuracy, and F1 and one-vs-rest ROC
+    AUC as means over classes (NaN if a class has no row). Regression: RMSE, MAE and R2.
     """
     weighed = {"sample_weight": weight}
     if target.kind == REGRESSION:
@@ -328,12 +334,12 @@ def metrics(label: Any, scores: Any, target: Target = Target(), weight: Scores |
 
 
 def log_losses(truth: Any, scores: Scores) -> Scores:
-    """Each row's log loss (nats), of the places of its class; scikit-learn's, but scores need not sum to one to its digit."""
+    """Each row's log loss (nats), from the position of its class; as scikit-learn's, but scores need not sum exactly to one."""
     return np.asarray(-np.log(np.clip(scores[np.arange(len(truth)), truth], TINY, 1 - TINY)))
 
 
 def _roc_auc_ovr(truth: Any, scores: Scores, weight: Scores | None) -> float:
-    """scikit-learn's, as freely; NaN where a class has no row."""
+    """One-vs-rest ROC AUC; as scikit-learn's, but scores need not sum exactly to one. NaN if a class has no row."""
     if len(np.unique(truth)) < scores.shape[1]:
         return float("nan")
     each = [measured.roc_auc_score(truth == place, column, sample_weight=weight) for place, column in enumerate(scores.T)]

@@ -1,1 +1,1 @@
-"""What runs inside Spark: DataFrame to DataFrame, safe in an executor. Imports `core` only; never commits."""
+"""What runs inside Spark: DataFrame to DataFrame, safe in an executor. It never imports `store` and never commits."""

@@ -1,5 +1,5 @@
-"""Aggregates: a period's features, merged inside the tasks from partial sums of what its windows hold. No row passes through
-the JVM, and memory holds one bucket of entities at a time.
+"""Aggregates: a period's features, merged inside the tasks from the partial sums of its windows. No row passes through the JVM,
+and memory holds one bucket of entities at a time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Opened = Callable[[Output], pq.ParquetFile]  # a task opens each file once
 def merged(
     spark: SparkSession, asked: Aggregation, kept: Sequence[Mapping[str, Output]], high: datetime, folder: str, schema: pa.Schema
 ) -> WrittenFiles:
-    """A period's features, merged from partial sums of all blocks that can hold an event of it; written below a folder."""
+    """Merges a period's features from the partial sums of all blocks that can hold one of its events; writes them to `folder`."""
 
     def work(hand: Sequence[int]) -> Iterator[str]:
         files: dict[str, pq.ParquetFile] = {}
@@ -79,7 +79,7 @@ def _features(
 
 
 def _bucket(files: Sequence[Output], bucket: int, low: int, high: int, opened: Opened) -> pa.Table | None:
-    """What some files hold of a bucket, of the segments from `low` to `high`; in the order of the files."""
+    """A bucket's rows in some files, for the segments from `low` to `high`, in the order of the files."""
     tables = []
     for made in files:
         file = opened(made)
@@ -88,7 +88,7 @@ def _bucket(files: Sequence[Output], bucket: int, low: int, high: int, opened: O
             with chunks.reading(made.uri, group, made):
                 rows = file.read_row_group(group, use_threads=False)
             tables.append(rows.filter(_between(rows, low, high)).replace_schema_metadata(None))
-    whole = pa.concat_tables(tables, promote_options="permissive") if tables else None  # sums of some may be decimals
+    whole = pa.concat_tables(tables, promote_options="permissive") if tables else None  # some sums may be decimals
     return whole if whole is not None and whole.num_rows else None
 
 
@@ -97,7 +97,7 @@ def _between(rows: pa.Table, low: int, high: int) -> pa.ChunkedArray:
 
 
 def _merge(name: str, rows: pa.Table, asked: Aggregation, low: int) -> pa.Table:
-    """Partial sums from `low` on, merged to one row an entity, or an entity and value."""
+    """Partial sums from `low` on, merged to one row per entity, or per entity and value."""
     by = [key for key in keys(asked) if key != START]
     inside = rows.filter(pc.greater_equal(rows[START], low))
     if name != SUMS:
@@ -105,13 +105,13 @@ def _merge(name: str, rows: pa.Table, asked: Aggregation, low: int) -> pa.Table:
         return inside.group_by(by, use_threads=False).aggregate([(column, "count_distinct")]).rename_columns([*by, name])
     columns = [column for column in inside.column_names if column not in (*by, START)]
     how = {EVENTS: "sum", LAST: "max"}
-    asked_for = [(column, how.get(column) or column.split(" ", 1)[0]) for column in columns]
-    inside = summable(inside, [column for column, function in asked_for if function == SUM and column != EVENTS], asked.part.name)
-    return inside.group_by(by, use_threads=False).aggregate(asked_for).rename_columns([*by, *columns])
+    wanted = [(column, how.get(column) or column.split(" ", 1)[0]) for column in columns]
+    inside = summable(inside, [column for column, function in wanted if function == SUM and column != EVENTS], asked.part.name)
+    return inside.group_by(by, use_threads=False).aggregate(wanted).rename_columns([*by, *columns])
 
 
 class _Merged:
-    """Merged rows as numpy reads them: the place of each row's entity, and the rows of each value of the split."""
+    """Merged rows as numpy arrays: the position of each row's entity, and the rows of each value of the split."""
 
     def __init__(self, rows: pa.Table, asked: Aggregation, entities: pa.Array) -> None:
         self._rows, self._columns = rows, dict[str, Any]()
@@ -124,7 +124,7 @@ class _Merged:
             self._of = {value: order[bounds[value] : bounds[value + 1]] for value in range(len(asked.part.values))}
 
     def column(self, name: str, value: int | None) -> tuple[Any, Any]:
-        """Places of entities, and a column's values there, float64, NaN for null; of a value of the split, where one is given."""
+        """Positions of entities, and a column's values there, float64, NaN for null; only those of one split value if given."""
         if name not in self._columns:
             self._columns[name] = pc.fill_null(self._rows[name].cast(pa.float64(), safe=False), np.nan).to_numpy()
         values = self._columns[name]
@@ -134,7 +134,7 @@ class _Merged:
 def _column(
     asked: Aggregation, feature: Feature, merged: Mapping[str, _Merged], entities: int, end: int
 ) -> npt.NDArray[np.float32]:
-    """A feature of each entity: NaN where its events have no value, 0 where it has none and the function is one of `ZERO`."""
+    """A feature of each entity: NaN if its events have no value; 0 if it has no events and the function is one of `ZERO`."""
     found = np.full(entities, 0.0 if feature.function in ZERO else np.nan)
     column = {COUNT: EVENTS, RECENCY: LAST}.get(feature.function, f"{feature.function} {feature.column}")
     rows = merged.get(column if feature.function == DISTINCT else SUMS)

@@ -1,7 +1,7 @@
-"""Metrics of Great Expectations that one scan answers: nulls, ranges, means and uniqueness, counted as Arrow inside the tasks.
+"""Great Expectations metrics that one scan answers: nulls, ranges, means and uniqueness, counted on Arrow data in the tasks.
 
-Its Spark engine builds an expression for each metric and reads the rows several times. It still resolves what is not answered
-here, and what was found where a check fails.
+Great Expectations' Spark engine builds an expression for each metric and reads the rows several times. It still resolves the
+metrics that are not answered here, and the details of a failed check.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from almanac.spark.rows import Rows
 
 NONNULL, NULL, BETWEEN = "column_values.nonnull", "column_values.null", "column_values.between"
 UNIQUE, MEAN, COUNT = "column_values.unique", "column.mean", "table.row_count"
-# A metric's steps; where only verdicts are asked for, nobody but the metric itself asks for them.
+# A metric's steps; when only verdicts are requested, only the metric itself uses them.
 STEPS = (".aggregate_fn", ".unexpected_count", ".condition")
-# Uniqueness is told by hashes of 8 bytes in the driver; more rows than that are left to Spark.
+# Uniqueness is decided by 8-byte hashes in the driver; above this many rows it is left to Spark.
 MOST_HASHED = 20_000_000
 
 
@@ -32,8 +32,8 @@ class Question:
     """A metric of a column, or COUNT.
 
     Args:
-        low, high: bounds, of BETWEEN.
-        strict: whether the low and the high one are outside.
+        low, high: the bounds of BETWEEN.
+        strict: whether the low and the high bound are exclusive.
     """
 
     metric: str
@@ -43,7 +43,7 @@ class Question:
     strict: tuple[bool, bool] = (False, False)
 
     def count(self, column: pa.Array) -> list[Any]:
-        """What some rows of the column add to the answer."""
+        """The partial answer from some rows of the column."""
         if self.metric in (NONNULL, NULL):
             return [column.null_count, len(column)]
         if self.metric == UNIQUE:
@@ -59,7 +59,7 @@ class Question:
         return [int(len(values) - fits.sum())]
 
     def answer(self, counts: Sequence[Sequence[Any]]) -> Any:
-        """What all rows give; nothing where hashes do not tell."""
+        """The answer for all rows; None where the hashes do not decide, or a mean has no values."""
         if self.metric == UNIQUE:
             hashes = np.concatenate([np.frombuffer(base64.b64decode(one), np.uint64) for (one,) in counts])
             return 0 if len(np.unique(hashes)) == len(hashes) else None
@@ -77,11 +77,11 @@ def _hashed(column: pa.Array) -> np.ndarray:
 
 @dataclass
 class Answers:
-    """Resolves metrics: by one scan where it can, else by the engine.
+    """Resolves metrics: with one scan where possible, otherwise with the engine.
 
     Args:
-        rows: what the metrics are about.
-        engine: Great Expectations' own way to resolve metrics.
+        rows: the rows that the metrics are about.
+        engine: Great Expectations' own function that resolves metrics.
     """
 
     rows: Rows
@@ -94,14 +94,14 @@ class Answers:
         wanted = list(metrics_to_resolve)
         if (runtime_configuration or {}).get("result_format") != "BOOLEAN_ONLY":
             return dict(self.engine(wanted, metrics, runtime_configuration))
-        asked = {metric.id: question(metric, self.rows) for metric in wanted}
-        self._ask({one for one in asked.values() if one is not None and one not in self.known})
-        answered = {key: self.known[one] for key, one in asked.items() if one is not None and self.known[one] is not None}
+        questions = {metric.id: question(metric, self.rows) for metric in wanted}
+        self._answer({one for one in questions.values() if one is not None and one not in self.known})
+        answered = {key: self.known[one] for key, one in questions.items() if one is not None and self.known[one] is not None}
         left = [metric for metric in wanted if metric.id not in answered]
         return {**self.engine(left, metrics, runtime_configuration), **answered} if left else answered
 
-    def _ask(self, questions: set[Question]) -> None:
-        """Answers questions in one scan of the columns that they are about; the files' footers tell how many rows there are."""
+    def _answer(self, questions: set[Question]) -> None:
+        """Answers questions in one scan of their columns; the row count comes from the files' footers."""
         self.known |= {one: self.rows.count for one in questions if one.metric == COUNT}
         listed = sorted((one for one in questions if one.metric != COUNT), key=repr)
         if not listed:
@@ -118,8 +118,8 @@ class Answers:
 
 
 def question(metric: Any, rows: Rows) -> Question | None:
-    """What a metric asks, where a scan can answer it."""
-    domain, asked, name = metric.metric_domain_kwargs, metric.metric_value_kwargs, metric.metric_name
+    """The question that a metric asks, if a scan can answer it."""
+    domain, values, name = metric.metric_domain_kwargs, metric.metric_value_kwargs, metric.metric_name
     for step in STEPS:
         name = name.removesuffix(step)
     column = domain.get("column")
@@ -135,7 +135,7 @@ def question(metric: Any, rows: Rows) -> Question | None:
         return Question(name, column)
     if name == UNIQUE and rows.count <= MOST_HASHED and (pa.types.is_int64(kind) or pa.types.is_string(kind)):
         return Question(name, column)
-    bounds = asked.get("min_value"), asked.get("max_value")
+    bounds = values.get("min_value"), values.get("max_value")
     if name == BETWEEN and numbers and all(bound is None or type(bound) in (int, float) for bound in bounds):
-        return Question(name, column, *bounds, (bool(asked.get("strict_min")), bool(asked.get("strict_max"))))
+        return Question(name, column, *bounds, (bool(values.get("strict_min")), bool(values.get("strict_max"))))
     return None

@@ -29,7 +29,7 @@ from almanac.spark import chunks, digests
 from almanac.spark.chunks import Batches
 from almanac.spark.digests import Sums
 
-# A row group is written when so many rows, or so many bytes, have come.
+# A row group is written once this many rows or bytes are waiting.
 GROUP_ROWS, GROUP_BYTES = 262_144, 64 * 2**20
 
 Item = TypeVar("Item")
@@ -37,7 +37,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenFiles:
-    """What a write gave: the files, and the digest of all their rows."""
+    """The result of a write: the files, and the digest of all their rows."""
 
     outputs: tuple[Output, ...]
     sums: Sums
@@ -47,7 +47,7 @@ class WrittenFiles:
         return self.sums.rows
 
     def within(self, period: str) -> WrittenFiles:
-        """The same with its files under their paths within a table."""
+        """The same, with each file named by its path within a table."""
         outputs = (replace(output, name=f"period={period}/{output.name}") for output in self.outputs)
         return WrittenFiles(outputs=tuple(outputs), sums=self.sums)
 
@@ -55,7 +55,7 @@ class WrittenFiles:
 def frame(
     spark: SparkSession, hands: Sequence[Sequence[Item]], work: Callable[[Sequence[Item]], Batches], schema: Any
 ) -> DataFrame:
-    """A frame with a task for each hand of chunks: `work` turns it into batches of `schema`."""
+    """A frame with one task per hand of chunks: `work` turns a hand into batches of `schema`."""
     dealt = [list(hand) for hand in hands]
 
     def run(batches: Batches) -> Batches:
@@ -67,12 +67,12 @@ def frame(
 
 
 class Sink:
-    """A file on its way out: Parquet, its bytes digested as they are written, its rows as they come.
+    """A Parquet file being written: its bytes are digested as they are written, its rows as they are added.
 
     Args:
-        outside: columns that are no part of the content digest.
-        constant: columns that hold one value. Where there are some, only those are tried as dictionaries: the others differ
-            from row to row.
+        outside: columns that are not part of the content digest.
+        constant: columns that hold one value. If there are any, only these are tried as dictionaries: the others differ from
+            row to row.
     """
 
     def __init__(self, uri: str, schema: pa.Schema, outside: Sequence[str] = (), constant: Sequence[str] = ()) -> None:
@@ -81,7 +81,7 @@ class Sink:
         self._schema, self._constant = schema, constant
         self._stream = system.open_output_stream(path)
         self._hash, self._bytes = hashlib.sha256(), 0
-        self._end: list[bytes] | None = None  # what is written when the file is closed; its footer is the last of it
+        self._end: list[bytes] | None = None  # what closing the file writes; it ends with the footer
         kept = pa.PythonFile(self, mode="w")
         self._writer = pq.ParquetWriter(
             kept, schema, compression="zstd", use_dictionary=list(constant) or True, write_page_checksum=True
@@ -134,7 +134,7 @@ class Sink:
 
 
 def identity_of(schema: pa.Schema, outside: Sequence[str]) -> pa.Schema:
-    """The columns that a content digest is taken of: all but those that tell where rows are from."""
+    """The columns that a content digest covers: all but those that say where rows come from."""
     return pa.schema([field for field in schema if field.name not in outside])
 
 
@@ -146,7 +146,7 @@ def sink_batches(
     outside: Sequence[str] = (),
     constant: Sequence[str] = (),
 ) -> Iterator[str]:
-    """Writes batches to one new file `folder/stem-UNIQUE.parquet`, in a task; gives its record. No rows, no file.
+    """Writes batches to one new file `folder/stem-UNIQUE.parquet`, in a task, and yields its record. No rows, no file.
 
     `outside`, `constant`: see `Sink`.
     """
@@ -164,7 +164,7 @@ def sink_batches(
 def empty(
     folder: str, stem: str, schema: pa.Schema, outside: Sequence[str] = (), stats: Mapping[str, Any] | None = None
 ) -> WrittenFiles:
-    """Writes one new file without rows, in the driver: a period that holds nothing, on purpose."""
+    """Writes one new file without rows, in the driver: for a period that is empty on purpose."""
     name = _unique(stem)
     sink = Sink(f"{folder}/{name}", schema, outside)
     return WrittenFiles(outputs=(sink.finish(name, dict(stats or {})),), sums=sink.sums)
@@ -182,9 +182,9 @@ def records(texts: Iterable[str]) -> Batches:
 
 
 def write(frame: DataFrame, folder: str, stem: str, schema: pa.Schema, stats: Mapping[str, Any] | None = None) -> WrittenFiles:
-    """Writes a frame to new files below a folder, one a task, and gives what was written. Nothing is committed.
+    """Writes a frame to new files below a folder, one per task, and returns what was written. Nothing is committed.
 
-    `stats` are bounds that hold for every row of every file, such as a constant column's.
+    `stats`: bounds that hold for every row of every file, such as those of a constant column.
     """
 
     def run(batches: Batches) -> Batches:
@@ -194,9 +194,9 @@ def write(frame: DataFrame, folder: str, stem: str, schema: pa.Schema, stats: Ma
 
 
 def in_tasks(spark: SparkSession, hands: Sequence[Sequence[Item]], work: Callable[[Sequence[Item]], Iterator[str]]) -> list[str]:
-    """What `work` gives for each hand of chunks, or of whatever else it works on, a task each.
+    """The results of `work` for each hand of chunks or of other items, one task per hand.
 
-    Not a frame: nothing is planned, and a JVM that has just begun need not first load and compile what plans queries.
+    Not a frame: nothing is planned, so a JVM that has just started need not first load and compile the query planner.
     """
     if not hands:
         return []
@@ -212,10 +212,10 @@ def in_tasks(spark: SparkSession, hands: Sequence[Sequence[Item]], work: Callabl
 
 @functools.lru_cache(maxsize=1)
 def settle(modules: int) -> None:
-    """Takes all that a worker holds out of the garbage collector's sight, once for so many imported modules.
+    """Exempts all objects that a worker holds from garbage collection, once per number of imported modules.
 
-    Spark lets a Python worker collect after each task. What pandas and an inference engine bring along is a tenth of a second
-    to look through, and never garbage.
+    Spark lets a Python worker collect after each task. Scanning the objects of pandas and an inference engine takes a tenth of a
+    second, and they are never garbage.
     """
     del modules  # the cache's key
     gc.collect()
@@ -223,7 +223,7 @@ def settle(modules: int) -> None:
 
 
 def collect(records: Iterable[str], schema: pa.Schema, stats: Mapping[str, Any] | None = None) -> WrittenFiles:
-    """Joins the records that the tasks of a write gave."""
+    """Joins the records that the tasks of a write returned."""
     sums, outputs = digests.nothing(schema), []
     for record in records:
         output, part = json.loads(record)
@@ -234,7 +234,7 @@ def collect(records: Iterable[str], schema: pa.Schema, stats: Mapping[str, Any] 
 
 
 def table(outputs: Iterable[Output], columns: Sequence[str] | None = None) -> pa.Table:
-    """The rows of some files, whole, in the driver; each file's bytes are held against its digest.
+    """The rows of some files, whole, in the driver; each file's bytes are checked against its digest.
 
     Raises:
         IntegrityError: a file's bytes were altered.
@@ -245,7 +245,7 @@ def table(outputs: Iterable[Output], columns: Sequence[str] | None = None) -> pa
         with system.open_input_stream(path) as stream:
             body = stream.read()
         if hashlib.sha256(body).hexdigest() != output.sha256:
-            raise IntegrityError(f"{output.uri}: the file was altered since it was written; it is not used. Make it again.")
+            raise IntegrityError(f"{output.uri}: the file was altered since it was written, so it is not used. Build it again.")
         tables.append(pq.read_table(pa.BufferReader(body), columns=list(columns) if columns else None))
     return pa.concat_tables(tables)
 

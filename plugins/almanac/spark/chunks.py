@@ -1,4 +1,4 @@
-"""Chunks: rows of Parquet files as they are read inside the tasks, and how they are dealt out to tasks."""
+"""Chunks: rows of Parquet files, how they are read inside the tasks and dealt out to them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ BATCH_ROWS = 65_536
 SMALL_FILE = 4 * 2**20  # bytes; such a file is read in one request
 LARGE_GROUP = 64 * 2**20  # bytes; a row group of more is read through buffers of a bounded size
 BUFFER = 2**20  # bytes
-END = 64 * 2**10  # bytes; that many of a file's end are asked for, most footers are shorter
-MAGIC = b"PAR1"  # every Parquet file ends so
-AGAIN = "Restore it from the bucket's versions, or make it again"
-# A task has at most so many rows and bytes, and at least so many rows where there are that many.
+END = 64 * 2**10  # bytes; read from a file's end first, as most footers are shorter
+MAGIC = b"PAR1"  # every Parquet file ends with it
+AGAIN = "Restore it from the bucket's versions, or build it again"
+# A task gets at most this many rows and bytes, and at least LEAST_ROWS rows if there are that many.
 HAND_ROWS, HAND_BYTES, LEAST_ROWS = 500_000, 128 * 2**20, 20_000
 
 Batches = Iterator[pa.RecordBatch]
@@ -34,13 +34,13 @@ Batches = Iterator[pa.RecordBatch]
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The unit of reading: a row group of a file, or the rows of it from `start` on.
+    """The unit of reading: a row group of a file, or its rows from `start` on.
 
     Args:
         bytes: of these rows.
-        file_bytes: of the whole file. Both are those of the decoded columns, as the file's footer tells them.
-        aside: rows of the row group that no reader sees, in order.
-        made: of a file that Almanac wrote, what its receipt says of it: what is read is held against that.
+        file_bytes: of the whole file. Both count the decoded columns, as the file's footer gives them.
+        aside: quarantined rows of the row group, in order; no reader sees them.
+        made: for a file that Almanac wrote, its record in the receipt: what is read is checked against it.
     """
 
     uri: str
@@ -53,18 +53,19 @@ class Chunk:
     made: Output | None = None
 
     def split(self, rows: int) -> tuple[Chunk, Chunk]:
-        """The first so many rows, and the others."""
+        """The first `rows` rows, and the rest."""
         first = self.bytes * rows // self.rows
         others = replace(self, rows=self.rows - rows, bytes=self.bytes - first, start=self.start + rows)
         return replace(self, rows=rows, bytes=first), others
 
 
 def open_parquet(uri: str, *, whole: bool = False) -> pq.ParquetFile:
-    """A Parquet file, its footer read; with `whole` all of it, in one request, which is quicker for a small file.
+    """Opens a Parquet file and reads its footer; with `whole` all of it, in one request, which is faster for a small file.
 
     Raises:
         Unreachable: it cannot be read.
-        IntegrityError: it is no whole Parquet file.
+        SourceError: it is gone.
+        IntegrityError: it is not a complete Parquet file.
     """
     with _opening(uri) as (system, path):
         if whole:
@@ -76,31 +77,33 @@ def open_parquet(uri: str, *, whole: bool = False) -> pq.ParquetFile:
 def _opened(
     system: pyarrow.fs.FileSystem, path: str, metadata: pq.FileMetaData | None = None, *, checksums: bool = False
 ) -> pq.ParquetFile:
-    """A file, to be read in parts. `checksums`: of its pages are looked at."""
+    """Opens a file to be read in parts. `checksums`: whether those of its pages are verified."""
     remote = not isinstance(system, pyarrow.fs.LocalFileSystem)
-    asked = {"page_checksum_verification": checksums, **AS_WRITTEN}
-    file = pq.ParquetFile(system.open_input_file(path), metadata=metadata, pre_buffer=remote, **asked)
+    options = {"page_checksum_verification": checksums, **AS_WRITTEN}
+    file = pq.ParquetFile(system.open_input_file(path), metadata=metadata, pre_buffer=remote, **options)
     footer = file.metadata
     if max((footer.row_group(group).total_byte_size for group in range(footer.num_row_groups)), default=0) > LARGE_GROUP:
-        return pq.ParquetFile(system.open_input_file(path), metadata=footer, buffer_size=BUFFER, **asked)
+        return pq.ParquetFile(system.open_input_file(path), metadata=footer, buffer_size=BUFFER, **options)
     return file
 
 
 @contextlib.contextmanager
 def _opening(uri: str) -> Iterator[tuple[pyarrow.fs.FileSystem, str]]:
-    """A file's system and path; what goes wrong with it is told in plain words. Raises: as `open_parquet`."""
+    """A file's system and path; failures inside become errors in plain words. Raises: as `open_parquet`."""
     try:
         yield locate(uri)
     except pa.ArrowInvalid as error:
-        raise IntegrityError(f"{uri}: this is no whole Parquet file ({error}). Deliver or make it again.") from error
+        raise IntegrityError(f"{uri}: this is not a complete Parquet file ({error}). Deliver or build it again.") from error
     except FileNotFoundError as error:
-        raise SourceError(f"{uri}: the file is gone since it was pinned. Start the run again, it pins anew.") from error
+        raise SourceError(
+            f"{uri}: the file was removed since it was pinned. Start the run again, which makes a new pin."
+        ) from error
     except OSError as error:
         raise Unreachable(f"{uri}: the file cannot be read ({error}). Check the store and its credentials.") from error
 
 
 def chunks_of(files: Iterable[str | Output]) -> list[Chunk]:
-    """The chunks of some files, from their footers. Raises: IntegrityError, where one that Almanac wrote was altered."""
+    """The chunks of some files, from their footers. Raises: IntegrityError, if one that Almanac wrote was altered."""
     found = []
     for file in files:
         made = file if isinstance(file, Output) else None
@@ -120,19 +123,19 @@ def schema_of(file: str | Output) -> pa.Schema:
 
 
 def footer(end: bytes | memoryview) -> bytes | memoryview:
-    """The footer of a Parquet file, from bytes that it is the end of; empty where they are too few."""
+    """The footer of a Parquet file, from the bytes at its end; empty if they are too few."""
     size = int.from_bytes(end[-8:-4], "little") + 8
     return end[-size:] if size <= len(end) else b""
 
 
 def open_made(made: Output, *, whole: bool = False) -> pq.ParquetFile:
-    """A Parquet file that Almanac wrote, held against its digests: its bytes where it is read whole; else its footer now, and
-    its pages by their checksums as they are read.
+    """Opens a Parquet file that Almanac wrote and checks it against its digests: all its bytes if it is read whole; otherwise its
+    footer now, and its pages by their checksums as they are read.
 
     Raises:
         IntegrityError: it was altered. Otherwise as `open_parquet`.
     """
-    if not (made.sha256 or made.footer):  # a file that no receipt tells of
+    if not (made.sha256 or made.footer):  # no receipt has its digests
         return open_parquet(made.uri, whole=whole)
     with _opening(made.uri) as (system, path):
         if whole:
@@ -142,16 +145,16 @@ def open_made(made: Output, *, whole: bool = False) -> pq.ParquetFile:
             _check(hashlib.sha256(body).hexdigest() == made.sha256, made.uri)
             return pq.ParquetFile(pa.BufferReader(body))
         file = system.open_input_file(path)
-        if not made.footer:  # written before footers were kept: it is read twice
+        if not made.footer:  # written before footer digests were kept: it is read twice
             _check(_hashed(file) == made.sha256, made.uri)
             return open_parquet(made.uri)
         end = file.read_at(END, max(0, file.size() - END))
         _check_end(end)
         _check(file.size() == made.bytes, made.uri)
-        if not (told := footer(end)):
-            told = footer(file.read_at(made.bytes, 0))
-        _check(hashlib.sha256(told).hexdigest() == made.footer, made.uri)
-        return _opened(system, path, pq.read_metadata(pa.BufferReader(told)), checksums=True)
+        if not (found := footer(end)):
+            found = footer(file.read_at(made.bytes, 0))
+        _check(hashlib.sha256(found).hexdigest() == made.footer, made.uri)
+        return _opened(system, path, pq.read_metadata(pa.BufferReader(found)), checksums=True)
 
 
 def _hashed(file: pa.NativeFile) -> str:
@@ -168,27 +171,27 @@ def _check_end(body: bytes) -> None:
 
 def _check(holds: bool, uri: str) -> None:
     if not holds:
-        raise IntegrityError(f"{uri}: the file was altered since it was written; it is not used. {AGAIN}.")
+        raise IntegrityError(f"{uri}: the file was altered since it was written, so it is not used. {AGAIN}.")
 
 
 def of_pinned(files: Iterable[PinnedFile]) -> list[Chunk]:
-    """The chunks of pinned files, which tell their row groups and the rows that no reader is to see."""
+    """The chunks of pinned files. The pin lists their row groups and the quarantined rows."""
     found = []
     for file in files:
         size, begin = file.size // max(1, file.rows), 0
         for group, rows in enumerate(file.groups):
             aside = file.aside[bisect_left(file.aside, begin) : bisect_left(file.aside, begin + rows)]
-            told = tuple(row - begin for row in aside)
-            found.append(Chunk(file.place, group, rows, size * rows, file.size, aside=told))
+            within = tuple(row - begin for row in aside)
+            found.append(Chunk(file.place, group, rows, size * rows, file.size, aside=within))
             begin += rows
     return found
 
 
 def share(chunks: Sequence[Chunk], cores: int) -> list[list[Chunk]]:
-    """Deals chunks out to tasks, in their order, each task about as many rows.
+    """Deals chunks out to tasks, in order, about the same number of rows to each.
 
-    There are tasks enough that none is too large, and for every core one where there are rows enough; no more than that,
-    so that many small files do not cost a task each. A row group that lies across two tasks is split.
+    There are enough tasks that none is too large, and one for every core if there are enough rows; no more than that, so that
+    many small files do not cost a task each. A row group that spans two tasks is split.
     """
     rows, size = sum(chunk.rows for chunk in chunks), sum(chunk.bytes for chunk in chunks)
     tasks = max(1, min(cores, rows // LEAST_ROWS), -(-rows // HAND_ROWS), -(-size // HAND_BYTES))
@@ -209,7 +212,7 @@ def share(chunks: Sequence[Chunk], cores: int) -> list[list[Chunk]]:
 
 
 def read_chunks(chunks: Iterable[Chunk], columns: Sequence[str], rows: int = BATCH_ROWS) -> Batches:
-    """The batches of some chunks, in a task. A task holds one batch at a time."""
+    """The batches of some chunks, in a task, which holds one batch at a time."""
     opened: tuple[str, pq.ParquetFile] | None = None
     for chunk in sorted(chunks, key=lambda chunk: (chunk.uri, chunk.group)):
         if opened is None or opened[0] != chunk.uri:
@@ -223,18 +226,18 @@ def read_chunks(chunks: Iterable[Chunk], columns: Sequence[str], rows: int = BAT
 
 @contextlib.contextmanager
 def reading(uri: str, group: int, made: Output | None = None) -> Iterator[None]:
-    """A row group is read inside. Raises: IntegrityError, in plain words, where it cannot be."""
+    """Wraps the reading of a row group. Raises: IntegrityError, in plain words, if it cannot be read."""
     try:
         yield
     except (OSError, pa.ArrowInvalid) as error:
-        said = " ".join(str(error).split())
+        cause = " ".join(str(error).split())
         raise IntegrityError(
-            f"{uri}: row group {group} cannot be read ({said}). {AGAIN if made else 'Deliver it again'}."
+            f"{uri}: row group {group} cannot be read ({cause}). {AGAIN if made else 'Deliver it again'}."
         ) from error
 
 
 def _within(batches: Iterable[pa.RecordBatch], chunk: Chunk) -> Batches:
-    """The rows of a row group's batches that the chunk asks for. Raises: ArrowInvalid, where the batches have fewer."""
+    """The chunk's rows in the batches of its row group. Raises: ArrowInvalid, if the batches have fewer rows."""
     end, at = chunk.start + chunk.rows, 0
     for batch in batches:
         low, high = max(chunk.start, at), min(end, at + batch.num_rows)
@@ -250,7 +253,7 @@ def _within(batches: Iterable[pa.RecordBatch], chunk: Chunk) -> Batches:
 
 
 def _without(batch: pa.RecordBatch, begin: int, aside: Sequence[int]) -> pa.RecordBatch:
-    """A batch whose first row has the number `begin`, but for those set aside."""
+    """A batch without the rows set aside. Its first row has the number `begin`."""
     out = aside[bisect_left(aside, begin) : bisect_left(aside, begin + batch.num_rows)]
     if not out:
         return batch

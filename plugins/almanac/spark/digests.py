@@ -2,7 +2,7 @@
 
 Every row gives two 64-bit hashes, of its columns in the order of their names; the sums of those over all rows, with
 the number of rows and the columns' names and types, are the identity. Sums can be taken file by file and added, so a
-digest costs no sort. It finds corruption and mix-ups; against somebody who wants a collision it is no protection.
+digest costs no sort. It finds corruption and mix-ups; it does not protect against a deliberate collision.
 
 The mixing function is the finaliser of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number
 generators, OOPSLA 2014).
@@ -38,7 +38,7 @@ class Sums:
 
     def __add__(self, other: Sums) -> Sums:
         if self.columns != other.columns:
-            raise ValueError(f"rows of {self.columns} and of {other.columns} have no common digest")
+            raise ValueError(f"Sums.columns: expected {self.columns}, got {other.columns}. Add only sums of the same columns.")
         lanes = tuple((one + two) % 2**64 for one, two in zip(self.lanes, other.lanes, strict=True))
         return Sums(self.rows + other.rows, lanes, self.columns)
 
@@ -53,8 +53,8 @@ def nothing(schema: pa.Schema) -> Sums:
 
 
 def of_batch(batch: pa.RecordBatch, constant: Collection[str] = ()) -> Sums:
-    """The sums of a batch. Columns may be integers, floats, booleans, timestamps or strings. Those that are `constant` hold
-    one value: it is hashed once.
+    """The sums of a batch. Columns may be integers, floats, booleans, timestamps or strings. Those in `constant` hold one value,
+    which is hashed once.
     """
     rows = batch.num_rows
     if not rows:
@@ -67,12 +67,12 @@ def of_batch(batch: pa.RecordBatch, constant: Collection[str] = ()) -> Sums:
 
 
 def row_hashes(batch: pa.RecordBatch) -> Hashes:
-    """A hash of each row, of shape (rows,): as good as thrown dice, and the same for the same row."""
+    """A hash of each row, of shape (rows,): pseudorandom, and the same for the same row."""
     return _rows([hashes(batch.column(name)) for name in sorted(batch.schema.names)], 0)
 
 
 def _rows(hashed: Iterable[Hashes], lane: int) -> Hashes:
-    """The hashes of rows in a lane, from those of their columns."""
+    """The hashes of rows in a lane, from the hashes of their columns."""
     row: Hashes = np.full(1, lane + 1, dtype=np.uint64)
     for column in hashed:
         row = _mix(row ^ column)
@@ -91,7 +91,7 @@ def _columns(schema: pa.Schema) -> tuple[str, ...]:
 
 
 def _mix(value: Hashes) -> Hashes:
-    """The mixed numbers, in the place of those given."""
+    """Mixes the numbers in place, and returns them."""
     shifted = np.empty_like(value)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         np.right_shift(value, np.uint64(shift), out=shifted)
@@ -125,7 +125,7 @@ def _numbers(column: Any, kind: Any) -> Any:
 
 
 def _float_bits(values: npt.NDArray[np.float64]) -> Hashes:
-    # One NaN and one zero: numbers that compare as the same are the same.
+    # One NaN and one zero: numbers that compare as equal have one hash.
     canonical = np.where(np.isnan(values), np.nan, values) + 0.0
     return canonical.view(np.uint64)
 

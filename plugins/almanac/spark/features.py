@@ -1,4 +1,4 @@
-"""Features: what a user's function gives, brought to one row an entity and float32, and the groups combined."""
+"""Features: the result of a user function, brought to one row per entity and float32, and the groups combined."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from almanac.errors import SHOWN_EXAMPLES, DataError, DescriptionError, examples
 from almanac.spark import arrow, chunks
 from almanac.spark.chunks import Batches, Chunk
 
-KNOWN = "@known"  # a column that tells the entities of a group while it is joined
-ODD = (".", "`")  # in the name of a column Spark and Great Expectations read them as something else
+KNOWN = "@known"  # a column that marks the entities of a group while it is joined
+ODD = (".", "`")  # have a meaning of their own in Spark's and Great Expectations' column names
 
 
 def shaped(given: DataFrame, entity: str, function: str) -> DataFrame:
-    """What a feature function gave as `entity` and float32 columns; a NaN is null.
+    """The result of a feature function as `entity` and float32 columns; NaN becomes null.
 
     Raises:
-        DescriptionError: it gave no DataFrame, the entity's column is missing or no key, a column is not numeric, or the name of
-            one cannot be used.
+        DescriptionError: the result is not a DataFrame, the entity's column is missing or not a key, a column is not numeric, or
+            a column's name cannot be used.
     """
     names = columns_of(given, entity, function)
     check_key(given, entity, f"Function {function!r}")
     if odd := [name for name in names if not name.strip() or name.startswith("@") or any(one in name for one in ODD)]:
         raise DescriptionError(
-            f"Function {function!r} gave columns {examples(map(repr, odd))}. A feature's name is not empty, does not begin with "
-            "@ and has neither a dot nor a backtick in it; rename them, such as with withColumnRenamed."
+            f"Function {function!r} returned columns {examples(map(repr, odd))}. A feature's name must not be empty, begin with "
+            "@, or contain a dot or a backtick. Rename them, such as with withColumnRenamed."
         )
     if strange := [
         f"{field.name} ({field.dataType.simpleString()})"
@@ -41,49 +41,50 @@ def shaped(given: DataFrame, entity: str, function: str) -> DataFrame:
         if field.name != entity and not isinstance(field.dataType, NumericType | BooleanType)
     ]:
         raise DescriptionError(
-            f"Function {function!r} gave columns that are not numbers: {examples(strange)}. Features are float32; "
-            "give categories as codes, and encode them in the estimator's pipeline."
+            f"Function {function!r} returned columns that are not numeric: {examples(strange)}. Features are float32. Return "
+            "categories as codes, and encode them in the estimator's pipeline."
         )
     return given.select(entity, *[_feature(field) for field in given.schema if field.name != entity])
 
 
 def _feature(field: StructField) -> Column:
     column = F.col(f"`{field.name}`").cast(FloatType())
-    if isinstance(field.dataType, DoubleType | FloatType):  # to Spark two NaN are equal
+    if isinstance(field.dataType, DoubleType | FloatType):  # Spark takes two NaN as equal
         column = F.nullif(column, F.lit(float("nan")).cast(FloatType()))
     return column.alias(field.name)
 
 
 def columns_of(given: object, entity: str, function: str) -> list[str]:
-    """The columns of what a function gave. Raises: DescriptionError."""
+    """The columns of a function's result. Raises: DescriptionError."""
     if not isinstance(given, DataFrame):
-        raise DescriptionError(f"Function {function!r} gave {type(given).__name__}, a Spark DataFrame is needed.")
+        raise DescriptionError(f"Function {function!r}: expected a Spark DataFrame, got {type(given).__name__}. Return one.")
     if entity not in given.columns:
         raise DescriptionError(
-            f"Function {function!r} gave no column {entity!r} (it gave: {examples(given.columns, 20)}). Add the entity's column."
+            f"Function {function!r} returned no column {entity!r} (it returned: {examples(given.columns, 20)}). Add the entity's "
+            "column."
         )
     if doubled := alike(given.columns):
         raise DescriptionError(
-            f"Function {function!r} gave a column twice: {' and '.join(doubled[0])} are one name, as case does not count. Rename "
-            "one, or leave it out."
+            f"Function {function!r} returned a column twice: {' and '.join(doubled[0])} are one name, because case is ignored. "
+            "Rename or drop one."
         )
     return list(given.columns)
 
 
 def check_key(given: DataFrame, entity: str, what: str) -> None:
-    """An entity is told by whole numbers or text. Raises: DescriptionError."""
+    """Checks that an entity's column holds whole numbers or text. Raises: DescriptionError."""
     if not is_entity_type(given, entity):
         raise DescriptionError(
-            f"{what} gave {entity} as {given.schema[entity].dataType.simpleString()}; whole numbers or text are needed. Cast it "
-            "in the function, or deliver it as one of them; uint64 is read as a decimal."
+            f"{what}: expected {entity} as whole numbers or text, got {given.schema[entity].dataType.simpleString()}. Cast it in "
+            "the function, or deliver it as one of them; uint64 is read as a decimal."
         )
 
 
 def check_unique(frame: DataFrame, entity: str, what: str) -> tuple[int, int]:
-    """An entity stands in at most one row. Gives the number of rows with an entity, and of those with none.
+    """Checks that an entity has at most one row. Returns the number of rows with an entity, and of rows without one.
 
     Raises:
-        DataError: some stand twice; the message shows five.
+        DataError: some entities have several rows; the message shows five.
     """
     counted = frame.groupBy(entity).count()
     named = F.col(entity).isNotNull()
@@ -97,23 +98,23 @@ def check_unique(frame: DataFrame, entity: str, what: str) -> tuple[int, int]:
         worst = counted.filter(wrong).orderBy(F.col("count").desc(), entity).limit(SHOWN_EXAMPLES).collect()
         shown = ", ".join(f"{row[entity]} ({row['count']} rows)" for row in worst)
         raise DataError(
-            f"{what} has {found['wrong']} entities more than once, such as {entity} {shown}. One row an entity is needed; group "
+            f"{what}: expected one row per entity, got {found['wrong']} entities with several, such as {entity} {shown}. Group "
             "or deduplicate in the function."
         )
     return (int(found["rows"] or 0), int(found["nameless"] or 0)) if found is not None else (0, 0)
 
 
 def nameless(what: str, rows: int, entity: str) -> list[str]:
-    """What is told of rows without an entity."""
-    return [f"{what} gave {rows} {'row' if rows == 1 else 'rows'} without {entity}, which belong to nobody."] if rows else []
+    """The finding about rows without an entity; empty if there are none."""
+    return [f"{what} returned {rows} {'row' if rows == 1 else 'rows'} without {entity}, which are ignored."] if rows else []
 
 
 def population(given: DataFrame, entity: str, people: Population, period: str) -> tuple[DataFrame, int, list[str]]:
-    """The entities of a period, each once, how many there are, and what is to be told of rows without one.
+    """The entities of a period, each once; how many there are; and the findings about rows without one.
 
     Raises:
         DescriptionError: the entity's column is missing, or neither whole numbers nor text.
-        DataError: there are none and the population may not be empty, or one stands twice.
+        DataError: there are none and the population may not be empty, or one has several rows.
     """
     function = people.name
     columns_of(given, entity, function)
@@ -123,19 +124,19 @@ def population(given: DataFrame, entity: str, people: Population, period: str) -
     if not entities and not people.may_be_empty:
         raise DataError(
             f"Population {function!r} has no entity for {period}: its sources hold no event in that time. "
-            "Look whether the sources were delivered for the period, or choose another one. Where a period without entities is "
-            f"right, say Population({function!r}, may_be_empty=True): an empty period is then published."
+            "Check that the sources were delivered for the period, or choose another period. If a period without entities is "
+            f"right, use Population({function!r}, may_be_empty=True): an empty period is then published."
         )
     named = spine.where(F.col(entity).isNotNull()) if without else spine
     return named, entities, nameless(f"Population {function!r} of {period}", without, entity)
 
 
 def combine(spine: DataFrame, parts: Mapping[str, DataFrame], entity: str, zeros: Collection[str] = ()) -> DataFrame:
-    """The groups joined to the population. Entities in equal entities out; one that a group does not know has nulls, and 0 in
-    the columns of `zeros`.
+    """The groups joined to the population. The result has the population's entities; one that a group lacks has nulls there,
+    and 0 in the columns of `zeros`.
 
     Raises:
-        DescriptionError: two groups give a column of the same name, or one gives the entity as another type.
+        DescriptionError: two groups have a column of the same name, or one has the entity as another type.
     """
     seen: dict[str, tuple[str, str]] = {}
     combined = spine
@@ -145,37 +146,37 @@ def combine(spine: DataFrame, parts: Mapping[str, DataFrame], entity: str, zeros
         if clash := [(column, *seen[column.casefold()]) for column in own if column.casefold() in seen]:
             shown = [f"{column} ({theirs} of {group})" for column, theirs, group in clash]
             raise DescriptionError(
-                f"Feature group {name!r} gave columns that another one gives, as case does not count: {examples(shown)}. Rename "
-                "them."
+                f"Feature group {name!r} returned columns that another group returns (case is ignored): {examples(shown)}. "
+                "Rename them."
             )
         seen.update((column.casefold(), (column, name)) for column in own)
         filled = [column for column in own if column in zeros]
         combined = combined.join(part.withColumn(KNOWN, F.lit(True)) if filled else part, entity, "left")
         if filled:
-            nobody = F.col(KNOWN).isNull()
-            empty = {column: F.when(nobody, F.lit(0.0).cast(FloatType())).otherwise(F.col(f"`{column}`")) for column in filled}
+            absent = F.col(KNOWN).isNull()
+            empty = {column: F.when(absent, F.lit(0.0).cast(FloatType())).otherwise(F.col(f"`{column}`")) for column in filled}
             combined = combined.withColumns(empty).drop(KNOWN)
     return combined
 
 
 def _check_kind(part: DataFrame, spine: DataFrame, entity: str, group: str) -> None:
-    """A group's entities are compared with those of the population, which Spark would do across types as well."""
+    """Checks that a group's entities have the population's type; Spark would compare across types. Raises: DescriptionError."""
     theirs, ours = part.schema[entity].dataType, spine.schema[entity].dataType
     if isinstance(theirs, StringType) != isinstance(ours, StringType):
         raise DescriptionError(
-            f"Feature group {group!r} gave {entity} as {theirs.simpleString()}, the population gives it as "
-            f"{ours.simpleString()}, and only keys of one type are matched: '048' and '48' are one number. Cast one of them in "
-            "its function, or deliver both as one type."
+            f"Feature group {group!r}: expected {entity} as {ours.simpleString()}, as in the population; got "
+            f"{theirs.simpleString()}. Only keys of one type are matched, because '048' and '48' are one number. Cast one of "
+            "them in its function, or deliver both as one type."
         )
 
 
 def with_nulls(frame: DataFrame, names: Sequence[str]) -> DataFrame:
-    """A frame with features besides that are null in every row."""
+    """A frame with additional features that are null in every row."""
     return frame.select("*", *(F.lit(None).cast(FloatType()).alias(name) for name in names))
 
 
 def of_files(spark: SparkSession, outputs: Sequence[Output], columns: Sequence[str] | None = None) -> DataFrame:
-    """The rows of files that Almanac wrote, held against their digests."""
+    """The rows of files that Almanac wrote, checked against their digests."""
     found = chunks.schema_of(outputs[0])
     schema = pa.schema([found.field(name) for name in (columns or found.names)])
 
@@ -187,7 +188,7 @@ def of_files(spark: SparkSession, outputs: Sequence[Output], columns: Sequence[s
 
 
 def arrow_schema(frame: DataFrame) -> pa.Schema:
-    """The Arrow schema under which a frame is written: large and view types plain, times in UTC."""
+    """The Arrow schema that a frame is written with: large and view types plain, times in UTC."""
     found = to_arrow_schema(frame.schema, timezone="UTC")
     return pa.schema([pa.field(field.name, pa.string() if _is_text(field.type) else field.type) for field in found])
 
@@ -197,6 +198,6 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def is_entity_type(frame: DataFrame, entity: str) -> bool:
-    """Whether an entity's column is of whole numbers or text."""
+    """Whether an entity's column holds whole numbers or text."""
     kind = frame.schema[entity].dataType
     return isinstance(kind, StringType) or kind.simpleString() in ("bigint", "int", "smallint", "tinyint")

@@ -1,4 +1,4 @@
-"""The result of a suite as a page for people. It loads nothing: values and names in it come from data, and are text alone."""
+"""The result of a suite as a page for people. It loads nothing; values and names from the data appear as text only."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ OF_TABLE = "The table"
 
 
 def page(name: str, results: Sequence[Mapping[str, Any]], severities: Sequence[str], found: Sequence[str]) -> str:
-    """HTML of a suite's results, by column, those that failed first.
+    """A suite's results as HTML, by column, failed ones first.
 
     Args:
         name: the suite's.
-        results: each as Great Expectations has it as JSON.
-        severities, found: the severity of each expectation, and what was found where it failed, in words.
+        results: each as Great Expectations' JSON.
+        severities, found: the severity of each expectation, and how it failed, in words.
     """
     groups: dict[str, list[tuple[int, str]]] = {}
     kinds = []
-    for result, severity, said in zip(results, severities, found, strict=True):
-        asked = result["expectation_config"]["kwargs"]
+    for result, severity, text in zip(results, severities, found, strict=True):
+        arguments = result["expectation_config"]["kwargs"]
         kind = "passed" if result["success"] else "failed" if severity == "critical" else "warning"
         kinds.append(kind)
-        group = str(asked.get("column") or OF_TABLE)
-        groups.setdefault(group, []).append((("failed", "warning", "passed").index(kind), _row(result, kind, said)))
+        group = str(arguments.get("column") or OF_TABLE)
+        groups.setdefault(group, []).append((("failed", "warning", "passed").index(kind), _row(result, kind, text)))
     worst = sorted(groups, key=lambda group: (min(rank for rank, _ in groups[group]), group != OF_TABLE, group))
     failed, warned = kinds.count("failed"), kinds.count("warning")
     outcome = "Did not pass" if failed else "Passed"
-    figures = f"{len(results)} expectations: {kinds.count('passed')} hold, {failed} failed, {warned} only warned."
+    figures = f"{len(results)} expectations: {kinds.count('passed')} passed, {failed} failed, {warned} warned."
     tables = "\n".join(_table(group, [row for _, row in sorted(groups[group], key=lambda ranked: ranked[0])]) for group in worst)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -59,13 +59,13 @@ def _table(group: str, rows: Sequence[str]) -> str:
     return f"<h2>{escape(group)}</h2>\n<table>\n<thead>{head}</thead>\n<tbody>\n" + "\n".join(rows) + "\n</tbody>\n</table>"
 
 
-def _row(result: Mapping[str, Any], kind: str, said: str) -> str:
+def _row(result: Mapping[str, Any], kind: str, text: str) -> str:
     config = result["expectation_config"]
-    asked = {key: value for key, value in config["kwargs"].items() if key not in ("batch_id", "column") and value is not None}
+    arguments = {key: value for key, value in config["kwargs"].items() if key not in ("batch_id", "column") and value is not None}
     wanted = config["type"].removeprefix("expect_").replace("_", " ")
-    given = ", ".join(f"{key}={value!r}" for key, value in asked.items())
+    given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
     observed = (result.get("result") or {}).get("observed_value")
-    shown = said or ("" if observed is None else repr(observed))
+    shown = text or ("" if observed is None else repr(observed))
     return (
         f'<tr><td class="{kind}">{kind}</td><td>{escape(wanted)}<br><code>{escape(given)}</code></td>'
         f"<td>{escape(shown)}</td></tr>"

@@ -1,7 +1,7 @@
-"""Partial sums of blocks of source files, computed inside the tasks and kept: a file each, sorted into buckets by entity.
+"""Partial sums of blocks of source files, computed inside the tasks and kept, one file each, sorted into buckets by entity.
 
-A block's partial sums depend on nothing but the block's rows and the description, so whoever needs them next finds them: the
-next period reads new files alone. Each bucket is a row group, so that a task reads what there is of its entities and no more.
+A block's partial sums depend only on the block's rows and the description, so they are reused: the next period reads only new
+files. Each bucket is a row group, so that a task reads only its own entities.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from almanac.spark.chunks import Chunk
 BUCKETS = 8
 BLOCK_ROWS = 1_000_000
 GROUPS = b"almanac.buckets"  # metadata of a file of partial sums: bucket to its row group, as JSON
-# Its columns besides the keys: where a segment begins (microseconds), the place of a split's value, events, the newest of them.
+# Columns besides the keys: a segment's start (microseconds), the position of the split's value, the events, the newest of them.
 START, CODE, EVENTS, LAST = "@start", "@code", "@events", "@last"
 SUMS = "sums"
-EXACT = pa.decimal128(38, 0)  # of whole numbers whose sum may be larger than 64 bits hold
+EXACT = pa.decimal128(38, 0)  # for whole numbers whose sum may exceed 64 bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class Block:
     """Row groups of a pinned source file, small enough for a task to hold.
 
     Args:
-        edges: where segments begin, in order; events before the first are of no use to anybody.
+        edges: where segments begin, in order; events before the first are not needed.
     """
 
     file: PinnedFile
@@ -63,12 +63,12 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aggregation:
-    """What a task needs to know of the description.
+    """What a task needs from the description.
 
     Args:
-        schema: what is read of the events, as `sources.schema_of` gives it.
-        reference: URIs of the files of the reference; none where none is looked up.
-        looked: the same of the reference, the column that both have among them.
+        schema: the columns read from the events, as `sources.schema_of` gives them.
+        reference: URIs of the reference's files; empty if there is no reference.
+        looked: the columns read from the reference, including the one that both share.
     """
 
     part: Aggregates
@@ -94,17 +94,17 @@ def blocks(file: PinnedFile, edges: Sequence[datetime]) -> list[Block]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartialSums:
-    """The partial sums of a block: what is in which file, and how many of its events have no entity."""
+    """The partial sums of a block: table name to file, and how many of its events have no entity."""
 
     files: Mapping[str, Output]
     nameless: int
 
 
 def summed(spark: SparkSession, asked: Aggregation, wanted: Sequence[Block], folders: Sequence[str]) -> list[PartialSums]:
-    """Writes the partial sums of blocks to new files below a folder each.
+    """Writes the partial sums of blocks to new files, in a folder for each block.
 
     Raises:
-        DataError: the reference has two rows of one value, or a sum has more digits than a decimal holds.
+        DataError: the reference has two rows for one value, or a sum has more digits than a decimal holds.
     """
 
     def work(hand: Sequence[tuple[int, Block]]) -> Iterator[str]:
@@ -120,7 +120,7 @@ def summed(spark: SparkSession, asked: Aggregation, wanted: Sequence[Block], fol
 
 
 def _reference(asked: Aggregation) -> pa.Table | None:
-    """What is looked up in the reference, one row a value: columns, and the place of the split's value. A null is no value.
+    """What is looked up in the reference, one row per value: columns, and the position of the split's value. Nulls are dropped.
 
     Raises:
         DataError: a value has two rows.
@@ -136,8 +136,8 @@ def _reference(asked: Aggregation) -> pa.Table | None:
     doubled = counted.filter(pc.greater(counted["count_all"], 1))[on].to_pylist()
     if doubled:
         raise DataError(
-            f"The reference of {asked.part.name!r} has {len(doubled)} values of {on} more than once, such as "
-            f"{examples(doubled[:5])}. One row a value is needed; deliver it so."
+            f"The reference of {asked.part.name!r}: expected one row per value of {on}, got {len(doubled)} values with several, "
+            f"such as {examples(doubled[:5])}. Deliver one row per value."
         )
     if asked.part.split not in columns:
         return found
@@ -145,13 +145,13 @@ def _reference(asked: Aggregation) -> pa.Table | None:
 
 
 def _code(part: Aggregates, column: pa.Array) -> pa.Array:
-    """The place of each row's value among those of the split, which are text or whole numbers; null where it is none of them."""
+    """The position of each row's value among those of the split, which are text or whole numbers; null if it is none of them."""
     return pc.index_in(column.cast(pa.string()), value_set=pa.array(part.values, pa.string())).cast(pa.int16())
 
 
 def _partial(asked: Aggregation, block: Block, reference: pa.Table | None) -> tuple[dict[str, pa.Table], int]:
-    """The partial sums of a block: `sums`, and a table of different values for each column that is counted so; and its events
-    without an entity.
+    """The partial sums of a block: `sums`, and a table of distinct values for each column counted by distinct; and the number of
+    its events without an entity.
     """
     part = asked.part
     looked = [] if reference is None else [name for name in reference.column_names if name != part.on]
@@ -186,18 +186,18 @@ def _rows(asked: Aggregation, block: Block, batch: pa.RecordBatch, reference: pa
 
 
 def micros(moment: datetime) -> int:
-    """A moment as files of partial sums tell it."""
+    """A moment in microseconds, as files of partial sums hold it."""
     return int(pa.scalar(moment, UTC_TIME).value)
 
 
 def keys(asked: Aggregation) -> list[str]:
-    """What partial sums are told apart by."""
+    """The columns that partial sums are grouped by."""
     return [asked.entity, START, *([CODE] if asked.part.split else [])]
 
 
 def _grouped(asked: Aggregation, tables: Sequence[pa.Table]) -> tuple[dict[str, pa.Table], int]:
-    """The partial sums of events, and how many of them have no entity. One that counts for nobody has a null among its keys:
-    groups are fewer than events, so it is left out only of them.
+    """The partial sums of events, and how many events have no entity. An event that is not counted has a null among its keys. It
+    is dropped after grouping, because groups are fewer than events.
     """
     if not tables:
         return {}, 0
@@ -212,15 +212,17 @@ def _grouped(asked: Aggregation, tables: Sequence[pa.Table]) -> tuple[dict[str, 
     rows = summable(rows, [column for column, functions in part.columns.items() if SUM in functions], part.name)
     groups = rows.group_by(by, use_threads=False).aggregate(sums).rename_columns(names)
     nameless = groups.filter(pc.and_(groups[asked.entity].is_null(), groups[START].is_valid()))
-    found = {SUMS: _told(groups, by)}
+    found = {SUMS: _with_keys(groups, by)}
     for column, functions in part.columns.items():
         if DISTINCT in functions:
-            found[f"{DISTINCT} {column}"] = _told(rows.group_by([*by, column], use_threads=False).aggregate([]), [*by, column])
+            found[f"{DISTINCT} {column}"] = _with_keys(
+                rows.group_by([*by, column], use_threads=False).aggregate([]), [*by, column]
+            )
     return (found if found[SUMS].num_rows else {}), int(pc.sum(nameless[EVENTS]).as_py() or 0)
 
 
 def summable(rows: pa.Table, columns: Sequence[str], part: str) -> pa.Table:
-    """Rows whose columns can be summed: whole numbers whose sum might not fit into 64 bits are decimals.
+    """Rows whose columns can be summed: whole numbers whose sum might exceed 64 bits become decimals.
 
     Raises:
         DataError: a sum might have more than 38 digits.
@@ -237,19 +239,19 @@ def summable(rows: pa.Table, columns: Sequence[str], part: str) -> pa.Table:
                 rows = rows.set_column(rows.column_names.index(name), name, column.cast(EXACT))
         elif most >= 10 ** (38 - column.type.scale):
             raise DataError(
-                f"Aggregates({part!r}): sums of {name} ({column.type}, up to {bounds['max']}) may have more than 38 digits, "
-                "which no decimal holds. Deliver the column with fewer digits, or as a double."
+                f"Aggregates({part!r}): sums of {name} ({column.type}, up to {bounds['max']}) may have more than the 38 digits "
+                "that a decimal holds. Deliver the column with fewer digits, or as a double."
             )
     return rows
 
 
-def _told(groups: pa.Table, keys: Sequence[str]) -> pa.Table:
+def _with_keys(groups: pa.Table, keys: Sequence[str]) -> pa.Table:
     """Groups without a null among their keys."""
     return groups.filter(functools.reduce(pc.and_, (groups[key].is_valid() for key in keys)))
 
 
 def _keep(tables: Mapping[str, pa.Table], entity: str, folder: str) -> dict[str, Output]:
-    """Writes tables to new files, sorted into buckets; gives what is in which."""
+    """Writes tables to new files, sorted into buckets. Returns table name to file."""
     found = {}
     for number, (name, rows) in enumerate(tables.items()):
         bucket = digests.hashes(rows[entity].combine_chunks()) % BUCKETS
@@ -260,7 +262,9 @@ def _keep(tables: Mapping[str, pa.Table], entity: str, folder: str) -> dict[str,
         rows = rows.take(pa.array(order)).replace_schema_metadata(metadata)
         uri = f"{folder}/{uuid.uuid4().hex}-{number}.parquet"
         system, path = locate(uri)
-        few = [key for key in (START, CODE) if key in rows.column_names]  # a dictionary of anything else costs more than it saves
+        few = [
+            key for key in (START, CODE) if key in rows.column_names
+        ]  # for other columns a dictionary costs more than it saves
         packed = pa.BufferOutputStream()
         with pq.ParquetWriter(packed, rows.schema, compression="lz4", use_dictionary=few, write_page_checksum=True) as writer:
             for one in present:
@@ -268,6 +272,6 @@ def _keep(tables: Mapping[str, pa.Table], entity: str, folder: str) -> dict[str,
         body = packed.getvalue()
         with system.open_output_stream(path) as stream:
             stream.write(body)
-        told = hashlib.sha256(chunks.footer(memoryview(body))).hexdigest()
-        found[name] = Output(name=name, uri=uri, bytes=len(body), sha256="", rows=len(rows), footer=told)
+        footer = hashlib.sha256(chunks.footer(memoryview(body))).hexdigest()
+        found[name] = Output(name=name, uri=uri, bytes=len(body), sha256="", rows=len(rows), footer=footer)
     return found

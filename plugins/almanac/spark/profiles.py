@@ -1,5 +1,5 @@
-"""The profile of staged features: counted in the driver where it holds them, else inside the tasks, where a task holds one column
-at a time, so quantiles are exact.
+"""The profile of staged features: counted in the driver if it holds them, otherwise inside the tasks. A task holds one column at
+a time, so quantiles are exact.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from almanac.spark.rows import Session
 
 
 def profile(session: Session, files: Sequence[str | Output], period: str, held: pa.Table | None = None) -> Profile:
-    """The profile of a period's files: every column of floating-point numbers, which features are.
+    """The profile of a period's files: every floating-point column, which is what features are.
 
-    `held`: their rows, where the driver holds them.
+    `held`: their rows, if the driver holds them.
     """
     if held is not None:
         columns = {name: _column(held.column(name)) for name in _floating(held.schema)}
@@ -36,9 +36,9 @@ def profile(session: Session, files: Sequence[str | Output], period: str, held: 
             yield json.dumps([name, encode(_column(pa.chunked_array(parts, schema.field(name).type)))])
 
     hands = [names[task::tasks] for task in range(tasks)] if names else []
-    told = dict(json.loads(text) for text in arrow.in_tasks(spark, hands, work))
+    found = dict(json.loads(text) for text in arrow.in_tasks(spark, hands, work))
     rows = sum(chunk.rows for chunk in dealt)
-    return Profile(period=period, rows=rows, columns={name: decode(ColumnProfile, told[name]) for name in names})
+    return Profile(period=period, rows=rows, columns={name: decode(ColumnProfile, found[name]) for name in names})
 
 
 def _floating(schema: pa.Schema) -> list[str]:

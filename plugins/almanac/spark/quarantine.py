@@ -1,4 +1,4 @@
-"""Rows of sources that fail a check are set aside: found by their place in the pinned files, and kept with the reason."""
+"""Rows of sources that fail a check are set aside: located in the pinned files, and kept with the reason."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from almanac.spark.checks import Checked
 from almanac.spark.chunks import Batches, Chunk
 from almanac.spark.rows import Rows, Session
 
-# Columns beside a source's own: a row's file, by its place in the pin; its place in the file; and why it was set aside.
+# Columns beside a source's own: a row's file, by its position in the pin; its position in the file; and why it was set aside.
 FILE, ROW, REASON = "@file", "@row", "@reason"
 Reasons = Mapping[int, Mapping[int, str]]  # file to row to reason
-PlacedGroup = tuple[int, Chunk, int]  # a file's number, a row group of it, the place of the group's first row
+PlacedGroup = tuple[int, Chunk, int]  # a file's number, a row group of it, the position of the group's first row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspected:
-    """What an audit of a source found.
+    """The result of a source's audit.
 
     Args:
-        checked: what the suite says of the rows that are left.
+        checked: the suite's result for the rows that are left.
         pin: the files that were checked, with the rows set aside.
         rows: how many were checked.
-        reasons: of the rows set aside.
-        refused: why rows were not set aside; empty where they were, or where none failed.
+        reasons: why rows were set aside.
+        refused: why rows were not set aside; empty if they were, or if none failed.
     """
 
     checked: Checked
@@ -51,7 +51,7 @@ class Inspected:
 
 
 def inspect(session: Session, source: Source, pin: Pin, suite: Sequence[Any], name: str) -> Inspected:
-    """Checks the files of a pin, whole. Rows that fail a check of rows are set aside where the source's audit allows it."""
+    """Checks the whole files of a pin. Rows that fail a row-wise check are set aside if the source's audit allows it."""
     count = sum(file.rows for file in pin.files)
     checked = checks.run(_left(session, source, pin), suite, name)
     wanted = [failure for failure in checked.failed if checks.by_row(failure.expectation)]
@@ -79,13 +79,13 @@ def inspect(session: Session, source: Source, pin: Pin, suite: Sequence[Any], na
 
 def _refusal(pin: Pin, audit: Audit, count: int, rows: int) -> str:
     return (
-        f"Source {pin.source!r}: {count} of {rows} rows ({count / rows:.3g}) would be set aside, at most a share of "
-        f"{audit.quarantine:g} may. Deliver it again, or allow more with Audit(quarantine=...)."
+        f"Source {pin.source!r}: {count} of {rows} rows ({count / rows:.3g}) would be set aside, more than the share "
+        f"of {audit.quarantine:g} that Audit.quarantine allows. Deliver it again, or allow more with Audit(quarantine=...)."
     )
 
 
 def keep(session: Session, source: Source, found: Inspected, folder: str) -> list[Output]:
-    """Writes the rows set aside, with their file, their place in it and the reason, to a Parquet file for each source file."""
+    """Writes the rows set aside, with their file, their position in it and the reason, to one Parquet file per source file."""
     schema, timezone, reasons = _schema(source, found.pin), _timezone(source), found.reasons
     hands = [list(_placed(number, found.pin.files[number])) for number in sorted(reasons)]
     kept = schema.append(pa.field(REASON, pa.string()))
@@ -93,15 +93,15 @@ def keep(session: Session, source: Source, found: Inspected, folder: str) -> lis
 
     def work(hand: Sequence[PlacedGroup]) -> Iterator[str]:
         number = hand[0][0]
-        # Its digest is of the places: a source's own columns may be of any type.
+        # Its digest covers the positions only: a source's own columns may be of any type.
         sink = arrow.Sink(f"{folder}/{found.pin.source}.aside-{number}.parquet", kept, outside=own)
-        told, places = reasons[number], sorted(reasons[number])
+        texts, places = reasons[number], sorted(reasons[number])
         for batch in _rows(hand, schema, timezone):
             first, last = (batch.column(ROW)[place].as_py() for place in (0, -1))
             out = places[bisect.bisect_left(places, first) : bisect.bisect_right(places, last)]
             if out:
                 part = batch.take(pa.array([row - first for row in out]))
-                sink.add(part.append_column(kept.field(REASON), pa.array([told[row] for row in out], pa.string())))
+                sink.add(part.append_column(kept.field(REASON), pa.array([texts[row] for row in out], pa.string())))
         yield json.dumps(encode(sink.finish(f"{found.pin.source}.aside-{number}.parquet", {})))
 
     here = _few(found.pin, schema)
@@ -114,15 +114,15 @@ def _left(session: Session, source: Source, pin: Pin) -> Rows:
     schema, timezone = _own(source, pin), _timezone(source)
 
     def work(hand: Sequence[Chunk], columns: Sequence[str]) -> Batches:
-        asked = pa.schema([schema.field(name) for name in columns], schema.metadata)
-        return (in_utc(batch, asked, timezone) for batch in chunks.read_chunks(hand, columns))
+        wanted = pa.schema([schema.field(name) for name in columns], schema.metadata)
+        return (in_utc(batch, wanted, timezone) for batch in chunks.read_chunks(hand, columns))
 
     count = sum(file.rows - len(file.aside) for file in pin.files)
     return rows.read(session, chunks.of_pinned(pin.files), work, schema, count, hold=_few(pin, schema), deal=chunks.share)
 
 
 def _numbered(session: Session, source: Source, pin: Pin) -> Rows:
-    """The rows of a pin with their file and place. Columns: the source's, FILE (int32), ROW (int64)."""
+    """The rows of a pin with their file and position. Columns: the source's, FILE (int32), ROW (int64)."""
     schema, timezone = _schema(source, pin), _timezone(source)
     placed = [one for number, file in enumerate(pin.files) for one in _placed(number, file)]
 
@@ -138,7 +138,7 @@ def _few(pin: Pin, schema: pa.Schema) -> bool:
 
 
 def _placed(number: int, file: PinnedFile) -> Iterator[PlacedGroup]:
-    """The row groups of a file, whole: with the file's number and the place of their first row."""
+    """The whole row groups of a file, with the file's number and the position of their first row."""
     begin = 0
     for chunk in chunks.of_pinned([replace(file, aside=())]):
         yield number, chunk, begin

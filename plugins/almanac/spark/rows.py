@@ -1,7 +1,7 @@
-"""Rows to be checked: held in the driver where they are few, a Spark frame where they are many, and plain in both.
+"""Rows to be checked: held in the driver if they are few, a Spark frame if they are many, and plain in both.
 
-Plain means: NaN is null, a time is naive and in UTC, a dictionary is the type of its values. So Great Expectations' engines,
-which differ in all of these, see the same.
+Plain means: NaN is null, a time is naive and in UTC, a dictionary has the type of its values. Great Expectations' engines differ
+in all of these; plain rows look the same to both.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Rows:
     """Rows to be checked.
 
     Args:
-        schema, count: of all of them.
-        held: all of them, where they are few; None where they are many.
-        frame: gives them as a Spark frame; a session is asked for no sooner.
-        scan: gives what a function makes of some columns' batches, a task at a time, inside the tasks.
+        schema, count: of all rows.
+        held: all rows, if they are few; None if they are many.
+        frame: gives them as a Spark frame; no session is started before it is called.
+        scan: runs a function on some columns' batches, inside the tasks, and gives what it yields.
     """
 
     schema: pa.Schema
@@ -46,12 +46,12 @@ class Rows:
 
 
 def few(rows: int, columns: int, size: int) -> bool:
-    """Whether so many rows and columns, in files of `size` bytes, are held in the driver."""
+    """Whether this many rows and columns, in files of `size` bytes in all, are held in the driver."""
     return rows * columns * 8 <= HELD_BYTES and size <= HELD_BYTES
 
 
 def of_table(session: Session, table: pa.Table) -> Rows:
-    """Rows that the driver holds already."""
+    """Rows that the driver already holds."""
     batches = table.to_batches()
 
     def work(_: Sequence[int], names: Sequence[str]) -> Batches:
@@ -77,9 +77,9 @@ def read(
     hold: bool,
     deal: Callable[[Sequence[Item], int], Sequence[Sequence[Item]]] = lambda items, _: [items],
 ) -> Rows:
-    """The rows that `work` reads of chunks, or of whatever else it works on: so many, in batches of some columns of `schema`.
+    """The `count` rows that `work` reads from chunks or other items, in batches of some columns of `schema`.
 
-    With `hold` they are read at once. `deal` deals the items to tasks, for so many cores.
+    With `hold` they are read at once. `deal` deals the items out to tasks, for a number of cores.
     """
     seen = plain_schema(schema)
 

@@ -1,4 +1,4 @@
-"""Sampled training rows: drawn by entity and snapshot alone, so that the same rows are drawn again, and weighted."""
+"""Sampled training rows: drawn by entity and snapshot alone, so that a repeat draws the same rows, and weighted."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from almanac.model.training import LABEL, SNAPSHOT, WEIGHT
 from almanac.spark import arrow, chunks, digests
 from almanac.spark.chunks import Batches, Chunk
 
-# A feature with more values is no stratum.
+# A feature with more values cannot define strata.
 MOST_VALUES = 100
 
 
 def draw(rows: pd.DataFrame, sampling: Sampling, target: Target, entity: str) -> pd.DataFrame:
-    """The rows that train, in their order, with what each weighs (float64; before rows age, weights add up to all rows).
+    """The rows to train on, in order, with their weights (float64; before ageing, the weights add up to the number of all rows).
 
     Args:
         rows: the entity, `snapshot`, `label`, and the features of `sampling.by`; a row for each entity of each training snapshot.
 
     Raises:
-        DataError: a feature of `by` has too many values, or there are more strata than rows may be drawn.
+        DataError: a feature of `by` has too many values, or there are more strata than rows to draw.
     """
     weights = np.ones(len(rows))
     if sampling.rows is not None and sampling.rows < len(rows):
         strata = _strata(rows, sampling, target)
         counts = strata.value_counts()
         if sampling.rows < len(counts):
-            parted = " and ".join((*sampling.by, LABEL))
+            columns = " and ".join((*sampling.by, LABEL))
             raise DataError(
-                f"Sampling.rows: found {sampling.rows}, there are {len(counts)} strata by {parted}. Allow at least as many rows, "
-                "or name fewer features in by."
+                f"Sampling.rows: expected at least {len(counts)}, one for each stratum by {columns}; got {sampling.rows}. Allow "
+                "more rows, or name fewer features in by."
             )
         wanted = shares(counts.to_dict(), sampling.rows)
         rank = pd.Series(_lots(rows, entity), index=rows.index).groupby(strata).rank(method="first")
@@ -57,8 +57,8 @@ def _strata(rows: pd.DataFrame, sampling: Sampling, target: Target) -> pd.Series
     for name in sampling.by:
         if (found := rows[name].nunique()) > MOST_VALUES:
             raise DataError(
-                f"Sampling.by: {name} has {found} values, at most {MOST_VALUES} part strata. Give a feature with few "
-                "values, such as a band."
+                f"Sampling.by: expected features with at most {MOST_VALUES} values, got {name!r} with {found}. Use a feature "
+                "with few values, such as a band."
             )
     keys = [*sampling.by, *([] if target.kind == REGRESSION else [LABEL])]
     if not keys:
@@ -67,14 +67,14 @@ def _strata(rows: pd.DataFrame, sampling: Sampling, target: Target) -> pd.Series
 
 
 def _lots(rows: pd.DataFrame, entity: str) -> np.ndarray:
-    """A number for each row, as if thrown, by its entity and snapshot."""
+    """A pseudorandom number for each row, from its entity and snapshot."""
     both = pa.RecordBatch.from_pandas(rows[[entity, SNAPSHOT]], preserve_index=False)
     return digests.row_hashes(both)
 
 
 def read(spark: SparkSession, outputs: Sequence[Output], wanted: pd.DataFrame, entity: str) -> pd.DataFrame:
     """The published features of the wanted rows of a snapshot, with their label, snapshot and weight, sorted by entity. Files
-    are read inside the tasks, and only those rows come to the driver.
+    are read inside the tasks; only the wanted rows come to the driver.
     """
     schema = chunks.schema_of(outputs[0])
     entities = pa.array(wanted[entity], schema.field(entity).type)

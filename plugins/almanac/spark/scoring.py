@@ -1,6 +1,6 @@
 """Scoring: feature chunks in, prediction files out, inside the Spark tasks. No row passes through the JVM.
 
-A frame of any other origin is scored by the same scorer, with `frame`.
+The same scorer scores a frame of any other origin, with `frame`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from almanac.spark import arrow, chunks
 from almanac.spark.arrow import WrittenFiles
 from almanac.spark.chunks import Batches, Chunk
 
-# Which order wrote a row says nothing about what the row says.
+# The order that wrote a row is not part of the row's content.
 OUTSIDE = ("order",)
 # The same in each row of a period.
 CONSTANT = ("as_of", "model_version", "order")
@@ -36,7 +36,7 @@ class Scorer:
     """What a task needs to score: the version's files, the columns that it reads, and what is written beside the score.
 
     Args:
-        keep: features that are written as well, float32.
+        keep: features that are written beside the score, float32.
     """
 
     bundle: Bundle
@@ -55,7 +55,7 @@ class Scorer:
 
     @property
     def reads(self) -> list[str]:
-        """The columns of the features that are read, each once."""
+        """The feature columns that are read, each once."""
         return list(dict.fromkeys((self.entity, *self.features, *self.keep)))
 
     def schema(self, entity: pa.Field) -> pa.Schema:
@@ -74,13 +74,13 @@ def score(
     stem: str,
     schema: pa.Schema | None = None,
 ) -> WrittenFiles:
-    """Scores feature files and writes predictions below a folder; no rows give one empty file. Nothing is committed.
+    """Scores feature files and writes predictions below a folder; without rows, one empty file. Nothing is committed.
 
-    `schema`: of what is written, where the key is to be wider than that of the features.
+    `schema`: of what is written, if its key is wider than that of the features.
 
     Raises:
         IntegrityError: a file of features was altered.
-        DataError: the features lack a column of the model's signature, or have it in another type; or a row got no score.
+        DataError: the features lack a column of the model's signature, or have it with another type; or a row got no score.
     """
     files = list(features)
     found = chunks.schema_of(files[0])
@@ -98,10 +98,10 @@ def score(
 
 
 def frame(features: DataFrame, scorer: Scorer) -> DataFrame:
-    """The predictions of a frame of features of any origin, not written anywhere.
+    """The predictions for a frame of features of any origin; nothing is written.
 
     Raises:
-        DataError: as for `score`; of a row without a score when the frame is used.
+        DataError: as for `score`; for a row without a score only when the frame is evaluated.
     """
     found = pa.schema([(field.name, _arrow_type(field.dataType.simpleString())) for field in features.schema])
     check_signature(found, scorer)
@@ -126,23 +126,23 @@ def _arrow_type(name: str) -> pa.DataType:
 
 
 def check_signature(found: pa.Schema, scorer: Scorer) -> None:
-    """The features have the model's columns, and those that are kept, as float32. Raises: DataError."""
+    """Checks that the features have the model's and the kept columns, as float32. Raises: DataError."""
     if missing := [name for name in scorer.reads if name not in found.names]:
         raise DataError(
-            f"The features lack {examples(missing)}, which version {scorer.version} was trained with "
-            f"(they have: {examples(found.names, 20)}). Score with a version of this feature definition."
+            f"The features lack {examples(missing)}, which version {scorer.version} reads (they have: "
+            f"{examples(found.names, 20)}). Score with a version of this feature definition."
         )
     wanted = [name for name in scorer.reads if name != scorer.entity]
     if strange := [f"{name} ({found.field(name).type})" for name in wanted if found.field(name).type != pa.float32()]:
-        raise DataError(f"The features have {examples(strange)}, version {scorer.version} wants float32. Build them again.")
+        raise DataError(f"Version {scorer.version}: expected features as float32, got {examples(strange)}. Build them again.")
 
 
 def batches(given: Iterable[pa.RecordBatch], scorer: Scorer) -> Iterator[pa.RecordBatch]:
-    """The predictions of batches of features, in a task.
+    """The predictions for batches of features, in a task.
 
     Raises:
         DataError: a row got no score.
-        IntegrityError: a file of the version was altered, and nothing of it was unpickled.
+        IntegrityError: a file of the version was altered; nothing of it was unpickled.
         Drifted: the version does not score here as it did where it was trained.
     """
     engine = opened_once(_here(scorer.bundle))
@@ -156,17 +156,17 @@ def _scores(batch: pa.RecordBatch, scorer: Scorer, engine: InferenceEngine) -> S
         scores = engine.scores(batch)
     except AlmanacError:
         raise
-    except Exception as error:  # what a pipeline's estimators raise about values is of any class
+    except Exception as error:  # estimators may raise any class of error about values
         raise DataError(
-            f"Version {scorer.version} refuses rows of the features: {type(error).__name__}: {line(error)} "
-            f"{_nulls(batch, scorer)}Nothing was published. Correct the features, or train with such values."
+            f"Version {scorer.version} failed on rows of the features: {type(error).__name__}: {line(error)} "
+            f"{_nulls(batch, scorer)}Nothing was published. Correct the features, or train on such values."
         ) from error
     if not np.isfinite(scores).all():
         bad = np.flatnonzero(~np.isfinite(scores.reshape(len(scores), -1)).all(axis=1))
         entities = batch.column(scorer.entity).take(pa.array(bad[:6])).to_pylist()
         raise DataError(
             f"Version {scorer.version} gives no finite score for {len(bad)} of {batch.num_rows} rows, such as {scorer.entity} "
-            f"{examples(entities)}. {_nulls(batch, scorer)}Nothing was published. Correct the features, or train with such "
+            f"{examples(entities)}. {_nulls(batch, scorer)}Nothing was published. Correct the features, or train on such "
             "values."
         )
     return scores
@@ -174,7 +174,7 @@ def _scores(batch: pa.RecordBatch, scorer: Scorer, engine: InferenceEngine) -> S
 
 def _nulls(batch: pa.RecordBatch, scorer: Scorer) -> str:
     found = [name for name in scorer.features if np.isnan(batch.column(name).to_numpy(zero_copy_only=False)).any()]
-    return f"Nulls are in {examples(found)}. " if found else ""
+    return f"Features with nulls: {examples(found)}. " if found else ""
 
 
 def _predictions(batch: pa.RecordBatch, scores: Scores, scorer: Scorer) -> pa.RecordBatch:
@@ -190,7 +190,7 @@ def _predictions(batch: pa.RecordBatch, scores: Scores, scorer: Scorer) -> pa.Re
 
 
 def _room(rows: int) -> int:
-    """A power of two that so many rows fit into: few sizes of constant columns are ever made."""
+    """A power of two of at least `rows`, so that constant columns are built in few sizes."""
     return 1 << max(rows - 1, 1).bit_length()
 
 

@@ -1,7 +1,7 @@
-"""The skew check: rows that a version was trained on are scored as a period is scored, and must come out as they went in.
+"""The skew check: training rows of a version are scored as a period is scored, and must give the same features and scores.
 
 Training reads published features whole, in the driver, and joins labels to them; scoring reads them chunk by chunk, in tasks.
-The check holds the second way against the first, on the same entities, value by value.
+The check compares the two for the same entities, value by value.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ SAMPLED_ROWS = 64  # of each training snapshot
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skew:
-    """What came of the check: rows compared, and what is wrong, in plain words; nothing when all is as it was."""
+    """The result of the check: rows compared, and the findings in plain words; none if nothing differs."""
 
     rows: int
     findings: tuple[str, ...]
 
 
 def sample(rows: pd.DataFrame) -> pd.DataFrame:
-    """Training rows for the check: some of each snapshot, from its first to its last."""
+    """Training rows for the check: evenly spaced rows of each snapshot, from its first to its last."""
     return pd.concat([_spaced(part) for _, part in rows.groupby(SNAPSHOT)], ignore_index=True)
 
 
@@ -47,7 +47,7 @@ def _spaced(part: pd.DataFrame) -> pd.DataFrame:
 def check(
     spark: SparkSession, trained: pa.Table, published: Mapping[str, Sequence[str | Output]], scorer: Scorer, allowed: float
 ) -> Skew:
-    """Holds sampled training rows against what scoring makes of them.
+    """Compares sampled training rows with what scoring reads and gives for them.
 
     Args:
         trained: columns `snapshot`, the entity, the features (float32) as the model was fitted on them, and the target's
@@ -75,26 +75,26 @@ def check(
                 yield json.dumps([rows.num_rows, list(_differences(wanted.take(place), scored, scorer, snapshot, allowed))])
 
     answers = [json.loads(text) for text in arrow.in_tasks(spark, hands, work)]
-    found, said = sum(rows for rows, _ in answers), sorted(text for _, texts in answers for text in texts)
+    found, differing = sum(rows for rows, _ in answers), sorted(text for _, texts in answers for text in texts)
     findings = []
-    if said:
-        shown = "; ".join(said[:SHOWN_EXAMPLES])
+    if differing:
+        shown = "; ".join(differing[:SHOWN_EXAMPLES])
         findings.append(
-            f"Skew: {len(said)} of {len(trained)} sampled training rows are not what they were when scoring reads and scores "
-            f"them: {shown}. The version is not published. Look for what gives tasks other values than the driver: a library of "
-            "another version, or files that were changed."
+            f"Skew: {len(differing)} of {len(trained)} sampled training rows have other values when scoring reads and scores "
+            f"them: {shown}. The version is not published. Find why tasks get other values than the driver: a library of another "
+            "version, or changed files."
         )
     if found != len(trained):
         findings.append(
-            f"Skew: {len(trained)} training rows were sampled, scoring finds {found} of them in the published features. "
-            "The version is not published. Retrain it."
+            f"Skew: expected the {len(trained)} sampled training rows in the published features, scoring found {found}. The "
+            "version is not published. Retrain it."
         )
     return Skew(rows=found, findings=tuple(findings))
 
 
 def _differences(trained: pa.Table, scored: pa.RecordBatch, scorer: Scorer, snapshot: str, allowed: float) -> Iterator[str]:
-    """A sentence for each row that differs, about the first column that does."""
-    said: dict[int, str] = {}
+    """For each row that differs, a text about the first column that does."""
+    found: dict[int, str] = {}
     for name in (*scorer.features, *scorer.bundle.target.columns):
         was = trained[name].to_numpy()
         now = scored.column(name).to_numpy(zero_copy_only=False)
@@ -103,5 +103,5 @@ def _differences(trained: pa.Table, scored: pa.RecordBatch, scorer: Scorer, snap
             same |= apart(now, was) <= allowed
         for row in np.flatnonzero(~same):
             entity = scored.column(scorer.entity)[row]
-            said.setdefault(int(row), f"{name} of {scorer.entity} {entity} in {snapshot} was {was[row]!s}, is {now[row]!s}")
-    yield from said.values()
+            found.setdefault(int(row), f"{name} of {scorer.entity} {entity} in {snapshot} was {was[row]!s}, is now {now[row]!s}")
+    yield from found.values()

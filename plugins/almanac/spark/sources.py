@@ -1,4 +1,4 @@
-"""Sources as Spark frames: already cut when user code sees them, read from the pinned files inside the tasks."""
+"""Sources as Spark frames: cut before user code sees them, and read from the pinned files inside the tasks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from almanac.spark.chunks import Batches, Chunk
 def read(spark: SparkSession, source: Source, pin: Pin, cut: Cut) -> DataFrame:
     """The rows of a pinned source inside a cut. Columns as in the files, every timestamp in UTC, NaN as null.
 
-    An event exactly at the cut's low belongs to it, one exactly at its high does not.
+    An event exactly at the cut's low is inside, one exactly at its high is not.
     """
     files = pin.within(cut)
     schema = schema_of(source, pin)
@@ -42,14 +42,14 @@ def read_all(
 
 
 def schema_of(source: Source, pin: Pin, names: Sequence[str] = ()) -> pa.Schema:
-    """What Spark is to see of a pinned source's columns: of some by name, else of those that it names, or all.
+    """The schema in which Spark sees a pinned source's columns: those in `names`, else those that the source names, else all.
 
     Raises:
         SourceError: Spark cannot read one of them.
     """
     if pin.schema:
         plain = columns.unpacked(pin.schema)
-    else:  # a pin from before the types were kept
+    else:  # a pin from before pins held types
         found = chunks.open_parquet(pin.files[0].place).schema_arrow
         plain = pa.schema([(field.name, columns.plain(field.type)) for field in found])
     return columns.schema_of(source, plain, pin.source, names or source.needed or plain.names)

@@ -1,4 +1,4 @@
-"""How the scores of staged predictions are spread: counted in the driver where it holds them, else inside the tasks."""
+"""The spread of staged predictions' scores: counted in the driver if it holds them, otherwise inside the tasks."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from almanac.core.shift import BINS, Spread
 from almanac.spark.chunks import Batches
 from almanac.spark.rows import Rows
 
-# By how much a decile's rank may be wrong, as a share of the rows.
+# The largest error of a decile's rank, as a share of the rows.
 RANK_ERROR = 0.001
 
 
 def spread(rows: Rows, column: str) -> Spread:
-    """The deciles of a column, and how many rows lie between them. The column has rows and no nulls."""
+    """The deciles of a column, and how many rows lie between them. The column must have rows, and no nulls."""
     shares = [bin / BINS for bin in range(1, BINS)]
     if rows.held is not None:
         edges = np.quantile(_numbers(rows.held.column(column)), shares, method="inverted_cdf").tolist()
@@ -26,7 +26,7 @@ def spread(rows: Rows, column: str) -> Spread:
 
 
 def counted(rows: Rows, column: str, edges: Sequence[float]) -> tuple[int, ...]:
-    """How many rows lie in each of the bins between some edges."""
+    """How many rows lie in each of the bins that the edges separate."""
     inner = np.array(edges)
 
     def count(batches: Iterable[pa.RecordBatch]) -> list[int]:

@@ -1,7 +1,7 @@
-"""Great Expectations' two engines for the same rows: pandas where the rows are few, Spark where they are many.
+"""Great Expectations' two engines for the same rows: pandas if the rows are few, Spark if they are many.
 
-Both must give the same verdicts. So pandas is asked only what it answers as Spark does, on rows that `rows.plain` made alike;
-everything else, and what pandas cannot run, is asked in Spark. docs/checks.md has the list.
+Both must give the same verdicts. So pandas runs only the expectations that it answers as Spark does, on rows that `rows.plain`
+made equal for both. Spark runs everything else, and what fails in pandas. docs/checks.md has the list.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import pyarrow as pa
 from almanac.spark.answers import Answers
 from almanac.spark.rows import Rows
 
-# Great Expectations phones home unless it is told not to.
+# By default Great Expectations sends usage data.
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "False")
 
-# What pandas is asked, by what it is about. Of a table:
+# The expectations that pandas runs. About a table:
 TABLE = frozenset({
     "ExpectColumnToExist",
     "ExpectTableColumnCountToBeBetween",
@@ -31,7 +31,7 @@ TABLE = frozenset({
     "ExpectTableRowCountToBeBetween",
     "ExpectTableRowCountToEqual",
 })  # fmt: skip
-# Of a column of any type that holds one value a row:
+# About a column of any type that holds one value per row:
 COLUMN = frozenset({
     "ExpectColumnProportionOfNonNullValuesToBeBetween",
     "ExpectColumnProportionOfUniqueValuesToBeBetween",
@@ -40,7 +40,7 @@ COLUMN = frozenset({
     "ExpectColumnValuesToBeUnique",
     "ExpectColumnValuesToNotBeNull",
 })  # fmt: skip
-# Of numbers, text or booleans, where the values asked for are of the column's own kind:
+# About numbers, text or booleans, if the expected values are of the column's own kind:
 SET = frozenset({
     "ExpectColumnDistinctValuesToBeInSet",
     "ExpectColumnDistinctValuesToContainSet",
@@ -49,52 +49,52 @@ SET = frozenset({
     "ExpectColumnValuesToBeInSet",
     "ExpectColumnValuesToNotBeInSet",
 })  # fmt: skip
-# Of numbers and times, with bounds of the column's own kind:
+# About numbers and times, with bounds of the column's own kind:
 RANGE = frozenset({"ExpectColumnMaxToBeBetween", "ExpectColumnMinToBeBetween", "ExpectColumnValuesToBeBetween"})
 NUMBER = frozenset({"ExpectColumnMeanToBeBetween", "ExpectColumnMedianToBeBetween", "ExpectColumnStdevToBeBetween"})
-# Whole numbers are summed in Spark, which tells when a sum is too large.
+# Spark sums whole numbers, because it reports a sum that is too large.
 FLOAT = frozenset({"ExpectColumnSumToBeBetween"})
 TEXT = frozenset({"ExpectColumnValueLengthsToBeBetween", "ExpectColumnValueLengthsToEqual"})
-# Of two columns of numbers, neither with a null: what a null is beside a value differs.
+# About two columns of numbers without nulls: the engines differ on a null beside a value.
 PAIR = frozenset({"ExpectColumnPairValuesAToBeGreaterThanB", "ExpectColumnPairValuesToBeEqual"})
 
 NUMBERS, TIMES = ("whole", "float"), ("time",)
 
 
 def in_pandas(expectation: Any, held: pa.Table) -> bool:
-    """Whether the pandas engine gives an expectation the verdict that Spark's gives it."""
+    """Whether the pandas engine gives an expectation the same verdict as the Spark engine."""
     import great_expectations.expectations as known
 
-    name, asked = type(expectation).__name__, expectation.configuration.kwargs
-    if getattr(known, name, None) is not type(expectation) or asked.get("row_condition"):
+    name, arguments = type(expectation).__name__, expectation.configuration.kwargs
+    if getattr(known, name, None) is not type(expectation) or arguments.get("row_condition"):
         return False
     if name in TABLE:
         return True
     if name in PAIR:
-        pair = (asked.get("column_A"), asked.get("column_B"))
+        pair = (arguments.get("column_A"), arguments.get("column_B"))
         columns: list[pa.ChunkedArray] = [held.column(one) for one in pair if one in held.column_names]
         return len(columns) == 2 and all(_kind(one.type) in NUMBERS and not one.null_count for one in columns)
-    if asked.get("column") not in held.column_names:
-        return bool(asked.get("column"))  # neither engine can, and both say so
-    column = held.column(asked["column"])
+    if arguments.get("column") not in held.column_names:
+        return bool(arguments.get("column"))  # neither engine can run it, and both say so
+    column = held.column(arguments["column"])
     kind = _kind(column.type)
     if name in COLUMN:
         return bool(kind)
     if column.null_count == len(column):
-        return False  # pandas sums nothing up to 0
+        return False  # pandas gives 0 as the sum of no values
     if name in SET:
-        return kind in (*NUMBERS, "text", "bool") and _alike(kind, asked.get("value_set") or ())
+        return kind in (*NUMBERS, "text", "bool") and _alike(kind, arguments.get("value_set") or ())
     if name in RANGE:
-        bounds = [asked[bound] for bound in ("min_value", "max_value") if asked.get(bound) is not None]
+        bounds = [arguments[bound] for bound in ("min_value", "max_value") if arguments.get(bound) is not None]
         return kind in (*NUMBERS, *TIMES) and _alike(kind, bounds)
     return (name in NUMBER and kind in NUMBERS) or (name in FLOAT and kind == "float") or (name in TEXT and kind == "text")
 
 
 def _kind(kind: pa.DataType) -> str:
-    """What pandas can do with a column; nothing, where it holds more than a value a row."""
+    """The kind of a column, as far as pandas handles it; empty if a row holds more than one value."""
     kinds = {
         "whole": lambda kind: pa.types.is_int32(kind) or pa.types.is_int64(kind),
-        "short": pa.types.is_integer,  # Spark's engine takes no mean of these
+        "short": pa.types.is_integer,  # the Spark engine takes no mean of these
         "float": pa.types.is_floating,
         "bool": pa.types.is_boolean,
         "text": pa.types.is_string,
@@ -111,7 +111,7 @@ def _alike(kind: str, values: Iterable[Any]) -> bool:
 
 
 def naive(expectation: Any) -> Any:
-    """An expectation whose bounds are in UTC and without a zone, as the rows' times are."""
+    """The expectation with its time bounds in UTC and without a zone, like the rows' times."""
     times = {
         name: value.astimezone(UTC).replace(tzinfo=None)
         for name in ("min_value", "max_value")
@@ -121,21 +121,21 @@ def naive(expectation: Any) -> Any:
 
 
 class Engines:
-    """Rows, as each of the two engines sees them; made when first asked for."""
+    """The rows as each of the two engines sees them; each is built on first use."""
 
     def __init__(self, rows: Rows, name: str) -> None:
         self._rows, self._name = rows, name
         self.columns = rows.held.column_names if rows.held is not None else ()
 
     def parted(self, expectations: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-        """What pandas is asked, and what Spark is."""
+        """The expectations that pandas runs, and those that Spark runs."""
         parts: tuple[list[Any], list[Any]] = [], []
         for one in expectations:
             parts[not self._here(one)].append(one)
         return parts
 
     def of(self, expectation: Any) -> Any:
-        """The rows for the engine that answers an expectation."""
+        """The rows for the engine that runs an expectation."""
         return self.pandas if self._here(expectation) else self.spark
 
     def _here(self, expectation: Any) -> bool:
@@ -164,5 +164,5 @@ class Engines:
 
 
 def _wide(kind: pa.DataType) -> pa.DataType:
-    """Bounds are doubles, and are compared as such; pandas would round them to a column's float32."""
+    """float64 for floats: bounds are doubles, and pandas would round them to a column's float32."""
     return pa.float64() if pa.types.is_floating(kind) else kind
