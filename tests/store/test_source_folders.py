@@ -211,8 +211,9 @@ def test_a_column_that_came_later_is_told_with_every_way_out(objects: Objects, v
     old, new = deliver("a.parquet"), deliver("b.parquet", {"channel": ["web"]})
 
     assert refused(objects, visits) == (
-        f"Source 'visits': {old} has no channel, {new} has channel as string. Files of one source must agree; leave the column "
-        "out with columns=(...), say that files lack it on purpose with fill={'channel': None}, or deliver one of them again."
+        f"Source 'visits': {old} has no column 'channel', while {new} has it as string. Files of one source must agree: leave "
+        "the column out with columns=(...), declare that files may lack it with fill={'channel': None}, or deliver one of them "
+        "again."
     )
     for way in (
         replace(visits, columns=("at",)),

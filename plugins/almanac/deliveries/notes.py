@@ -71,8 +71,8 @@ def check_source(delivery: Delivery, notes: Mapping[str, DeliveryNote], source: 
     """Checks that a place is filled from one predictions table only. Raises: DeliveryError."""
     if others := sorted({note.source for note in notes.values()} - {source}):
         raise DeliveryError(
-            f"Delivery {delivery.name!r}: {place(delivery)} is already filled from {examples(others)}, but this run would fill it "
-            f"from {source}. Nothing was written. Give each pipeline and each ALMANAC_ROOT a place of its own. If the "
+            f"Delivery {delivery.name!r}: {place(delivery)} is already filled from {examples(others)}, but this run would fill "
+            f"it from {source}. Nothing was written. Give each pipeline and each ALMANAC_ROOT a place of its own. If the "
             "predictions were moved, see docs/deliveries.md."
         )
 

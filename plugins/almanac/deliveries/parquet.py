@@ -76,8 +76,8 @@ class ParquetPlace:
             return record(DeliveryManifest, found[0], f"{self._uri}/{name}"), found[1]
         except IntegrityError:
             raise IntegrityError(
-                f"{self._uri}/{name}: expected a manifest as Almanac wrote it, got other bytes, so the files beside it are unknown. "
-                "Delete it; the next run delivers the period again."
+                f"{self._uri}/{name}: expected a manifest as Almanac wrote it, got other bytes, so the files beside it are "
+                "unknown. Delete it; the next run delivers the period again."
             ) from None
 
     def _upload(self, change: Change) -> tuple[DeliveryFile, ...]:

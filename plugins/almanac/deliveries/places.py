@@ -51,8 +51,8 @@ class Change:
         """Checks that the files hold as many rows as the table says. Raises: IntegrityError."""
         if found != self.position.rows:
             raise IntegrityError(
-                f"{self.source}: expected {self.position.rows} rows in the files of {self.period}, as the table says; got {found}. The "
-                "period was not delivered. Run `almanac verify` to see what was altered."
+                f"{self.source}: expected {self.position.rows} rows in the files of {self.period}, as the table says; got "
+                f"{found}. The period was not delivered. Run `almanac verify` to see what was altered."
             )
 
 
@@ -130,8 +130,8 @@ def fetched(output: Output) -> Iterator[Fetched]:
             raise Unreachable(f"{output.uri}: the file cannot be read ({error}). Check the store and its credentials.") from error
         if output.sha256 and digest.hexdigest() != output.sha256:
             raise IntegrityError(
-                f"{output.uri}: expected SHA-256 {output.sha256[:16]}..., got {digest.hexdigest()[:16]}... The file was altered and "
-                "is not delivered. Score the period again, or restore the file from the bucket's versions."
+                f"{output.uri}: expected SHA-256 {output.sha256[:16]}..., got {digest.hexdigest()[:16]}... The file was altered "
+                "and is not delivered. Score the period again, or restore the file from the bucket's versions."
             )
         try:
             footer = pq.ParquetFile(spool.name)

@@ -235,7 +235,8 @@ class PostgresPlace:
             ) from error
         except psycopg.OperationalError as error:
             raise Unreachable(
-                f"Delivery {name!r}: the database stopped the transaction ({_first_line(error)}). This period was not changed. Try again."
+                f"Delivery {name!r}: the database stopped the transaction ({_first_line(error)}). This period was not changed. "
+                "Try again."
             ) from error
         except psycopg.Error as error:
             raise DeliveryError(_refused(name, table, error)) from error

@@ -71,8 +71,8 @@ def deliver(
         place.tidy()
     if failed:
         raise DeliveryError(
-            f"Delivery {delivery.name!r}: {examples(sorted(failed), 12)} could not be delivered; {len(applied)} other periods "
-            "were. The published predictions are unaffected, and the next run delivers what is missing.\n"
+            f"Delivery {delivery.name!r}: {examples(sorted(failed), 12)} could not be delivered (other periods delivered: "
+            f"{len(applied)}). The published predictions are unaffected, and the next run delivers what is missing.\n"
             + bounded([failed[period] for period in sorted(failed)])
         )
     return Delivered(delivery=delivery.name, applied=tuple(applied))
@@ -100,8 +100,8 @@ def check_outside(home: Home, delivery: Delivery) -> None:
     root = home.layout.root.rstrip("/") + "/"
     if isinstance(delivery, ParquetDelivery) and f"{delivery.uri.rstrip('/')}/".startswith(root):
         raise DescriptionError(
-            f"ParquetDelivery.uri: expected a folder outside ALMANAC_ROOT ({home.layout.root}), which only Almanac writes to; delivery "
-            f"{delivery.name!r} has {delivery.uri}. Give it a folder elsewhere, such as one beside ALMANAC_ROOT."
+            f"ParquetDelivery.uri: expected a folder outside ALMANAC_ROOT ({home.layout.root}), which only Almanac writes to; "
+            f"delivery {delivery.name!r} has {delivery.uri}. Give it a folder elsewhere, such as one beside ALMANAC_ROOT."
         )
 
 

@@ -332,6 +332,6 @@ def record(kind: type[Record], body: bytes, uri: str) -> Record:
         return opened(kind, body)
     except ValueError as error:
         raise IntegrityError(
-            f"{uri}: expected a valid {kind.__name__}, got other bytes ({error}). The file was altered, or written by another version "
-            "of Almanac. It is not used. Restore it from the bucket's versions, or use the version of Almanac that wrote it."
+            f"{uri}: expected a valid {kind.__name__}, got other bytes ({error}). The file was altered, or written by "
+            "another version of Almanac. It is not used. Restore it from the bucket's versions, or use the version that wrote it."
         ) from error
