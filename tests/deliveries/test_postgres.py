@@ -209,7 +209,7 @@ def test_a_table_without_the_entity_or_the_period_is_refused(
 @pytest.mark.parametrize(
     ("name", "column", "text"),
     [
-        ("tags", pa.array([["a"]]), "the column tags of type list<"),
+        ("tags", pa.array([["a"]]), "a column 'tags' of type list<"),
         (
             "day",
             pa.array([1], pa.date32()),

@@ -239,7 +239,7 @@ def test_a_source_file_that_is_not_what_was_pinned_any_more_is_told_and_is_no_fi
         f"{shop.landing}/visits/2017-04.parquet:",
     ]
     assert "changed since it was pinned as" in found.changed[0] and "(now " in found.changed[0]
-    assert found.changed[1].endswith("(it is gone)")
+    assert found.changed[1].endswith("(now deleted)")
 
 
 def test_a_receipt_by_another_witness_is_another_receipt(world: World):
