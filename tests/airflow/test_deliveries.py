@@ -188,7 +188,7 @@ def test_one_that_fails_keeps_no_other_back_and_is_mended_by_the_next_run(
             deliveries.deliver_all(running)
 
     text = str(refused.value)
-    assert text.startswith("Delivery 'warehouse': the database does not answer, or does not let us in (")
+    assert text.startswith("Delivery 'warehouse': the database does not answer, or refuses access (")
     assert text.endswith("\nWhat is published stays published; the next run of the score DAG delivers what is missing.")
     assert "s3cret" not in text + caplog.text
     assert on_s3.seen() == scores.seen()

@@ -139,7 +139,7 @@ def test_a_run_that_meets_somebody_else_each_time_gives_up_in_words(world: World
             shop.score("2017-08", version=next(others))
 
     task.meanwhile = meanwhile
-    with pytest.raises(Conflict, match="2017-08 was published by somebody else since this run staged it"):
+    with pytest.raises(Conflict, match="another run published 2017-08 since this run staged it"):
         tasks.publish_predictions(task.context, task.run_orders, **left)
     assert task.submitted.count("predictions.stage") == rescore.ROUNDS
 

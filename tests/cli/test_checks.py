@@ -91,4 +91,7 @@ def test_a_pipeline_whose_features_were_never_audited_is_told_what_to_do(world: 
     code, text, errors = ask("checks", "draft", "shop")
 
     assert (code, text) == (1, "")
-    assert "No features of 'shop' were audited yet, so there is no profile to draft checks from. Run shop_retrain once" in errors
+    assert (
+        "No features of 'shop' have been audited yet, so there is no profile to draft checks from. Run shop_retrain once"
+        in errors
+    )

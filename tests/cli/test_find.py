@@ -137,7 +137,7 @@ def test_find_in_an_unknown_pipeline_lists_those_that_there_are(ask: Asking) -> 
 def test_compare_says_plainly_that_figures_of_different_holdouts_are_not_comparable(world: World, ask: Asking) -> None:
     code, output, errors = ask("compare", "shop", world.old, world.new)
     assert (code, errors) == (0, "")
-    assert "The holdouts differ (2017-05 and 2017-06), so the figures are not comparable." in output
+    assert "The holdouts differ (2017-05 and 2017-06), so the metrics are not comparable." in output
     lines = {line.split("  ")[0]: line for line in output.splitlines()}
     assert lines["roc_auc"].endswith("not comparable")
     assert "2017-03, 2017-04" in lines["training"] and lines["training"].rstrip().endswith("differs")
@@ -188,9 +188,7 @@ def test_compare_on_one_holdout_gives_differences_of_figures_features_and_librar
 def test_compare_with_an_unknown_version_lists_those_that_there_are(world: World, ask: Asking) -> None:
     code, _, errors = ask("compare", "shop", world.old, "2016-01-00000000")
     assert code == 1
-    assert errors == (
-        f"almanac: Version '2016-01-00000000' is unknown (there are: {world.old}, {world.new}). Name two of them.\n"
-    )
+    assert errors == (f"almanac: Version '2016-01-00000000' is unknown (known: {world.old}, {world.new}). Name two of them.\n")
 
 
 # --- annotate ---
@@ -239,7 +237,7 @@ def test_a_note_without_text_or_with_a_tag_of_two_words_is_a_wrong_call(
 def test_a_note_about_an_unknown_version_is_refused(world: World, ask: Asking) -> None:
     code, _, errors = ask("annotate", "shop", "2016-01-00000000", "fine")
     assert code == 1
-    assert errors.startswith("almanac: Version '2016-01-00000000' is unknown (there are: ")
+    assert errors.startswith("almanac: Version '2016-01-00000000' is unknown (known: ")
     assert world.changed() == []
 
 

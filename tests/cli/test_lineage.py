@@ -106,18 +106,18 @@ def test_an_entity_that_the_period_does_not_have_is_refused(world: World, ask: A
     code, output, error = ask("explain", "shop", "2017-07", "--entity", "4711")
     assert (code, output) == (1, "")
     assert error == (
-        f"almanac: Predictions of 2017-07 have no customer '4711' (there are {world.scored.rows} rows). Name one that the table "
-        "holds; the pipeline's population decides who is in it.\n"
+        f"almanac: Predictions of 2017-07 have no customer '4711' ({world.scored.rows} rows). Name one that the table "
+        "holds; the pipeline's population decides which these are.\n"
     )
     code, _, error = ask("explain", "shop", "2017-07", "--entity", "seventeen")
     assert code == 1
-    assert "have no customer 'seventeen'" in error and "customer is int64, which this is not" in error
+    assert "have no customer 'seventeen'" in error and "customer is int64, and this value is not" in error
 
 
 def test_a_period_that_is_not_there_is_refused_with_those_that_are(ask: Ask):
     code, output, error = ask("explain", "shop", "2017-12")
     assert (code, output) == (1, "")
-    assert error == "almanac: Pipeline shop has no predictions of '2017-12' (there are: 2017-07). Name one of them.\n"
+    assert error == "almanac: Pipeline shop has no predictions of '2017-12' (visible: 2017-07). Name one of them.\n"
 
 
 def test_explain_names_the_altered_record_that_it_would_have_to_rely_on(world: World, ask: Ask):
@@ -127,7 +127,7 @@ def test_explain_names_the_altered_record_that_it_would_have_to_rely_on(world: W
     code, output, error = ask("explain", "shop", "2017-07")
 
     assert (code, output) == (1, "")
-    assert error.startswith(f"almanac: {uri}: found bytes that are no Receipt")
+    assert error.startswith(f"almanac: {uri}: expected a valid Receipt, got other bytes")
 
 
 def test_explain_writes_prov_to_a_file_or_to_the_output(world: World, ask: Ask, tmp_path: Path):
@@ -203,7 +203,7 @@ def test_impact_of_what_is_unknown_names_what_is_there(world: World, ask: Ask):
 
     assert (code, output) == (1, "")
     assert error == (
-        f"almanac: Version '2016-01-00000000' is unknown (there are: {', '.join(sorted((world.old, world.new)))}). "
+        f"almanac: Version '2016-01-00000000' is unknown (known: {', '.join(sorted((world.old, world.new)))}). "
         "Name one of them.\n"
     )
 
@@ -226,8 +226,8 @@ def test_verify_names_what_differs_and_ends_with_1(world: World, ask: Ask):
 
     assert code == 1
     assert (
-        f"{output.uri}\n    found     5 bytes of SHA-256 d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa\n"
-        f"    expected  {output.bytes} bytes of SHA-256 {output.sha256}\n"
+        f"{output.uri}\n    found     5 bytes with SHA-256 d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa\n"
+        f"    expected  {output.bytes} bytes with SHA-256 {output.sha256}\n"
         "    do        Restore it from the bucket's versions, or make it again.\n"
     ) in told
     assert f"source {world.shop.landing}/visits/2017-01.parquet: changed since it was pinned as " in told

@@ -199,9 +199,9 @@ def test_a_place_of_another_table_is_refused() -> None:
         check_source(LAKE, {"2017-06": note(1)}, "s3://b/predictions")
 
     assert str(refused.value) == (
-        "Delivery 'lake': s3://reports/scores is filled from s3://a/predictions, this run would fill it from s3://b/predictions. "
-        "Nothing was written. Give each pipeline and each ALMANAC_ROOT a place of its own; if the predictions were moved, see "
-        "docs/deliveries.md."
+        "Delivery 'lake': s3://reports/scores is already filled from s3://a/predictions, but this run would fill it from "
+        "s3://b/predictions. Nothing was written. Give each pipeline and each ALMANAC_ROOT a place of its own. If the "
+        "predictions were moved, see docs/deliveries.md."
     )
 
 

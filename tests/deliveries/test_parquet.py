@@ -217,8 +217,8 @@ def test_a_manifest_that_was_altered_is_told_with_what_to_do(scores: Scores, fol
         folder.deliver(scores)
     assert isinstance(folder.delivery, ParquetDelivery)
     assert str(refused.value) == (
-        f"{folder.delivery.uri}/period=2017-07/_manifest.json: found bytes that are no manifest as Almanac wrote it, so nobody "
-        "can say what lies beside it. Delete it, and the next run delivers the period again."
+        f"{folder.delivery.uri}/period=2017-07/_manifest.json: expected a manifest as Almanac wrote it, got other "
+        "bytes, so the files beside it are unknown. Delete it; the next run delivers the period again."
     )
 
 
@@ -246,7 +246,7 @@ def test_a_manifest_that_others_write_without_end_is_told(scores: Scores, on_s3:
     scores.publish("2017-07")
     monkeypatch.setattr("almanac.deliveries.folders.S3Folder.put_over", lambda *_: False)
 
-    with pytest.raises(StoreError, match=r"/period=2017-07/: its manifest was written by others 8 times in a row. Nothing of"):
+    with pytest.raises(StoreError, match=r"/period=2017-07/: other runs wrote its manifest 8 times in a row. Nothing was"):
         on_s3.deliver(scores)
 
 
@@ -255,7 +255,7 @@ def test_a_folder_that_this_process_may_not_write_to_is_told(scores: Scores, on_
     scores.publish("2017-07")
     tmp_path.chmod(0o500)
     try:
-        with pytest.raises(AccessRefused, match="this process may not write there"):
+        with pytest.raises(AccessRefused, match="this process has no access"):
             on_disk.deliver(scores)
     finally:
         tmp_path.chmod(0o700)
@@ -267,13 +267,13 @@ def test_a_folder_where_a_file_is_is_told(tmp_path: Path) -> None:
         pass
 
     assert str(refused.value).startswith(f"{tmp_path}/scores: the folder cannot be used ([Errno 17] File exists: ")
-    assert str(refused.value).endswith("). Mount it, or make room, and try again.")
+    assert str(refused.value).endswith("). Mount it or free space, and try again.")
 
 
 def test_a_bucket_that_is_not_there_is_told(scores: Scores) -> None:
     scores.publish("2017-07")
     nowhere = Target(ParquetDelivery("lake", "s3://nowhere/lake"), "", scores.home.objects)
-    with pytest.raises(StoreError, match=r"there is no bucket 'nowhere'\. Create it, or change the URI\."):
+    with pytest.raises(StoreError, match=r"bucket 'nowhere' does not exist\. Create it, or change the URI\."):
         nowhere.deliver(scores)
 
 
@@ -293,5 +293,7 @@ def test_a_predictions_file_that_is_gone_is_told(scores: Scores, folder: Target)
     with pytest.raises(DeliveryError) as refused:
         folder.deliver(scores)
 
-    assert f"{uri}: the predictions table names this file, and it is not there. Score the period again, or" in str(refused.value)
+    assert f"{uri}: the predictions table names this file, but it does not exist. Score the period again, or" in str(
+        refused.value
+    )
     assert folder.seen() == []

@@ -176,7 +176,7 @@ def test_a_table_of_other_types_is_refused(scores: Scores, in_postgres: Target, 
 
     assert (
         "Delivery 'warehouse': table scores has customer as integer, as_of as timestamp without time zone, score as real, "
-        "allowed is customer as bigint, as_of as timestamp with time zone, score as double precision. Nothing was changed; alter "
+        "expected customer as bigint, as_of as timestamp with time zone, score as double precision. Nothing was changed. Alter "
         "the table, or name another one, and it is created."
     ) in str(refused.value)
     assert ask("SELECT * FROM scores") == []
@@ -187,10 +187,10 @@ def test_a_table_of_other_types_is_refused(scores: Scores, in_postgres: Target, 
     [
         (
             "period text, client bigint",
-            "has no column customer (it has: period, client), and rows are known by period and customer",
+            "has no column customer (it has: period, client), but rows are identified by period and customer",
         ),
-        ("customer bigint", "has no column period (it has: customer), and rows are known by period and customer"),
-        ("x text", "has no column period and no customer (it has: x), and rows are known by period and customer"),
+        ("customer bigint", "has no column period (it has: customer), but rows are identified by period and customer"),
+        ("x text", "has no column period and no customer (it has: x), but rows are identified by period and customer"),
     ],
 )
 def test_a_table_without_the_entity_or_the_period_is_refused(
@@ -201,7 +201,7 @@ def test_a_table_without_the_entity_or_the_period_is_refused(
     with pytest.raises(DeliveryError) as refused:
         in_postgres.deliver(scores)
 
-    assert f"Delivery 'warehouse': table scores {text}. Nothing was changed; name another table, and it is created." in str(
+    assert f"Delivery 'warehouse': table scores {text}. Nothing was changed. Name another table, and it is created." in str(
         refused.value
     )
 
@@ -209,9 +209,13 @@ def test_a_table_without_the_entity_or_the_period_is_refused(
 @pytest.mark.parametrize(
     ("name", "column", "text"),
     [
-        ("tags", pa.array([["a"]]), "the column tags of type list<"),
-        ("day", pa.array([1], pa.date32()), "the column day of type date32[day], allowed is int64, string, float64 (double), "),
-        ("period", pa.array(["x"]), "the column period of type string, allowed is any name but period. Nothing was changed."),
+        ("tags", pa.array([["a"]]), "a column 'tags' of type list<"),
+        (
+            "day",
+            pa.array([1], pa.date32()),
+            "a column 'day' of type date32[day], expected one of int64, string, float64 (double), ",
+        ),
+        ("period", pa.array(["x"]), "a column 'period' of type string, expected any name but 'period'. Nothing was changed."),
     ],
 )
 def test_a_column_that_the_table_cannot_hold_is_refused(
@@ -240,7 +244,7 @@ def test_rows_that_the_database_refuses_are_told_in_its_words(
         in_postgres.deliver(scores)
 
     assert text in str(refused.value)
-    assert "Nothing of this period was changed; mend the table, or name another one, and it is created." in str(refused.value)
+    assert "This period was not changed. Fix the table, or name another one, and it is created." in str(refused.value)
     assert in_postgres.seen() == []
 
 
@@ -260,7 +264,7 @@ def test_a_user_who_may_not_create_the_table_is_told(scores: Scores, in_postgres
         other.deliver(scores)
 
     assert str(refused.value) == (
-        f"Delivery 'warehouse': the database refuses its user (permission denied for schema {schema}). Nothing was changed; let "
+        f"Delivery 'warehouse': the database refused its user (permission denied for schema {schema}). Nothing was changed. Let "
         "the user create tables, or create scores and almanac_deliveries and make the user their owner."
     )
 
@@ -281,8 +285,8 @@ def test_an_address_that_is_none_is_refused_and_not_shown(scores: Scores, in_pos
         Target(in_postgres.delivery, address, in_postgres.objects).outstanding(scores)
 
     assert str(refused.value) == (
-        "Delivery 'warehouse': the address of its database cannot be read. Allowed is a URI such as "
-        "postgresql://user:password@host:5432/database, its special characters percent-encoded."
+        "Delivery 'warehouse': the address of its database is not valid. Expected a URI such as "
+        "postgresql://user:password@host:5432/database, with special characters percent-encoded."
     )
     assert refused.value.__cause__ is None and refused.value.__suppress_context__
 
@@ -293,9 +297,9 @@ def test_a_database_that_does_not_answer_is_told_without_the_password(scores: Sc
         gone.outstanding(scores)
 
     assert str(refused.value).startswith(
-        "Delivery 'warehouse': the database does not answer, or does not let us in (connection failed: "
+        "Delivery 'warehouse': the database does not answer, or refuses access (connection failed: "
     )
-    assert str(refused.value).endswith("Nothing was delivered; check the connection 'almanac_deliveries' and the server.")
+    assert str(refused.value).endswith("Nothing was delivered. Check the connection 'almanac_deliveries' and the server.")
     assert "s3cret" not in str(refused.value)
 
 

@@ -106,8 +106,8 @@ def test_a_database_that_ends_the_connection_is_told_and_the_next_run_mends_it(
         patch.setattr(postgres, "fetched", ending)
         with pytest.raises(Unreachable) as refused:
             in_postgres.deliver(scores)
-    assert str(refused.value).startswith("Delivery 'warehouse': the database gave up (")
-    assert str(refused.value).endswith("). Nothing of this period was changed; try again.")
+    assert str(refused.value).startswith("Delivery 'warehouse': the database stopped the transaction (")
+    assert str(refused.value).endswith("). This period was not changed. Try again.")
     assert in_postgres.seen() == []
 
     in_postgres.deliver(scores)
@@ -125,8 +125,8 @@ def test_who_holds_the_table_for_too_long_is_told_as_such(
             in_postgres.deliver(scores)
 
     assert str(refused.value) == (
-        "Delivery 'warehouse': somebody else has held table scores for 0.2 seconds. Nothing was changed; look at pg_locks, and "
-        "try again when that has ended."
+        "Delivery 'warehouse': another session has locked table scores for 0.2 seconds. Nothing was changed. Find the "
+        "session in pg_locks, and try again when it has ended."
     )
     in_postgres.deliver(scores)
     assert in_postgres.seen() == scores.seen()

@@ -98,8 +98,8 @@ def test_a_table_that_is_gone_empties_no_delivery(scores: Scores, target: Target
     with pytest.raises(DeliveryError) as refused:
         target.deliver(scores)
     assert (
-        f"2017-06: it shows publish 1, {scores.home.predictions.uri} has had 0. Was the bucket restored to an earlier state? "
-        "See docs/deliveries.md."
+        f"2017-06: the delivery shows publish 1, but {scores.home.predictions.uri} is only at publish 0. Was the bucket restored "
+        "to an earlier state? See docs/deliveries.md."
     ) in str(refused.value)
     assert target.seen() == before
 
@@ -166,7 +166,7 @@ def test_a_period_that_is_published_without_end_is_told_as_such(scores: Scores, 
 
     with pytest.raises(DeliveryError) as refused:
         target.deliver(scores, lambda _: scores.publish("2017-06") and None)
-    assert "2017-06: it was published again and again while it was delivered. Run the delivery once more." in str(refused.value)
+    assert "2017-06: it was published repeatedly while it was delivered. Run the delivery again." in str(refused.value)
     target.deliver(scores)
     assert target.seen() == scores.seen()
 
@@ -186,10 +186,10 @@ def test_a_file_that_was_altered_is_not_delivered_and_keeps_no_other_period_back
         target.deliver(scores)
     text = str(refused.value)
     assert text.startswith(
-        f"Delivery {target.delivery.name!r}: 2017-06 could not be delivered, 1 other periods were. What is published is not "
-        f"touched, and the next run delivers what is missing.\n- 2017-06: {uri}: found bytes with SHA-256 "
+        f"Delivery {target.delivery.name!r}: 2017-06 could not be delivered (other periods delivered: 1). The "
+        f"published predictions are unaffected, and the next run delivers what is missing.\n- 2017-06: {uri}: expected SHA-256 "
     )
-    assert "The file was altered; it is not delivered." in text
+    assert "The file was altered and is not delivered." in text
     assert {period: order for period, _, order in target.seen()} == {"2017-06": old, "2017-07": whole}
     assert target.outstanding(scores) == ["2017-06"]
 
@@ -205,7 +205,9 @@ def test_a_file_of_other_rows_than_the_table_says_is_not_delivered(scores: Score
 
     with pytest.raises(DeliveryError) as refused:
         target.deliver(scores)
-    assert f"{scores.home.predictions.uri}: the files of 2017-06 hold 9 rows, the table says 4." in str(refused.value)
+    assert f"{scores.home.predictions.uri}: expected 4 rows in the files of 2017-06, as the table says; got 9." in str(
+        refused.value
+    )
     assert target.seen() == []
 
 
@@ -213,7 +215,7 @@ def test_a_file_that_is_no_parquet_is_not_delivered(scores: Scores, target: Targ
     scores.publish("2017-06", receipt=False)
     scores.home.objects.put(scores.file("2017-06"), b"not Parquet")
 
-    with pytest.raises(DeliveryError, match="this is no whole Parquet file"):
+    with pytest.raises(DeliveryError, match="expected a complete Parquet file"):
         target.deliver(scores)
     assert target.seen() == []
 
@@ -235,8 +237,9 @@ def test_a_place_is_filled_from_one_table_alone(scores: Scores, target: Target) 
     for ask in (target.deliver, target.outstanding):
         with pytest.raises(DeliveryError) as refused:
             ask(other)
-        assert f"is filled from {scores.home.predictions.uri}, this run would fill it from {other.home.predictions.uri}." in str(
-            refused.value
+        assert (
+            f"is already filled from {scores.home.predictions.uri}, but this run would fill it from {other.home.predictions.uri}."
+            in str(refused.value)
         )
     assert target.state() == before
 
@@ -249,8 +252,8 @@ def test_a_folder_below_almanacs_root_is_refused(scores: Scores) -> None:
         with pytest.raises(DescriptionError) as refused:
             projection.deliver(scores.home, scores.described, inside, "", WITNESS)
         assert str(refused.value) == (
-            f"Delivery 'lake': found the uri {uri}, which is below ALMANAC_ROOT ({scores.home.layout.root}), where only "
-            "Almanac's own things lie. Give it a folder elsewhere, such as one beside it."
+            f"ParquetDelivery.uri: expected a folder outside ALMANAC_ROOT ({scores.home.layout.root}), which only Almanac writes "
+            f"to; delivery 'lake' has {uri}. Give it a folder elsewhere, such as one beside ALMANAC_ROOT."
         )
     assert [item.uri for item in scores.home.objects.walk(scores.home.layout.root)] == before
 

@@ -120,7 +120,7 @@ def test_scoring_with_an_unknown_version_names_those_that_are_there(world: World
     with pytest.raises(PromotionError) as refused:
         world.shop.score("2017-08", version="2016-01-00000000")
 
-    assert f"Version '2016-01-00000000' is unknown (there are: {world.old}, {world.new})." in str(refused.value)
+    assert f"Version '2016-01-00000000' is unknown (known: {world.old}, {world.new})." in str(refused.value)
     assert world.shop.state() == before
 
 
@@ -157,7 +157,7 @@ def test_what_a_version_scored_before_it_was_withdrawn_is_not_published_after(wo
         publish.predictions(shop.home, staged, audited, RunInfo())
 
     text = str(refused.value)
-    assert f"Version {world.new} was withdrawn while 2017-08 was scored with it, and nothing was published." in text
+    assert f"Version {world.new} was withdrawn while 2017-08 was scored with it. Nothing was published." in text
     assert "Start the score DAG for 2017-08 again: it uses the version that is in force now." in text
     assert shop.state() == before
     assert shop.home.predictions.version() == 1
@@ -180,7 +180,7 @@ def test_a_version_withdrawn_at_the_moment_of_the_commit_fails_the_publish_and_c
     with pytest.raises(Overtaken) as refused:
         publish.predictions(shop.home, staged, audited, RunInfo())
 
-    assert "and its predictions became visible before that was seen" in str(refused.value)
+    assert "Its predictions became visible before that was noticed" in str(refused.value)
     assert [item.period for item in shop.home.written() if item.version == world.new] == ["2017-08"]
     shop.score("2017-08")
     assert {item.version for item in shop.home.written()} == {world.old}
@@ -194,8 +194,8 @@ def test_a_model_whose_bytes_were_altered_scores_nothing(world: World) -> None:
 
     text = told(refusal(world, orders.predictions(shop.home, planned)), "IntegrityError")
 
-    assert f"{model.uri}: found bytes with SHA-256" in text
-    assert "The file was altered; it is not used. Restore it from the bucket's versions, or make it again." in text
+    assert f"{model.uri}: expected SHA-256" in text
+    assert "The file was altered and is not used. Restore it from the bucket's versions, or make it again." in text
 
 
 # Labels and windows
@@ -239,7 +239,7 @@ def test_features_that_are_not_published_train_nothing(world: World) -> None:
 
     text = str(refused.value)
     assert f"Features of 2017-09 (definition {planned.definition}) are not published." in text
-    assert "Clear the run from its plan on: it builds them." in text
+    assert "Clear the run from its plan on to build them." in text
     assert shop.state() == before
 
 

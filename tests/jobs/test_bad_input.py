@@ -35,7 +35,7 @@ def test_a_source_without_files_is_refused_when_it_is_pinned(world: World) -> No
         world.pin(world.planned("2017-09"))
 
     text = str(refused.value)
-    assert f"Source 'people' is missing: no Parquet file lies below {shop.landing}/people/." in text
+    assert f"Source 'people' is missing: there is no Parquet file below {shop.landing}/people/." in text
     assert "Deliver it, or correct the source's uri." in text
     assert shop.state() == before
 
@@ -49,7 +49,7 @@ def test_a_source_in_a_bucket_that_does_not_exist_is_missing_too(world: World) -
         world.pin(world.planned("2017-09"))
 
     assert "Source 'people' is missing: " in str(refused.value)
-    assert "there is no bucket 'nobody-has-made-this'. Create it, or change the URI." in str(refused.value)
+    assert "bucket 'nobody-has-made-this' does not exist. Create it, or change the URI." in str(refused.value)
     assert shop.state() == before
 
 
@@ -61,8 +61,8 @@ def test_a_file_without_a_column_that_the_description_reads_is_refused_when_it_i
         world.pin(world.planned("2017-09"))
 
     text = str(refused.value)
-    assert f"Source 'visits': {shop.landing}/visits/2017-06.parquet has no amount, {shop.landing}/visits/" in text
-    assert "say that files lack it on purpose with fill={'amount': None}, or deliver one of them again." in text
+    assert f"Source 'visits': {shop.landing}/visits/2017-06.parquet has no column 'amount', while {shop.landing}/visits/" in text
+    assert "declare that files may lack it with fill={'amount': None}, or deliver one of them again." in text
     assert shop.state() == before
 
 
@@ -75,8 +75,8 @@ def test_files_of_one_source_that_disagree_about_a_type_are_refused_when_they_ar
         world.pin(world.planned("2017-09"))
 
     text = str(refused.value)
-    assert "2017-06.parquet has amount as double" in text and "2017-01.parquet has amount as int64" in text
-    assert "Files of one source must agree; deliver one of them again, or leave the column out with columns=(...)." in text
+    assert "2017-06.parquet has amount as double" in text and "2017-01.parquet has it as int64" in text
+    assert "Files of one source must agree: deliver one of them again, or leave the column out with columns=(...)." in text
     assert shop.state() == before
 
 
@@ -123,9 +123,9 @@ def test_a_source_file_that_changes_between_pin_and_reading_stops_the_group(worl
 
     text = told(refusal(world, placed), "SourceError")
 
-    changed = f"{shop.landing}/visits/2017-06.parquet is not what was pinned. Nothing was published."
+    changed = f"{shop.landing}/visits/2017-06.parquet no longer matches the pin. Nothing was published."
     assert text.startswith(f"Source 'visits' changed while it was read: {changed}")
-    assert text.endswith("Start the run again: it pins the files as they are then.")
+    assert text.endswith("Start the run again to pin the current files.")
 
 
 def test_a_retry_after_the_file_was_put_back_writes_attempt_1_and_passes(world: World) -> None:
@@ -151,7 +151,7 @@ def test_a_source_that_changes_while_the_population_is_read_leaves_nothing_visib
 
     text = told(refusal(world, placed), "SourceError")
 
-    assert f"Source 'visits' changed while it was read: {shop.landing}/visits/2017-06.parquet is not what was pinned" in text
+    assert f"Source 'visits' changed while it was read: {shop.landing}/visits/2017-06.parquet no longer matches the pin" in text
 
 
 # Functions of the user's module

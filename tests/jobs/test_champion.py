@@ -227,7 +227,7 @@ def test_a_manifest_that_was_replaced_before_the_comparison_is_not_used(world: W
     text = told(refusal(world, compared(world)), "IntegrityError")
 
     assert text == (
-        f"Version {version}: the manifest is not the one that was published, so nothing of it is loaded. "
+        f"Version {version}: the manifest is not the one that was published, so the version is not loaded. "
         "Restore it from the bucket's versions."
     )
 
@@ -239,7 +239,7 @@ def test_a_manifest_that_is_replaced_after_the_comparison_was_ordered_is_not_use
 
     text = told(refusal(world, placed), "IntegrityError")
 
-    assert text == f"{uri}: the manifest is not the one that was promoted. It is not used; restore it."
+    assert text == f"{uri}: the manifest is not the one that was promoted. It is not used. Restore it."
 
 
 def test_a_version_that_neither_the_log_nor_a_receipt_names_is_not_compared(world: World) -> None:
@@ -251,8 +251,8 @@ def test_a_version_that_neither_the_log_nor_a_receipt_names_is_not_compared(worl
     text = told(refusal(world, compared(world)), "NotAdmitted")
 
     assert text == (
-        f"Version {world.new} has neither an entry in the promotion log nor a receipt of its publish, so nothing vouches for it "
-        "and it is not loaded. Clear the task model.publish of its retrain: it writes the receipt."
+        f"Version {world.new} has neither an entry in the promotion log nor a publish receipt, so nothing vouches for it "
+        "and it is not loaded. Clear the task model.publish of its retrain to write the receipt."
     )
 
 

@@ -36,8 +36,8 @@ def test_a_pivot_that_gives_other_columns_for_another_period_is_refused_by_name(
 
     assert not second.passed
     assert second.findings[0].startswith(
-        "Function 'traits' gave other columns for 2017-06 than for 2017-05: new are 7, missing are 2. Features of one definition "
-        "have the same columns in every period."
+        "Function 'traits' returned other columns for 2017-06 than for 2017-05: new are 7, missing are 2. Features of one "
+        "definition must have the same columns in every period."
     )
     assert "pivot('category', ['food', 'toys'])" in second.findings[0]
 
@@ -47,7 +47,9 @@ def test_of_two_periods_that_are_built_at_once_one_decides(world: World) -> None
     order, later = (replace(one, description="another definition") for one in made)
     compatibility.keep_columns(world.shop.home, order, ["band"])
     compatibility.keep_columns(world.shop.home, order, ["band"])
-    with pytest.raises(DescriptionError, match="gave other columns for 2017-06 than for 2017-05: new are tier, missing are band"):
+    with pytest.raises(
+        DescriptionError, match="returned other columns for 2017-06 than for 2017-05: new are tier, missing are band"
+    ):
         compatibility.keep_columns(world.shop.home, later, ["tier"])
 
 
@@ -55,7 +57,7 @@ def test_a_period_that_was_wrong_is_built_again_with_other_columns_while_nobody_
     first = replace(world.group("traits", "2017-05").order, description="another definition")
     home, later = world.shop.home, replace(first, period="2017-06")
     compatibility.keep_columns(home, first, ["fod"])
-    with pytest.raises(DescriptionError, match=r"Where the data of 2017-05 were wrong, correct them and build it again first\."):
+    with pytest.raises(DescriptionError, match=r"If the data of 2017-05 was wrong, correct it and rebuild that period first\."):
         compatibility.check_columns(home, later, ["food"])
 
     compatibility.keep_columns(home, first, ["food"])

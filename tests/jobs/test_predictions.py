@@ -131,7 +131,7 @@ def test_periods_that_need_features_of_two_definitions_are_scored_in_two_runs(wo
     with pytest.raises(DescriptionError) as refused:
         plan.score_all(shop.home, shop.pipeline.range("2017-09", "2017-10"))
     assert str(refused.value).startswith("Features of 2 definitions are missing (2017-09 by ")
-    assert "one run builds those of one. Score the periods of each in a run of their own, or by a backfill." in str(refused.value)
+    assert "Score the periods of each definition in a run of their own, or in a backfill." in str(refused.value)
 
 
 # --- bad input ---

@@ -96,7 +96,7 @@ def test_equal_modules_give_equal_zips_and_a_missing_one_is_named(tmp_path: Path
     with pytest.raises(DescriptionError) as refused:
         plan.module_zip(tmp_path, "shop")
     assert str(refused.value) == (
-        "Pipeline 'shop' has no module: shop.py is not in ALMANAC_SPARK_JOBS. Write its functions there."
+        "Pipeline 'shop' has no module: shop.py is not in ALMANAC_SPARK_JOBS. Create it there with the user functions."
     )
 
 
@@ -158,7 +158,7 @@ def test_a_job_does_not_carry_out_an_order_that_was_altered(world: World, monkey
     home.objects.put(uri, sealed(replace(placed, order=replace(placed.order, period="2017-04"))))
     before = world.changed()
 
-    with pytest.raises(IntegrityError, match=r"the order was altered\. It is not carried out; place it again"):
+    with pytest.raises(IntegrityError, match=r"the order was altered and is not run\. Place it again"):
         start(world, monkeypatch, [placed])
     assert world.changed() == before
 

@@ -202,7 +202,7 @@ def test_a_column_that_spark_cannot_read_stops_only_a_function_that_is_given_it(
 @pytest.mark.parametrize("value", [None, "shop"])
 def test_what_older_files_lack_is_filled_where_the_source_says_so(files: Shop, value: str | None) -> None:
     every(files, lambda table: table.append_column("channel", pa.array(["web"] * table.num_rows)), 4, 5)
-    with pytest.raises(SourceError, match=r"has no channel, .* columns=\(\.\.\.\), .* fill=\{'channel': None\}"):
+    with pytest.raises(SourceError, match=r"has no column 'channel', .* columns=\(\.\.\.\), .* fill=\{'channel': None\}"):
         attempt(files, "habits")
 
     describe(files, fill={"channel": value})
@@ -240,7 +240,7 @@ def test_nan_of_a_source_is_a_null_for_functions_and_described_groups_alike(file
 def test_an_infinite_value_is_told_by_the_pin(files: Shop) -> None:
     every(files, lambda table: table.set_column(2, "amount", pa.array([float("inf")] * table.num_rows)), 4, 5)
     planned = plan.retrain(files.home, files.pipeline, files.pipeline.period("2017-07"), files.module)
-    with pytest.raises(SourceError, match=r"has amount as double, .* has amount as int64"):
+    with pytest.raises(SourceError, match=r"has amount as double, .* has it as int64"):
         files.pin(planned)
 
     every(files, lambda table: table.set_column(2, "amount", pa.array([float("inf")] * table.num_rows)))

@@ -271,7 +271,7 @@ def test_a_version_made_from_audited_sources_is_explained_verified_and_not_stale
     unaudited.describe()
     wanting = replace(plan.score(shop.home, shop.pipeline.period("2017-08")), build=("2017-08",))
     with pytest.raises(
-        DescriptionError, match=r"wants its sources audited \(visits\), today's description audits none. Bring audit="
+        DescriptionError, match=r"needs audited sources \(visits\), but today's description audits none\. Restore audit="
     ):
         plan.check_buildable(shop.home, unaudited.pipeline, wanting)
     verified = verification.verify(shop.home)

@@ -123,18 +123,18 @@ def test_a_version_is_told_as_the_log_has_it():
     [
         (
             lambda: of_source(INDEX, SHOWN, "s3://landing/april.parquet"),
-            "Source file 's3://landing/april.parquet' is in no pin (pinned are: s3://landing/all.parquet, "
-            "s3://landing/june.parquet, s3://landing/may.parquet). Name one of them, with its whole URI.",
+            "Source file 's3://landing/april.parquet' is in no pin (pinned: s3://landing/all.parquet, "
+            "s3://landing/june.parquet, s3://landing/may.parquet). Name one of them by its full URI.",
         ),
         (
             lambda: of_features(INDEX, SHOWN, "2017-01", "f2"),
-            "No features of '2017-01' of definition f2 are known (there are: 2017-05 of f1, 2017-06 of f1, 2017-07 of f1). "
+            "No features of '2017-01' of definition f2 are recorded (recorded: 2017-05 of f1, 2017-06 of f1, 2017-07 of f1). "
             "Name one of them.",
         ),
-        (lambda: of_version(INDEX, SHOWN, "v9"), "Version 'v9' is unknown (there are: v1, v2). Name one of them."),
+        (lambda: of_version(INDEX, SHOWN, "v9"), "Version 'v9' is unknown (known: v1, v2). Name one of them."),
         (
             lambda: of_run(INDEX, SHOWN, "x"),
-            "Run 'x' is in no receipt (there are: run of 2017-07, run of 2017-06, run of 2017-05, repair, another run (and 1 "
+            "Run 'x' is in no receipt (known: run of 2017-07, run of 2017-06, run of 2017-05, repair, another run (and 1 "
             "more)). Name one of them.",
         ),
     ],
@@ -164,5 +164,5 @@ def test_an_index_is_the_same_after_it_was_kept():
 
 
 def test_an_index_of_another_schema_is_not_read():
-    with pytest.raises(ValueError, match="its schema is 2, this Almanac writes 1"):
+    with pytest.raises(ValueError, match="schema: expected 1, got 2"):
         Index(schema=2)

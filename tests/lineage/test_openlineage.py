@@ -107,8 +107,8 @@ def test_without_the_provider_there_is_no_lineage_and_one_warning(
 
     assert found == [None, None]
     assert told == [
-        "No OpenLineage: the package apache-airflow-providers-openlineage is not installed. Install it beside Airflow to get "
-        "lineage events; receipts hold the same in any case."
+        "No OpenLineage events: the package apache-airflow-providers-openlineage is not installed. Install it with Airflow to "
+        "get lineage events. Receipts hold the same lineage in any case."
     ]
 
 
@@ -117,4 +117,4 @@ def test_an_error_is_a_warning_and_never_fails_a_task(world: World, monkeypatch:
     gone = f"{world.scored.links['staged']}.gone"
 
     assert openlineage.on_complete(world.shop.home, [gone]) is None
-    assert told == [f"No OpenLineage of this task: NotFound: {gone}: nothing is kept there."]
+    assert told == [f"No OpenLineage event for this task: NotFound: {gone}: the object does not exist."]

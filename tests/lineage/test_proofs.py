@@ -55,7 +55,7 @@ def test_a_rollbacks_entry_that_is_gone_is_named_though_the_withdrawn_version_is
     (finding,) = verify(home).findings
     assert home.log().in_force(AUGUST) == world.new
     assert finding.uri == home.layout.promotion(3)
-    assert finding.expected.startswith("entry 3 of the promotion log, of which ")
+    assert finding.expected.startswith("entry 3 of the promotion log, which ")
 
 
 def test_a_rollback_that_scored_nothing_again_is_proven_by_its_plan(world: World) -> None:
@@ -118,7 +118,7 @@ def test_a_manifest_that_was_sealed_anew_is_not_the_one_that_was_published(world
 
     (finding,) = verify(home).findings
     assert finding.uri == home.layout.manifest(world.new)
-    assert finding.expected == f"digest {manifest.digest}, which {published(home, world.new)} holds of it"
+    assert finding.expected == f"digest {manifest.digest}, as {published(home, world.new)} recorded"
 
 
 def test_manifests_that_were_exchanged_are_both_named(world: World) -> None:
@@ -139,7 +139,7 @@ def test_a_version_that_nobody_published_is_named(world: World) -> None:
 
     (finding,) = verify(home).findings
     assert finding.uri == home.layout.manifest(strange.version)
-    assert finding.expected == "a receipt of its publish, or an entry of the log"
+    assert finding.expected == "a publish receipt, or an entry of the log"
 
 
 def test_the_receipt_of_a_publish_that_is_gone_leaves_a_version_that_nobody_published(world: World) -> None:

@@ -127,18 +127,18 @@ def test_a_finding_says_what_was_found_what_was_expected_and_what_to_do(world: W
     assert {first, second} == {
         Finding(
             uri=output.uri,
-            found="5 bytes of SHA-256 d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa",
-            expected=f"{output.bytes} bytes of SHA-256 {output.sha256}",
+            found="5 bytes with SHA-256 d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa",
+            expected=f"{output.bytes} bytes with SHA-256 {output.sha256}",
             advice="Restore it from the bucket's versions, or make it again",
         ),
         Finding(
             uri=uri,
             found=next(one.found for one in (first, second) if one.uri == uri),
-            expected="the record as it was written, under its seal",
+            expected="the record as it was written, with a valid seal",
             advice="Restore it from the bucket's versions",
         ),
     }
-    assert next(one.found for one in (first, second) if one.uri == uri).startswith("bytes that are no Receipt: ")
+    assert next(one.found for one in (first, second) if one.uri == uri).startswith("bytes that are not a valid Receipt: ")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "a group's part"])
@@ -165,7 +165,7 @@ def test_an_entry_that_was_sealed_anew_breaks_the_chain_and_is_named(world: Worl
     (finding,) = verify(home).findings
 
     assert finding.uri == home.layout.promotion(1)
-    assert finding.expected == f"digest {entry.digest}, which entry 2 holds of the one before it"
+    assert finding.expected == f"digest {entry.digest}, as entry 2 recorded"
 
 
 def test_a_missing_number_in_the_log_is_named(world: World):
@@ -182,7 +182,7 @@ def test_a_manifest_that_was_sealed_anew_is_not_the_one_that_the_log_names(world
     home.objects.put(uri, sealed(replace(before, estimator="another")))
     (finding,) = verify(home).findings
 
-    assert (finding.uri, finding.expected) == (uri, f"digest {before.digest}, which entry 1 of the promotion log holds of it")
+    assert (finding.uri, finding.expected) == (uri, f"digest {before.digest}, as entry 1 of the promotion log recorded")
 
 
 def test_a_receipt_in_another_ones_place_is_named(world: World):
@@ -191,7 +191,7 @@ def test_a_receipt_in_another_ones_place_is_named(world: World):
     home.objects.put(uri, home.objects.get(manifest(world).audit))
     (finding,) = verify(home).findings
 
-    assert (finding.uri, finding.expected) == (uri, "the receipt that its name promises")
+    assert (finding.uri, finding.expected) == (uri, "the receipt that belongs under this name")
 
 
 def test_a_visible_file_that_nobody_staged_is_named(world: World):
@@ -202,7 +202,7 @@ def test_a_visible_file_that_nobody_staged_is_named(world: World):
     (finding,) = verify(home).findings
 
     assert finding.uri == f"{home.predictions.uri}/{stray.name}"
-    assert finding.found == "a file that nobody staged is visible"
+    assert finding.found == "a visible file that was not staged"
 
 
 def test_a_visible_period_without_its_publishs_receipt_says_how_to_get_it(world: World):
@@ -212,8 +212,8 @@ def test_a_visible_period_without_its_publishs_receipt_says_how_to_get_it(world:
     (finding,) = verify(home).findings
 
     assert finding.uri == uri
-    assert finding.expected == "the receipt of the publish that made 2017-07 visible"
-    assert finding.advice == "Start the run for 2017-07 again: it writes the receipt from the table's commit"
+    assert finding.expected == "the publish receipt of 2017-07, which is visible"
+    assert finding.advice == "Start the run for 2017-07 again to write the receipt from the table's commit"
 
 
 def test_a_table_that_cannot_be_read_is_a_finding_and_the_rest_is_read(world: World):
@@ -239,7 +239,7 @@ def test_a_source_file_that_is_not_what_was_pinned_any_more_is_told_and_is_no_fi
         f"{shop.landing}/visits/2017-04.parquet:",
     ]
     assert "changed since it was pinned as" in found.changed[0] and "(now " in found.changed[0]
-    assert found.changed[1].endswith("(it is gone)")
+    assert found.changed[1].endswith("(now deleted)")
 
 
 def test_a_receipt_by_another_witness_is_another_receipt(world: World):

@@ -86,11 +86,11 @@ def test_corrections_count_until_the_time_that_is_asked_for(first: tuple[Shop, s
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ("soon", "known_at: found 'soon', allowed is a time such as 2017-09-01T00:00:00."),
+        ("soon", "known_at: expected a time such as 2017-09-01T00:00:00, got 'soon'."),
         (
             "2017-06-30",
-            "known_at: found 2017-06-30, which is before the end of 2017-06 (2017-07-01): its labels were not all known then. "
-            "Give that time or a later one, or retrain an earlier period.",
+            "known_at: expected a time at or after the end of 2017-06 (2017-07-01), got 2017-06-30. Not all of its labels were "
+            "known then. Give that time or a later one, or retrain an earlier period.",
         ),
     ],
 )
@@ -105,6 +105,6 @@ def test_a_source_that_cannot_say_what_was_known_when_is_refused(shop: Shop) -> 
     with pytest.raises(DescriptionError) as refused:
         plan.retrain(shop.home, shop.pipeline, shop.pipeline.period("2017-06"), shop.module, known_at="2017-09-01")
     assert str(refused.value) == (
-        "known_at: visits, people of shop cannot say what was known of it at a time. Declare a knowledge_time, or versioned=True "
-        "where its bucket keeps versions, for every source, or leave known_at out."
+        "known_at: visits, people of shop cannot be read as known at an earlier time. Declare a knowledge_time for every source, "
+        "or versioned=True if its bucket keeps object versions, or leave known_at out."
     )

@@ -47,7 +47,7 @@ def test_a_source_that_must_be_whole_and_is_not_fails_the_run_at_its_pin(world: 
         "Source 'visits' is not complete: for the features of 2017-08 its newest event before 2017-09-01 is from "
     )
     assert "for the features of 2017-08 it has 3 events from 2017-08-01 to 2017-09-01, expected at least 100." in text
-    assert text.endswith("Nothing was built of it. Deliver what is missing, or change the source's Late.")
+    assert text.endswith("Nothing was built from it. Deliver what is missing, or change the source's Late.")
     assert shop.state() == before
 
     shop.put("visits", "2017-08.parquet", shops.visits(AUGUST))
@@ -106,7 +106,7 @@ def test_a_source_that_is_not_there_at_all_is_waited_for_and_one_that_is_wrong_i
     planned = world.planned("2017-08")
 
     (reason,) = completeness.lacking(home, shop.pipeline, planned, "clicks")
-    assert "Source 'clicks' is missing: no Parquet file lies below" in reason
+    assert "Source 'clicks' is missing: there is no Parquet file below" in reason
 
     shop.put("clicks", "all.parquet", pa.table({"customer": [1]}))
     with pytest.raises(SourceError, match="has no column at"):
@@ -250,6 +250,6 @@ def test_columns_that_changed_since_the_last_pin_are_told_by_the_next(world: Wor
     receipt = shop.home.receipts.read(world.pin(world.planned("2017-08")))
 
     assert receipt.findings == (
-        "Source 'visits' has changed since it was pinned last: column till (int64) is new; "
+        "Source 'visits' has changed since it was last pinned: column till (int64) is new; "
         "column amount was int64 and is double.",
     )

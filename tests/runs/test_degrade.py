@@ -76,7 +76,7 @@ def test_the_pin_says_what_is_left_out_and_why(world: World) -> None:
     assert receipt.facts["visits"]["late"] == "latest"
     assert receipt.order.parameters["lacking"] == ["people"]
     (finding,) = (text for text in receipt.findings if "left out" in text)
-    assert finding.startswith("What reads source 'people' is left out: ")
+    assert finding.startswith("Feature groups that read source 'people' are left out: ")
     with pytest.raises(NotAdmitted, match="'traits' reads source 'people', which was left out when the sources were pinned"):
         feature_orders.groups(shop.home, planned(shop), shop.home.receipts.uri(receipt), "traits")
 
@@ -128,7 +128,7 @@ def test_a_group_whose_job_fails_is_left_out_with_the_reason(world: World) -> No
     )
     with pytest.raises(NotAdmitted) as strict:
         feature_orders.combined(shop.home, replace(asked, degrade=0.0), pinned)
-    assert str(strict.value).startswith("Feature groups traits of 2017-09 were not built, so nothing is combined. Fix what ")
+    assert str(strict.value).startswith("Feature groups traits of 2017-09 were not built, so nothing is combined. Fix the ")
 
 
 @pytest.mark.parametrize(

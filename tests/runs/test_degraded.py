@@ -85,8 +85,8 @@ def test_nothing_is_trained_on_features_without_a_group(world: World) -> None:
         orders.model(shop.home, replace(found, build=()), world.pin(found))
 
     assert str(refused.value) == (
-        "Features of 2017-09 (without traits) lack feature groups, and no model is trained on such features. Clear the run from "
-        "its plan on: it builds them with all groups."
+        "Features of 2017-09 (without traits) lack feature groups; models are trained on complete features only. Clear the run "
+        "from its plan on to build them with all groups."
     )
 
 
@@ -143,8 +143,8 @@ def test_a_part_that_is_not_kept_any_more_is_no_group_that_could_not_be_built(wo
         feature_orders.combined(shop.home, asked, pinned)
 
     assert str(refused.value) == (
-        "Feature group 'traits' of 2017-09 was built, but its rows were deleted since. Clear the task features.stage.traits: "
-        "it builds them again."
+        "Feature group 'traits' of 2017-09 was built, but its rows have been deleted since. Clear the task features.stage.traits "
+        "to build them again."
     )
 
 
@@ -203,7 +203,7 @@ def test_predictions_of_features_that_a_retrain_built_whole_are_named_too(world:
     left = redo.found(shop.home)
 
     assert left.features == ()
-    assert [(one.period, one.reasons) for one in left.predictions] == [(SEPTEMBER, ("its features were built again since",))]
+    assert [(one.period, one.reasons) for one in left.predictions] == [(SEPTEMBER, ("its features were rebuilt since",))]
     shop.score(SEPTEMBER)
     assert redo.found(shop.home).nothing
 

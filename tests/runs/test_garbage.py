@@ -43,8 +43,8 @@ def test_a_stage_older_than_a_day_is_not_published_and_is_done_anew(world: World
         publish.predictions(shop.home, old, audited, RunInfo())
 
     assert str(refused.value) == (
-        f"shop predictions.stage 2017-08 was staged at {old.run_info.ended:%Y-%m-%d %H:%M} UTC, allowed is at most 24 hours ago: "
-        "its files may be deleted by now. Clear the run from predictions.stage on: it is then staged again."
+        f"shop predictions.stage 2017-08 was staged at {old.run_info.ended:%Y-%m-%d %H:%M} UTC, expected at most 24 hours ago: "
+        "its files may be deleted by now. Clear the run from predictions.stage on to stage it again."
     )
     assert shop.state() == before
 
@@ -52,7 +52,7 @@ def test_a_stage_older_than_a_day_is_not_published_and_is_done_anew(world: World
     assert (again.order, again.content, again.attempt) == (old.order, old.content, 1)
     assert {file.uri for file in again.outputs}.isdisjoint(file.uri for file in old.outputs)
     assert checked.order.digest != audited.order.digest, "the files of the second attempt were checked themselves"
-    with pytest.raises(NotAdmitted, match="is of other bytes than those staged"):
+    with pytest.raises(NotAdmitted, match="is for other bytes than the staged ones"):
         publish.predictions(shop.home, again, audited, RunInfo())
     published = publish.predictions(shop.home, again, checked, RunInfo())
     assert published.outputs == again.outputs
@@ -109,7 +109,7 @@ def test_a_training_that_is_too_old_is_refused_and_one_that_is_published_is_foun
     assert publish.model(shop.home, old, audited, RunInfo()) == manifest
 
     shop.home.objects.delete(shop.home.layout.manifest(world.new))
-    with pytest.raises(NotAdmitted, match=r"Clear the run from model\.stage on: it is then staged again\."):
+    with pytest.raises(NotAdmitted, match=r"Clear the run from model\.stage on to stage it again\."):
         publish.model(shop.home, old, audited, RunInfo())
     assert shop.home.versions.names() == [world.old]
     assert shop.train("2017-07") == world.new

@@ -180,7 +180,7 @@ def test_a_gate_that_looked_before_somebody_else_promoted_is_not_used(world: Wor
         publish.champion(shop.home, shop.pipeline, decided, RunInfo())
 
     assert type(refused.value).__name__ == "LogMoved"
-    assert "Nothing was promoted; clear the task champion.stage" in str(refused.value)
+    assert "Nothing was promoted. Clear the task champion.stage" in str(refused.value)
     assert shop.state() == before
 
 
@@ -208,6 +208,6 @@ def test_a_version_that_wants_feature_groups_of_another_time_is_not_scored_with(
         plan.check_buildable(shop.home, shop.pipeline, planned)
 
     text = str(refused.value)
-    assert f"Version {world.old} wants features of the groups habits, traits" in text
-    assert "today's description has habits. Bring the groups back" in text
+    assert f"Version {world.old} needs the feature groups habits, traits" in text
+    assert "today's description has habits. Restore the groups" in text
     assert shop.state() == before

@@ -56,7 +56,8 @@ def test_a_plan_made_before_a_promotion_and_another_runs_publish_replaces_nothin
 
     assert not refused.value.published
     assert str(refused.value).startswith(
-        f"{world.new} came in force for {AUGUST} while it was scored with version {world.old}, and nothing was published. "
+        f"While {AUGUST} was scored with version {world.old}, the log changed: version {world.new} is in force for it. "
+        "Nothing was published. "
     )
     assert shop.state() == before and versions(shop)[AUGUST] == world.new
 
@@ -70,7 +71,7 @@ def test_a_plan_made_before_another_runs_publish_by_the_same_version_gets_a_conf
     newer = shop.score(AUGUST, refresh=True)
     before = shop.state()
 
-    with pytest.raises(Conflict, match=f"{AUGUST} was published by somebody else"):
+    with pytest.raises(Conflict, match=f"another run published {AUGUST}"):
         publish.predictions(shop.home, *old, RunInfo())
 
     assert shop.state() == before
@@ -84,7 +85,7 @@ def test_a_promotion_while_a_score_runs_leaves_no_period_to_the_version_before(w
     by_old = shop.stage_score(AUGUST)
     shop.promote(world.new)
 
-    with pytest.raises(Overtaken, match="and nothing was published"):
+    with pytest.raises(Overtaken, match="Nothing was published"):
         publish.predictions(shop.home, *by_old, RunInfo())
 
     shop.score(AUGUST)
@@ -101,7 +102,7 @@ def test_a_promotion_between_the_look_and_the_commit_is_seen_after_it(world: Wor
         return real(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(publish, "_period", beside)
-    with pytest.raises(Overtaken, match="and its predictions became visible before that was seen") as refused:
+    with pytest.raises(Overtaken, match="Its predictions became visible before that was noticed") as refused:
         publish.predictions(shop.home, *by_old, RunInfo())
     assert refused.value.published
 
@@ -139,7 +140,7 @@ def test_visible_predictions_of_a_withdrawn_version_are_named_also_where_it_was_
 
     assert reasons(shop) == {AUGUST: (f"version {world.new} is withdrawn",)}
     (finding,) = verify(shop.home).findings
-    assert finding.expected == f"those in force: version {world.new} is withdrawn"
+    assert finding.expected == f"predictions by the version in force: version {world.new} is withdrawn"
 
 
 def withdrawing(shop: Shop, **asked: object) -> RollbackPlan:
@@ -160,7 +161,7 @@ def test_the_runs_of_a_rollback_are_overtaken_as_others_are(world: World) -> Non
     promotions.reinstate(shop.home, world.new, reason="it was right", run_info=RunInfo())
     shop.promote(world.new)
 
-    with pytest.raises(Overtaken, match=f"{world.new} came in force for {AUGUST}"):
+    with pytest.raises(Overtaken, match=f"version {world.new} is in force for it"):
         publish.predictions(shop.home, *scored, RunInfo())
     assert versions(shop)[AUGUST] == world.new
 
@@ -196,7 +197,7 @@ def test_features_from_an_older_pin_do_not_replace_newer_ones(world: World) -> N
     shop.build(newer, shop.pin(newer))
     order = table.visible()[AUGUST].order
 
-    with pytest.raises(Conflict, match=f"{AUGUST} was published by somebody else"):
+    with pytest.raises(Conflict, match=f"another run published {AUGUST}"):
         shop.build(stale, pinned)  # what is combined is asked for only now
 
     assert (stale.build, stale.fences) == ((AUGUST,), {AUGUST: 1})
@@ -265,7 +266,7 @@ def test_a_version_is_refused_for_its_window_its_holdout_and_what_is_older_or_re
 
     how = "was trained on" if period in ("2017-04", "2017-05") else "knows"
     assert str(refused.value) == (
-        f"Version {world.new} {how} {period} (its window: 2017-04, 2017-05), so its scores there would look better than they "
+        f"Version {world.new} {how} {period} (its window: 2017-04, 2017-05), so its scores would look better than they "
         "are: expected a period after its holdout 2017-06. Name an older version, or set allow_in_sample."
     )
     assert planned(shop, period, version=world.new, allow_in_sample=True).in_sample

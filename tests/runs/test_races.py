@@ -82,8 +82,8 @@ def test_of_two_orders_for_one_new_period_one_is_published_and_the_other_gets_a_
     (lost,) = [answer for answer in answers if not isinstance(answer, Receipt)]
     visible = shop.home.predictions.visible()["2017-08"]
     assert isinstance(lost, Conflict)
-    assert "2017-08 was published by somebody else since this run staged it. Nothing of ours became visible." in str(lost)
-    assert "Start the run again: it sees what was published and does only what is still missing." in str(lost)
+    assert "another run published 2017-08 since this run staged it. Nothing from this run became visible." in str(lost)
+    assert "Start the run again: it does only what is still missing." in str(lost)
     assert {path.split("/")[-1] for path in visible.paths} == {output.name.split("/")[-1] for output in won.outputs}
     assert shop.home.predictions.version() == before + 1
     assert {score[3] for score in shop.scores() if score[0] == "2017-08"} == {won.facts["version"]}
@@ -97,7 +97,7 @@ def test_who_comes_later_with_what_was_staged_before_gets_a_conflict_and_changes
     publish.predictions(shop.home, *by_old, RunInfo())
     before = shop.state()
 
-    with pytest.raises(Conflict, match="2017-08 was published by somebody else since this run staged it"):
+    with pytest.raises(Conflict, match="another run published 2017-08 since this run staged it"):
         publish.predictions(shop.home, *by_new, RunInfo())
     assert shop.state() == before
 
@@ -206,7 +206,7 @@ def test_the_audit_of_other_bytes_opens_no_door(world: World) -> None:
     with pytest.raises(NotAdmitted) as refused:
         publish.predictions(shop.home, by_old[0], by_new[1], RunInfo())
 
-    assert "The audit of shop predictions.audit 2017-08 is of other bytes than those staged. Audit the staged ones." in str(
+    assert "The audit of shop predictions.audit 2017-08 is for other bytes than the staged ones. Audit the staged files." in str(
         refused.value
     )
     assert shop.state() == before

@@ -122,7 +122,7 @@ def test_what_is_done_again_is_what_a_rebuild_from_nothing_gives(world: World, r
     assert again != world.old and shop.home.log().in_force("2017-07") == again
     assert (halfway.versions, [one.reasons for one in halfway.predictions]) == (
         (),
-        [("its features change", f"version {again} has taken the place of {world.old}")],
+        [("its features change", f"version {again} has replaced {world.old}")],
     )
     periods = ("2017-03", "2017-04", "2017-05", "2017-07")
     assert contents(shop, again, *periods) == contents(scratch, anew, *periods)

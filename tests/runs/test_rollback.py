@@ -79,7 +79,7 @@ def test_a_rollback_that_was_planned_before_another_promotion_is_refused(world: 
         promotions.rollback(shop.home, planned, RunInfo())
 
     assert refused.value.entry == shop.home.log().entries[2]
-    assert "start a new rollback" in str(refused.value)
+    assert "Start a new rollback" in str(refused.value)
     assert shop.state() == before
 
 
@@ -89,7 +89,7 @@ def test_a_withdrawn_version_neither_scores_nor_is_promoted_nor_is_rolled_back_t
     shop.roll_back()
     before = shop.state()
 
-    with pytest.raises(PromotionError, match=f"Version {world.new} was withdrawn; nothing is scored with it"):
+    with pytest.raises(PromotionError, match=f"Version {world.new} was withdrawn and cannot score"):
         shop.score("2017-08", version=world.new)
     with pytest.raises(IllegalTransition, match=f"Cannot promote {world.new}: it is withdrawn"):
         shop.promote(world.new)
@@ -229,8 +229,8 @@ def test_a_runs_name_used_again_with_other_parameters_is_refused(world: World, o
         planned_rollback(shop, run="rollback 1", **asked)
 
     (name,) = other
-    assert str(refused.value).startswith("Run 'rollback 1' planned a rollback before: expected its parameters of then (")
-    assert f"got {name}={asked[name]!r}. Nothing was changed. Start a run of another name" in str(refused.value)
+    assert str(refused.value).startswith("Run 'rollback 1' planned a rollback before: expected the same parameters (")
+    assert f"got {name}={asked[name]!r}. Nothing was changed. Start a run with another name" in str(refused.value)
     assert planned_rollback(shop, run="rollback 1") == planned
     assert planned_rollback(shop, run="rollback 2", periods=["2017-08"]).asked
 

@@ -113,8 +113,8 @@ def test_the_pin_names_the_versions_and_where_their_bytes_are_read(corrected: tu
     receipt = shop.home.receipts.read(shop.pin(replace(asked, build=("2017-05",))))
 
     assert [text for text in receipt.findings if "older version" in text] == [
-        f"Source 'people' is read as it was at {then}: 1 of 1 files in an older version.",
-        f"Source 'visits' is read as it was at {then}: 2 of 12 files in an older version.",
+        f"Source 'people' is read as it was at {then}: 1 of 1 files are older versions.",
+        f"Source 'visits' is read as it was at {then}: 2 of 12 files are older versions.",
     ]
     files = {file.uri.rsplit("/", 1)[-1]: file for file in read_pins(shop.home, receipt)["visits"].files}
     assert "more.parquet" not in files, "it came later"
@@ -167,10 +167,8 @@ def test_a_time_ahead_is_refused(corrected: tuple[Shop, str, str]) -> None:
     ahead = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     with pytest.raises(DescriptionError) as refused:
         plan.retrain(shop.home, shop.pipeline, shop.pipeline.period("2017-06"), shop.module, known_at=ahead)
-    assert str(refused.value).startswith(f"known_at: found {ahead}, and it is 20")
-    assert str(refused.value).endswith(
-        ": files that are still to come would count. Give a time that is over, or leave known_at out."
-    )
+    assert str(refused.value).startswith("known_at: expected a time before now (20")
+    assert str(refused.value).endswith(f"got {ahead}: files yet to arrive would count. Give a past time, or leave known_at out.")
 
 
 def test_a_bucket_that_keeps_no_versions_is_refused(shop: Shop) -> None:
@@ -178,8 +176,8 @@ def test_a_bucket_that_keeps_no_versions_is_refused(shop: Shop) -> None:
     with pytest.raises(Unfit) as refused:
         sources.observe(shop.home.objects, "visits", source, then)
     assert str(refused.value) == (
-        f"{shop.landing}/visits/: bucket 'almanac' does not keep the versions of its objects (versioning: never enabled), so "
-        "nobody knows what it held. Enable it for times to come, or describe the source without versioned=True."
+        f"{shop.landing}/visits/: bucket 'almanac' does not keep object versions (versioning: never enabled), so its past "
+        "contents are unknown. Enable versioning for future runs, or describe the source without versioned=True."
     )
 
 

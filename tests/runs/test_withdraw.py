@@ -45,9 +45,8 @@ def test_a_withdrawal_that_would_leave_predictions_standing_or_has_no_reason_is_
 
     with pytest.raises(PromotionError) as refused:
         promotions.withdraw(shop.home, world.new, reason="bad", run_info=RunInfo())
-    assert (
-        f"Version {world.new} was not withdrawn: it wrote the visible predictions of 2017-08, which would be left standing. "
-        in (str(refused.value))
+    assert f"Version {world.new} was not withdrawn: it wrote the visible predictions of 2017-08, which would stay visible. " in (
+        str(refused.value)
     )
     with pytest.raises(IllegalTransition, match=f"Cannot withdraw {world.old}: it is in force"):
         promotions.withdraw(shop.home, world.old, reason="bad", run_info=RunInfo())
@@ -75,8 +74,8 @@ def test_a_version_that_becomes_visible_while_it_is_withdrawn_is_told(world: Wor
         promotions.withdraw(shop.home, world.new, reason="bad", run_info=RunInfo())
 
     text = str(refused.value)
-    assert f"Version {world.new} is withdrawn now, and it wrote the visible predictions of 2017-08" in text
-    assert "start the score DAG for them" in text
+    assert f"Version {world.new} is withdrawn now, but it wrote the visible predictions of 2017-08" in text
+    assert "Start the score DAG for these periods" in text
 
 
 def test_a_rollback_leaves_alone_what_a_reinstated_and_promoted_version_wrote(world: World) -> None:

@@ -58,8 +58,8 @@ def test_keys_that_become_text_are_refused_by_every_job_before_it_writes(world: 
     assert not refused.passed and refused.outputs == ()
     assert refused.findings == (
         "Function 'habits' of shop 2017-04: column 'customer' is string (text), expected whole numbers, as in the visible "
-        "predictions of shop. Give the key its type back in the source or the function. Describe the change in a pipeline of "
-        "another name: it has tables of its own.",
+        "predictions of shop. Restore the key's type in the source or the function. Describe the change in a pipeline with "
+        "another name; it gets its own tables.",
     )
     assert shop.state() == before
 
@@ -84,9 +84,7 @@ def test_another_name_of_the_key_is_refused_by_the_plan(world: World) -> None:
     with pytest.raises(DescriptionError) as refused:
         retrain(shop)
 
-    assert str(refused.value).startswith(
-        "Pipeline.entity: expected the key of the predictions of 2017-07, which are visible with "
-    )
+    assert str(refused.value).startswith("Pipeline.entity: expected the key of the visible predictions of 2017-07 (columns ")
     assert "got 'client'" in str(refused.value)
 
 
@@ -99,8 +97,8 @@ def test_a_label_whose_score_would_mean_something_else_is_refused_by_the_plan(wo
         retrain(shop)
 
     assert str(refused.value) == (
-        f"Label.kind: expected 'binary', as of version {world.old}, whose predictions of 2017-07 are visible, got 'regression': "
-        "one column score would mean two things. Describe the change in a pipeline of another name: it has tables of its own."
+        f"Label.kind: expected 'binary', as in version {world.old}, whose predictions of 2017-07 are visible; got 'regression'. "
+        "Column score would have two meanings. Describe the change in a pipeline with another name; it gets its own tables."
     )
 
 

@@ -150,7 +150,7 @@ def test_a_version_that_cannot_be_read_stops_it_before_anything_is_deleted(home:
     home.objects.put(home.layout.manifest("2017-06-ea02faee"), b"{}")
 
     for ask in (lambda: garbage.collect(home, now=now), lambda: garbage.delete(home, found, now=now)):
-        with pytest.raises(IntegrityError, match="found bytes that are no Manifest"):
+        with pytest.raises(IntegrityError, match="expected a valid Manifest, got other bytes"):
             ask()
     assert home.objects.has(staged.uri)
 

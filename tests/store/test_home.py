@@ -87,7 +87,7 @@ def test_a_visible_file_of_an_order_that_nobody_placed_is_told(home: Home) -> No
     make_visible(home, asked)
     home.objects.delete(home.layout.order(asked.digest))
 
-    with pytest.raises(NotFound, match=f"{asked.digest}.json: nothing is kept there"):
+    with pytest.raises(NotFound, match=f"{asked.digest}.json: the object does not exist"):
         home.published(home.features("d1"), ["2017-06"])
 
 

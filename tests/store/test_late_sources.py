@@ -106,5 +106,5 @@ def test_the_marker_is_a_file_of_the_period(objects: Objects, source: EventSourc
 
 
 def test_a_source_without_files_is_told_from_one_that_is_not_as_described(objects: Objects, source: EventSource) -> None:
-    with pytest.raises(SourceMissing, match="no Parquet file lies below"):
+    with pytest.raises(SourceMissing, match="there is no Parquet file below"):
         sources.observe(objects, "visits", source)

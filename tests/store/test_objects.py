@@ -190,8 +190,8 @@ def test_a_store_that_does_not_tell_its_time_is_refused(root: str, store: seawee
         Objects(Client(real, list_objects_v2=list_objects_v2)).now(root)
 
     assert str(refused.value) == (
-        f"{root}: the store's answers tell no time (Date: {told!r}), so nobody can say how old its objects are. "
-        "Nothing was changed; let the proxy before the store pass the header Date."
+        f"{root}: expected a valid Date header in the store's answers, got {told!r}. The age of its objects is unknown. "
+        "Nothing was changed. Configure the proxy in front of the store to pass the Date header."
     )
 
 
@@ -240,7 +240,7 @@ def test_a_wrong_secret_key_is_refused_and_the_variables_are_named(store: seawee
     assert str(refused.value).startswith(f"{root}/a")
     assert str(refused.value).endswith(
         "the store refused the access key (SignatureDoesNotMatch). Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-        "and that the key may use this bucket."
+        "and that the key has access to this bucket."
     )
 
 
@@ -260,8 +260,8 @@ def test_a_server_that_is_not_there_is_told_as_such(store: seaweed.Store, root: 
 
     assert str(refused.value).startswith(f"{root}/a")
     assert str(refused.value).endswith(
-        "the object store does not answer (EndpointConnectionError). Check AWS_ENDPOINT_URL and that the server runs; "
-        "nothing was changed."
+        "the object store does not answer (EndpointConnectionError). Nothing was changed. "
+        "Check AWS_ENDPOINT_URL and that the server is running."
     )
 
 
@@ -271,14 +271,14 @@ def test_an_unknown_bucket_is_named(store: seaweed.Store, objects: Objects, verb
         verbs(objects, "s3://nowhere/a")[verb]()
 
     assert str(refused.value).startswith("s3://nowhere/a")
-    assert str(refused.value).endswith("there is no bucket 'nowhere'. Create it, or change the URI.")
+    assert str(refused.value).endswith("bucket 'nowhere' does not exist. Create it, or change the URI.")
 
 
 def test_a_missing_key_is_not_found(objects: Objects, root: str) -> None:
     with pytest.raises(NotFound) as refused:
         objects.get(f"{root}/nothing")
 
-    assert str(refused.value) == f"{root}/nothing: nothing is kept there."
+    assert str(refused.value) == f"{root}/nothing: the object does not exist."
 
 
 @pytest.mark.parametrize("half", [{}, {"AWS_ACCESS_KEY_ID": "AKHALF"}])
@@ -296,8 +296,8 @@ def test_missing_credentials_are_told_with_the_variables_to_set(
         Objects().get(f"{root}/a")
 
     assert str(refused.value).endswith(
-        "no S3 credentials were found. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role that "
-        "may use the bucket."
+        "no S3 credentials were found. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role "
+        "with access to the bucket."
     )
 
 
@@ -311,7 +311,7 @@ def test_any_other_refusal_tells_its_status_and_code(root: str, store: seaweed.S
 
     assert type(refused.value) is StoreError
     assert str(refused.value) == (
-        f"{root}/a: the store answered 503 SlowDown. Nothing was changed; try again or ask who runs it."
+        f"{root}/a: the store answered 503 SlowDown. Nothing was changed. Try again, or ask the operator of the store."
     )
 
 

@@ -36,8 +36,8 @@ def test_a_store_that_overwrites_all_the_same_is_unfit_and_nothing_is_left_of_th
         Objects(Client(real, put_object=put_object)).probe(root)
 
     assert str(refused.value) == (
-        f"The store of {root} accepted a conditional write (If-None-Match: *) over an object that exists, so two writers "
-        "could both win. Almanac needs AWS S3 or a server that answers 412, such as SeaweedFS; point ALMANAC_ROOT to one."
+        f"The store of {root} accepted a conditional write (If-None-Match: *) over an existing object, so two writers "
+        "could both succeed. Almanac needs AWS S3 or a server that answers 412, such as SeaweedFS; point ALMANAC_ROOT to one."
     )
     assert list(objects.walk(f"{root}/")) == []
 
@@ -52,8 +52,8 @@ def test_bytes_are_given_when_their_digest_holds_and_refused_when_not() -> None:
     with pytest.raises(IntegrityError) as refused:
         verified(b"bar", promised, "s3://almanac/a")
     assert str(refused.value) == (
-        "s3://almanac/a: found bytes with SHA-256 fcde2b2edba56bf4..., 2c26b46b68ffc68f... was written. The file was "
-        "altered; it is not used. Restore it from the bucket's versions, or make it again."
+        "s3://almanac/a: expected SHA-256 2c26b46b68ffc68f..., got fcde2b2edba56bf4... The file was altered and is not used. "
+        "Restore it from the bucket's versions, or make it again."
     )
 
 
@@ -62,5 +62,5 @@ def test_bytes_that_are_no_record_are_refused_by_name(body: bytes) -> None:
     with pytest.raises(IntegrityError) as refused:
         record(PlacedOrder, body, "s3://almanac/a")
 
-    assert str(refused.value).startswith("s3://almanac/a: found bytes that are no PlacedOrder (")
-    assert str(refused.value).endswith("Restore it from the bucket's versions, or use the Almanac that wrote it.")
+    assert str(refused.value).startswith("s3://almanac/a: expected a valid PlacedOrder, got other bytes (")
+    assert str(refused.value).endswith("Restore it from the bucket's versions, or use the version that wrote it.")

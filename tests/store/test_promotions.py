@@ -59,8 +59,8 @@ def test_who_comes_second_is_told_what_came_first_and_nothing_of_theirs_is_kept(
         promotions.append(next_entry(log, "C"))
 
     assert str(refused.value) == (
-        "Entry 2 of the promotion log was written by somebody else meanwhile: promote B (a better one). "
-        "Nothing of ours was kept; look at it and decide again."
+        "Entry 2 of the promotion log was written by another run meanwhile: promote B (a better one). "
+        "Nothing was appended. Review that entry and decide again."
     )
     assert promotions.read().versions == ("A", "B")
 
@@ -113,7 +113,7 @@ def test_of_eight_promoters_one_gets_each_number_and_no_number_is_left_out(promo
     for entry, text in lost:
         winner = by_number[entry.sequence]
         assert winner.nonce != entry.nonce
-        assert f"Entry {entry.sequence} of the promotion log was written by somebody else meanwhile" in text
+        assert f"Entry {entry.sequence} of the promotion log was written by another run meanwhile" in text
         assert f"promote {winner.version} ({winner.version} was here)" in text
 
 
@@ -155,7 +155,7 @@ def test_an_entry_altered_in_the_bucket_is_found_by_its_seal(promotions: Promoti
     uri = promotions.layout.promotion(sequence)
     promotions.objects.put(uri, promotions.objects.get(uri).replace(b'"reason":"better"', b'"reason":"worse"'))
 
-    with pytest.raises(IntegrityError, match=r"no Entry \(its seal does not match its fields\)") as refused:
+    with pytest.raises(IntegrityError, match=r"valid Entry, got other bytes \(its seal") as refused:
         promotions.read()
     assert str(refused.value).startswith(uri)
 
@@ -184,6 +184,6 @@ def test_an_entry_that_is_none_is_found_when_the_log_is_read(promotions: Promoti
     fields["once"] = fields.pop("nonce")
     promotions.objects.put(uri, sealed(fields))
 
-    with pytest.raises(IntegrityError, match="found bytes that are no Entry \\(Entry has no field once") as refused:
+    with pytest.raises(IntegrityError, match="expected a valid Entry, got other bytes \\(Entry has no field once") as refused:
         promotions.read()
     assert str(refused.value).startswith(uri)

@@ -51,7 +51,7 @@ def test_placing_an_order_twice_keeps_the_first(receipts: Receipts) -> None:
 
 
 def test_an_order_that_was_never_placed_is_not_found(receipts: Receipts) -> None:
-    with pytest.raises(NotFound, match=r"orders/nothing\.json: nothing is kept there"):
+    with pytest.raises(NotFound, match=r"orders/nothing\.json: the object does not exist"):
         receipts.placed("nothing")
 
 
@@ -59,7 +59,7 @@ def test_an_order_altered_in_place_is_found_by_its_seal(receipts: Receipts) -> N
     uri = receipts.place(PlacedOrder(order=order()))
     receipts.objects.put(uri, receipts.objects.get(uri).replace(b'"2017-06"', b'"2017-07"'))
 
-    with pytest.raises(IntegrityError, match=r"no PlacedOrder \(its seal does not match its fields\)"):
+    with pytest.raises(IntegrityError, match=r"valid PlacedOrder, got other bytes \(its seal"):
         receipts.placed(order().digest)
 
 
@@ -69,14 +69,14 @@ def test_another_order_under_an_orders_name_is_found(receipts: Receipts) -> None
     with pytest.raises(IntegrityError) as refused:
         receipts.placed(order().digest)
 
-    assert str(refused.value) == f"{uri}: the order was altered. It is not carried out; place it again."
+    assert str(refused.value) == f"{uri}: the order was altered and is not run. Place it again."
 
 
 def test_an_order_whose_bytes_are_none_is_found(receipts: Receipts) -> None:
     uri = receipts.place(PlacedOrder(order=order()))
     receipts.objects.put(uri, receipts.objects.get(uri)[:-7])
 
-    with pytest.raises(IntegrityError, match="found bytes that are no PlacedOrder"):
+    with pytest.raises(IntegrityError, match="expected a valid PlacedOrder, got other bytes"):
         receipts.placed(order().digest)
 
 
@@ -184,7 +184,7 @@ def test_a_receipt_whose_bytes_are_none_is_found(receipts: Receipts) -> None:
     uri = receipts.uri(receipts.keep(receipt()))
     receipts.objects.put(uri, b'{"order": 1}')
 
-    with pytest.raises(IntegrityError, match="found bytes that are no Receipt"):
+    with pytest.raises(IntegrityError, match="expected a valid Receipt, got other bytes"):
         receipts.find(order())
 
 
@@ -192,7 +192,7 @@ def test_a_receipt_altered_in_place_is_found_by_its_seal(receipts: Receipts) -> 
     uri = receipts.uri(receipts.keep(receipt(passed=False, findings=("no rows",))))
     receipts.objects.put(uri, receipts.objects.get(uri).replace(b'"passed":false', b'"passed":true'))
 
-    with pytest.raises(IntegrityError, match=r"no Receipt \(its seal does not match its fields\)"):
+    with pytest.raises(IntegrityError, match=r"valid Receipt, got other bytes \(its seal"):
         receipts.read(uri)
 
 
@@ -204,7 +204,7 @@ def test_another_orders_receipt_under_a_receipts_name_is_found(receipts: Receipt
         receipts.read(uri)
 
     assert str(refused.value) == (
-        f"{uri}: found a receipt that belongs to {receipts.uri(other)} (shop features.stage 2017-07). Restore it."
+        f"{uri}: the receipt belongs at {receipts.uri(other)} (shop features.stage 2017-07). Restore the right one."
     )
 
 
@@ -241,10 +241,10 @@ def test_an_altered_module_is_found_before_it_is_run(receipts: Receipts) -> None
     with pytest.raises(IntegrityError) as refused:
         receipts.module(digest)
 
-    assert str(refused.value) == f"{uri}: the module was altered; it is not run. Restore it from the bucket's versions."
+    assert str(refused.value) == f"{uri}: the module was altered and is not run. Restore it from the bucket's versions."
 
 
 def test_a_description_or_module_that_was_never_kept_is_not_found(receipts: Receipts) -> None:
     for ask in (receipts.description, receipts.module):
-        with pytest.raises(NotFound, match="nothing is kept there"):
+        with pytest.raises(NotFound, match="the object does not exist"):
             ask("0" * 64)

@@ -109,15 +109,15 @@ def test_a_signature_of_other_bytes_does_not_hold(keys: tuple[Path, Path], alter
     with pytest.raises(Unsigned) as refused:
         signatures.check(altered, signature, keys[1], URI)
     assert str(refused.value) == (
-        f"{URI}: the manifest's signature does not hold for ours.pub.pem: it was altered since it was signed, or signed with "
-        "another key. The version is not used. Restore its files from the bucket's versions, or retrain; where keys were "
-        "changed, set ALMANAC_VERIFYING_KEY to the one of its time."
+        f"{URI}: the manifest's signature is not valid for ours.pub.pem: the manifest was altered after signing, or signed with "
+        "another key. The version is not used. Restore its files from the bucket's versions, or retrain. If the keys were "
+        "rotated, set ALMANAC_VERIFYING_KEY to the key that was used then."
     )
 
 
 @pytest.mark.parametrize("signature", [b"", b"{}", b"[]", b"null", b"<html>", b"\xff"])
 def test_a_signature_that_is_none_does_not_hold(keys: tuple[Path, Path], signature: bytes) -> None:
-    with pytest.raises(Unsigned, match="the manifest's signature does not hold"):
+    with pytest.raises(Unsigned, match="the manifest's signature is not valid"):
         signatures.check(BODY, signature, keys[1], URI)
 
 
@@ -126,7 +126,7 @@ def test_a_signature_whose_own_bytes_were_altered_does_not_hold(keys: tuple[Path
     start = signature.index(b'"sig":"') + len(b'"sig":"') + 20
     forged = signature[:start] + (b"A" if signature[start : start + 1] != b"A" else b"B") + signature[start + 1 :]
 
-    with pytest.raises(Unsigned, match="does not hold"):
+    with pytest.raises(Unsigned, match="is not valid"):
         signatures.check(BODY, forged, keys[1], URI)
 
 
@@ -145,11 +145,11 @@ def test_a_key_that_cannot_be_used_says_which_setting_and_how_to_make_one(
         signatures.sign(BODY, path) if kind == "private" else signatures.check(BODY, b"{}", path, URI)
 
     text = str(refused.value)
-    assert text.startswith(f"{setting}: {path} cannot be used (")
-    assert text.endswith(
-        f"allowed is a PEM file with the {kind} key of an elliptic curve (prime256v1, secp384r1, secp521r1), without a password. "
-        "Make one with openssl: docs/models.md says how."
-    )
+    assert text.startswith(f"{setting}: expected a PEM file with the {kind} key") and f"{path} cannot be used (" in text
+    assert (
+        f"expected a PEM file with the {kind} key of an elliptic curve (prime256v1, secp384r1 or secp521r1), without a password; "
+    ) in text
+    assert text.endswith("Create one with openssl, as docs/models.md shows.")
 
 
 @pytest.mark.parametrize("setting", ["ALMANAC_SIGNING_KEY", "ALMANAC_VERIFYING_KEY"])
@@ -165,7 +165,7 @@ def test_a_key_without_the_package_names_the_command_that_installs_it(
 
     text = str(refused.value)
     assert text.startswith(f"{setting} is set, but the package model-signing cannot be imported (")
-    assert text.endswith("Install it here: pip install 'model-signing==1.1.1' pyopenssl")
+    assert text.endswith("Install it: pip install 'model-signing==1.1.1' pyopenssl")
 
 
 # Versions
@@ -190,9 +190,9 @@ def test_an_unsigned_version_is_not_used_but_shown(
     verify_with(keys[1], monkeypatch)
 
     assert unsigned(versions, published.digest) == (
-        f"{versions.layout.manifest(VERSION)}: the manifest is not signed, and ALMANAC_VERIFYING_KEY asks for a signature. If "
-        "you know where it is from, set ALMANAC_SIGNING_KEY and clear the task model.publish of its retrain: it signs what it "
-        "published. Else retrain."
+        f"{versions.layout.manifest(VERSION)}: the manifest is not signed, but ALMANAC_VERIFYING_KEY requires a signature. If "
+        "you trust its origin, set ALMANAC_SIGNING_KEY and clear the task model.publish of its retrain, which signs it. "
+        "Otherwise retrain."
     )
     assert versions.read(VERSION) == published
     assert versions.names() == [VERSION]
@@ -204,7 +204,7 @@ def test_a_version_signed_with_another_key_is_not_used(
     publish(versions, key_pair(tmp_path, "theirs")[0], monkeypatch)
     verify_with(keys[1], monkeypatch)
 
-    assert "the manifest's signature does not hold for ours.pub.pem" in unsigned(versions)
+    assert "the manifest's signature is not valid for ours.pub.pem" in unsigned(versions)
 
 
 def test_a_manifest_that_was_altered_and_sealed_again_is_seen_by_its_signature_alone(
@@ -222,7 +222,7 @@ def test_a_manifest_that_was_altered_and_sealed_again_is_seen_by_its_signature_a
 
     signature = versions.objects.get(versions.layout.signature(VERSION, sha256(body)))
     versions.objects.put(versions.layout.signature(VERSION, sha256(sealed(planted))), signature)
-    assert "does not hold" in unsigned(versions, planted.digest)
+    assert "is not valid" in unsigned(versions, planted.digest)
 
 
 def test_a_signed_manifest_of_another_version_does_not_pass_for_this_one(
@@ -235,7 +235,7 @@ def test_a_signed_manifest_of_another_version_does_not_pass_for_this_one(
     versions.objects.put(versions.layout.signature(VERSION, sha256(body)), signature)
     verify_with(keys[1], monkeypatch)
 
-    with pytest.raises(IntegrityError, match=r"found the manifest of shop 2017-05-0123abcd\. It was put there by hand"):
+    with pytest.raises(IntegrityError, match=r"got that of shop 2017-05-0123abcd\. It was copied there by hand"):
         versions.trusted(VERSION)
 
 

@@ -119,7 +119,7 @@ def test_where_only_files_of_other_endings_lie_the_source_is_missing_and_they_ar
 ) -> None:
     deliver("a.dat")
     with pytest.raises(
-        SourceMissing, match=r"no Parquet file lies below .* Parquet files of another ending are not read .*a\.dat\. Rename them"
+        SourceMissing, match=r"no Parquet file below .* Parquet files of another ending are not read .*a\.dat\. Rename them"
     ):
         observe(objects, "visits", visits)
 
@@ -211,8 +211,9 @@ def test_a_column_that_came_later_is_told_with_every_way_out(objects: Objects, v
     old, new = deliver("a.parquet"), deliver("b.parquet", {"channel": ["web"]})
 
     assert refused(objects, visits) == (
-        f"Source 'visits': {old} has no channel, {new} has channel as string. Files of one source must agree; leave the column "
-        "out with columns=(...), say that files lack it on purpose with fill={'channel': None}, or deliver one of them again."
+        f"Source 'visits': {old} has no column 'channel', while {new} has it as string. Files of one source must agree: leave "
+        "the column out with columns=(...), declare that files may lack it with fill={'channel': None}, or deliver one of them "
+        "again."
     )
     for way in (
         replace(visits, columns=("at",)),
@@ -226,15 +227,15 @@ def test_a_name_that_differs_in_case_between_files_is_told(objects: Objects, vis
     deliver("a.parquet", {"Amount": [1]})
     deliver("b.parquet", {"amount": [1]})
 
-    assert "columns 'Amount' and 'amount' have one name without regard to case" in refused(objects, visits)
-    assert "a.parquet has no amount but Amount, " in refused(objects, replace(visits, columns=("amount",)))
+    assert "columns 'Amount' and 'amount' differ only in case" in refused(objects, visits)
+    assert "a.parquet has no column 'amount' (only 'Amount'), " in refused(objects, replace(visits, columns=("amount",)))
 
 
 def test_a_fill_that_does_not_fit_or_that_no_file_has_is_refused(objects: Objects, visits: EventSource, deliver: Deliver) -> None:
     deliver("a.parquet")
     deliver("b.parquet", {"rank": [1]})
 
-    assert "fill for column 'rank' is 'first', expected a value of int64, or None" in refused(
+    assert "fill for column 'rank': expected a value of type int64, or None, got 'first'" in refused(
         objects, replace(visits, fill={"rank": "first"})
     )
     assert "has no column chanel (it has: at, rank)" in refused(objects, replace(visits, fill={"rank": 0, "chanel": None}))

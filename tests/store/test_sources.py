@@ -158,7 +158,7 @@ def test_a_source_without_files_is_missing(objects: Objects, visits: EventSource
         observe(objects, "visits", visits)
 
     assert str(refused.value) == (
-        f"Source 'visits' is missing: no Parquet file lies below {visits.uri}. Deliver it, or correct the source's uri."
+        f"Source 'visits' is missing: there is no Parquet file below {visits.uri}. Deliver it, or correct the source's uri."
     )
 
 
@@ -167,7 +167,7 @@ def test_a_source_in_an_unknown_bucket_is_missing(objects: Objects) -> None:
         observe(objects, "visits", EventSource("s3://nowhere/visits/", event_time="at"))
 
     assert str(refused.value) == (
-        "Source 'visits' is missing: s3://nowhere/visits/: there is no bucket 'nowhere'. Create it, or change the URI."
+        "Source 'visits' is missing: s3://nowhere/visits/: bucket 'nowhere' does not exist. Create it, or change the URI."
     )
 
 
@@ -186,7 +186,7 @@ def test_a_column_that_is_missing_in_a_later_file_is_refused(objects: Objects, v
     deliver("a.parquet", {"customer": [1], "at": at(1)})
     deliver("b.parquet", {"customer": [1], "when": at(1)})
 
-    with pytest.raises(SourceError, match=r"/b\.parquet has no at, .*/a\.parquet has at as timestamp"):
+    with pytest.raises(SourceError, match=r"/b\.parquet has no column 'at', .*/a\.parquet has it as timestamp"):
         observe(objects, "visits", visits)
 
 
@@ -200,8 +200,8 @@ def test_files_that_disagree_about_a_type_are_refused_whether_columns_are_named_
         observe(objects, "visits", replace(visits, columns=named))
 
     assert str(refused.value) == (
-        f"Source 'visits': {second} has amount as string, {first} has amount as int64. "
-        "Files of one source must agree; deliver one of them again, or leave the column out with columns=(...)."
+        f"Source 'visits': {second} has amount as string, {first} has it as int64. "
+        "Files of one source must agree: deliver one of them again, or leave the column out with columns=(...)."
     )
 
 
@@ -209,7 +209,7 @@ def test_files_that_disagree_about_the_time_zone_are_refused(objects: Objects, v
     deliver("a.parquet", {"at": at(1)})
     deliver("b.parquet", {"at": at(1, kind=ZONED)})
 
-    with pytest.raises(SourceError, match=r"has at as timestamp\[us, tz=UTC\], .* has at as timestamp\[us\]"):
+    with pytest.raises(SourceError, match=r"has at as timestamp\[us, tz=UTC\], .* has it as timestamp\[us\]"):
         observe(objects, "visits", visits)
 
 
@@ -222,8 +222,8 @@ def test_a_column_that_only_some_files_have_is_refused_when_all_are_read(
     with pytest.raises(SourceError) as refused:
         observe(objects, "visits", visits)
 
-    assert f"/{more}.parquet has amount as int64" in str(refused.value)
-    assert f"/{less}.parquet has no amount" in str(refused.value)
+    assert f"/{more}.parquet has it as int64" in str(refused.value)
+    assert f"/{less}.parquet has no column 'amount'" in str(refused.value)
 
 
 def test_a_column_that_nobody_reads_may_differ(objects: Objects, visits: EventSource, deliver: Deliver) -> None:
@@ -270,8 +270,8 @@ def pinned(objects: Objects, visits: EventSource, deliver: Deliver) -> Pin:
 
 def changed(*uris: str) -> str:
     return (
-        f"Source 'visits' changed while it was read: {', '.join(uris)} is not what was pinned. "
-        "Nothing was published. Start the run again: it pins the files as they are then."
+        f"Source 'visits' changed while it was read: {', '.join(uris)} no longer matches the pin. "
+        "Nothing was published. Start the run again to pin the current files."
     )
 
 

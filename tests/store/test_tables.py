@@ -201,7 +201,7 @@ def test_publishing_where_no_table_is_is_refused(store: object, root: str) -> No
     with pytest.raises(StoreError) as refused:
         table.publish("2017-06", [], fence=0, metadata={"order": "o"})
 
-    assert str(refused.value) == (f"{table.uri}: there is no such table. It is made when a period is staged; stage it again.")
+    assert str(refused.value) == (f"{table.uri}: the table does not exist. Staging a period creates it; stage the period again.")
 
 
 # --- publishers that meet ---
@@ -223,8 +223,8 @@ class Beside(Table):
 
 def beaten(table: Table, period: str = "2017-06") -> str:
     return (
-        f"{table.uri}: {period} was published by somebody else since this run staged it. Nothing of ours became visible. "
-        "Start the run again: it sees what was published and does only what is still missing."
+        f"{table.uri}: another run published {period} since this run staged it. Nothing from this run became visible. "
+        "Start the run again: it does only what is still missing."
     )
 
 
@@ -308,8 +308,8 @@ def test_a_table_on_which_others_never_cease_to_publish_is_told_as_such(
         publish(Beside(table.uri, *beside), stage("c"), "c", fence=1)
 
     assert str(refused.value) == (
-        f"{table.uri}: 2 commits of 2017-06 in a row met commits of other periods. "
-        "Nothing became visible; try again when fewer runs publish at a time."
+        f"{table.uri}: 2 commits of 2017-06 in a row collided with commits of other periods. "
+        "Nothing became visible. Try again when fewer runs publish at a time."
     )
     assert orders(table) == {"2017-06": "a", "2017-07": "b"}
 

@@ -129,8 +129,8 @@ def test_a_column_that_changes_its_type_is_refused_and_nothing_becomes_visible(t
         publish(table, file, "2017-07")
 
     assert str(refused.value) == (
-        f"{table.uri}: column {name!r} is {column.type}, expected {FIRST[name].type}, as in the periods that readers see. "
-        "Nothing became visible. Give the column its type back, or describe the change in a pipeline of another name."
+        f"{table.uri}: column {name!r} is {column.type}, expected {FIRST[name].type}, as in the visible periods. "
+        "Nothing became visible. Restore the column's type, or describe the change in a pipeline with another name."
     )
     assert table.version() == before and len(read(table)) == 2
 
@@ -169,5 +169,5 @@ def test_a_staged_file_that_is_gone_or_altered_is_not_published(table: Table, st
         with pytest.raises(StoreError) as refused:
             publish(table, file, period)
         assert str(refused.value).startswith(f"{file.uri}: the staged file cannot be read (")
-        assert str(refused.value).endswith("Nothing became visible; stage it again.")
+        assert str(refused.value).endswith("Nothing became visible. Stage it again.")
     assert list(table.visible()) == ["2017-06"]

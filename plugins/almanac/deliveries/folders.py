@@ -1,4 +1,4 @@
-"""A folder on S3, or on this machine's disk, as a Parquet delivery needs it: files, and one that is put on a condition."""
+"""A folder on S3 or on a local disk, as a Parquet delivery needs it: files, and conditional writes."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ PIECE = 4 * 2**20
 
 
 class Folder(Protocol):
-    """Names are relative to the folder, parts joined by slashes. A tag is that of the bytes that were read."""
+    """Names are relative to the folder, with slashes. A tag identifies the bytes that were read."""
 
     def names(self, below: str = "") -> list[str]:
-        """The names of all files below a folder within, sorted."""
+        """The names of all files below a subfolder, sorted."""
 
     def read(self, name: str) -> tuple[bytes, str] | None:
-        """A file's bytes and their tag, or None."""
+        """A file's bytes and their tag, or None if there is no file."""
 
     def put_over(self, name: str, body: bytes, tag: str | None) -> bool:
-        """Writes bytes over those with this tag, or where nothing is for None. False when somebody else was there."""
+        """Replaces the bytes with this tag, or creates the file if the tag is None. False if another writer came first."""
 
     def upload(self, name: str, file: Path) -> None:
-        """Puts a file's bytes under a name, whole or not at all."""
+        """Stores a file under a name, completely or not at all."""
 
     def delete(self, name: str) -> None: ...
 
     def held(self) -> contextlib.AbstractContextManager[None]:
-        """What has to be held while the folder is written to, where a condition alone does not hold."""
+        """A lock to hold while writing to the folder, for folders without conditional writes."""
 
 
 class S3Folder:
-    """A folder on S3. Writers need not wait for each other: the store itself holds the condition."""
+    """A folder on S3. Writers need no lock: the store supports conditional writes."""
 
     def __init__(self, objects: Objects, uri: str) -> None:
         self._objects = objects
@@ -74,7 +74,7 @@ class S3Folder:
 
 
 class LocalFolder:
-    """A folder on a disk of this machine. Writers wait for each other, at a lock that the system lets go of with its holder."""
+    """A folder on a local disk. Writers wait for a file lock, which the system releases if its holder dies."""
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
@@ -109,7 +109,7 @@ class LocalFolder:
             draft.replace(self._path / name)
 
     def _draft(self, name: str) -> Path:
-        """Where a file is written before it gets its name: only the lock's holder does that, so one place will do."""
+        """Where a file is written before it gets its name. One path is enough: only the holder of the lock writes."""
         (self._path / name).parent.mkdir(parents=True, exist_ok=True)
         return self._path / ".draft"
 
@@ -135,10 +135,10 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except PermissionError as error:
         raise AccessRefused(
-            f"{path}: this process may not write there ({error.strerror}: {error.filename}). Give its user the folder."
+            f"{path}: this process has no access ({error.strerror}: {error.filename}). Give its user access to the folder."
         ) from error
     except OSError as error:
-        raise StoreError(f"{path}: the folder cannot be used ({error}). Mount it, or make room, and try again.") from error
+        raise StoreError(f"{path}: the folder cannot be used ({error}). Mount it or free space, and try again.") from error
 
 
 def folder_at(objects: Objects, uri: str) -> Folder:

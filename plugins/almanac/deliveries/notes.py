@@ -1,4 +1,4 @@
-"""What a delivery notes of each period that it holds, and what is to be done where the note differs from the table."""
+"""A delivery's notes on the periods that it holds, and what to do if a note differs from the predictions table."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ DATA_FILE = re.compile(r"(?P<order>[0-9a-f]{12})-(?P<fence>[0-9]+)-[0-9]{3,}\.pa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """Where the predictions table stands for a period.
+    """The state of the predictions table for a period.
 
     Args:
         fence: how often the period has been published.
-        order: the order whose rows are visible; empty when none are.
-        rows: how many.
+        order: the order whose rows are visible; empty if none are.
+        rows: the number of visible rows.
     """
 
     fence: int
@@ -32,14 +32,14 @@ class Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryNote:
-    """What a delivery holds of a period: the position that it applied, and the predictions table that it is of."""
+    """What a delivery holds of a period: the position that it applied, and the predictions table that it comes from."""
 
     source: str
     position: Position
 
 
 class DeliveryAction(Enum):
-    """What a deliverer who knows a position of the table does with a period of a delivery."""
+    """What a run that knows the table's position does with a period of a delivery."""
 
     APPLY = "apply"
     KEEP = "keep"
@@ -47,7 +47,7 @@ class DeliveryAction(Enum):
 
 
 def action(note: DeliveryNote | None, wanted: Position) -> DeliveryAction:
-    """Asked where nobody else can write between the answer and the deed. A newer publish is never overwritten by an older."""
+    """Decides what to do. Call it where no other writer can come in between. An older publish never overwrites a newer one."""
     if note is None:
         return DeliveryAction.APPLY
     if note.position.fence > wanted.fence:
@@ -56,7 +56,7 @@ def action(note: DeliveryNote | None, wanted: Position) -> DeliveryAction:
 
 
 def outstanding(table: Mapping[str, Position], notes: Mapping[str, DeliveryNote]) -> list[str]:
-    """The periods whose note is not the table's position. What neither shows is not worth a note."""
+    """The periods whose note differs from the table's position, except those that neither shows."""
     nothing = Position(fence=0)
     shown = {period: note.position for period, note in notes.items()}
     return [
@@ -68,12 +68,12 @@ def outstanding(table: Mapping[str, Position], notes: Mapping[str, DeliveryNote]
 
 
 def check_source(delivery: Delivery, notes: Mapping[str, DeliveryNote], source: str) -> None:
-    """A place is filled from one predictions table alone. Raises: DeliveryError."""
+    """Checks that a place is filled from one predictions table only. Raises: DeliveryError."""
     if others := sorted({note.source for note in notes.values()} - {source}):
         raise DeliveryError(
-            f"Delivery {delivery.name!r}: {place(delivery)} is filled from {examples(others)}, this run would fill it from "
-            f"{source}. Nothing was written. Give each pipeline and each ALMANAC_ROOT a place of its own; if the predictions "
-            "were moved, see docs/deliveries.md."
+            f"Delivery {delivery.name!r}: {place(delivery)} is already filled from {examples(others)}, but this run would fill "
+            f"it from {source}. Nothing was written. Give each pipeline and each ALMANAC_ROOT a place of its own. If the "
+            "predictions were moved, see docs/deliveries.md."
         )
 
 
@@ -82,9 +82,9 @@ class Applied:
     """A period that was brought up to date.
 
     Args:
-        order: whose rows are there now; empty when the period was removed.
-        rows: how many.
-        replaced: the order whose rows were there before; empty when there were none.
+        order: the order whose rows are there now; empty if the period was removed.
+        rows: the number of rows.
+        replaced: the order whose rows were there before; empty if there were none.
     """
 
     period: str
@@ -96,7 +96,7 @@ class Applied:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
-    """What one delivering did: nothing, where everything was up to date."""
+    """What one run of a delivery did; nothing is applied if everything was up to date."""
 
     delivery: str
     applied: tuple[Applied, ...] = ()
@@ -109,7 +109,7 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryFile:
-    """One data file of a Parquet delivery; its name is that within the period's folder."""
+    """One data file of a Parquet delivery; its name is relative to the period's folder."""
 
     name: str
     rows: int
@@ -119,12 +119,12 @@ class DeliveryFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryManifest:
-    """What a period's folder holds: read it, and then the files that it names and no others.
+    """What a period's folder holds. Read it, then only the files that it names.
 
     Args:
         source: the predictions table.
-        order, fence: the order whose rows these are, and the number of its publish; no order when the period was removed.
-        run: who delivered.
+        order, fence: the order of these rows, and the number of its publish; the order is empty if the period was removed.
+        run: the run that delivered it.
     """
 
     source: str
@@ -153,9 +153,9 @@ def data_file(position: Position, number: int) -> str:
 
 
 def left_over(names: Iterable[str], standing: DeliveryNote) -> list[str]:
-    """Those of the files in a period's folder that no manifest will name any more: of an older publish than the standing one.
+    """The files in a period's folder that no manifest will name any more: those of an older publish than the current one.
 
-    Files of a newer publish are on their way, and files that are not of Almanac are nobody's business.
+    Files of a newer publish are still being delivered, and files that Almanac did not write are left alone.
     """
     found = []
     for name in names:

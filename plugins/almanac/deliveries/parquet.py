@@ -1,4 +1,4 @@
-"""Deliveries to Parquet folders, on S3 or on this machine's disk."""
+"""Deliveries to Parquet folders, on S3 or on a local disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROUNDS = 8
 
 
 class ParquetPlace:
-    """A folder with a folder for each period, on S3 or on this machine's disk. Each period's manifest is put last."""
+    """A folder with a subfolder per period, on S3 or on a local disk. The manifest of a period is written last."""
 
     def __init__(self, objects: Objects, delivery: ParquetDelivery) -> None:
         self._uri = delivery.uri.rstrip("/")
@@ -39,7 +39,7 @@ class ParquetPlace:
                 action = notes.action(note, change.position)
                 if action is not DeliveryAction.APPLY:
                     if note and files is not None:
-                        self._sweep(change.period, note)  # ours, if we were overtaken
+                        self._sweep(change.period, note)  # our own files, if another run was faster
                     return action, None
                 files = files if files is not None else self._upload(change)
                 ours = _manifest_of(change, files)
@@ -47,8 +47,8 @@ class ParquetPlace:
                     self._sweep(change.period, ours.note)
                     return action, change.applied(note)
         raise StoreError(
-            f"{self._uri}/{notes.folder(change.period)}/: its manifest was written by others {ROUNDS} times in a row. "
-            "Nothing of ours is shown; try again when fewer runs deliver at a time."
+            f"{self._uri}/{notes.folder(change.period)}/: other runs wrote its manifest {ROUNDS} times in a row. Nothing "
+            "was delivered. Try again when fewer runs deliver at a time."
         )
 
     def tidy(self) -> None:
@@ -76,14 +76,14 @@ class ParquetPlace:
             return record(DeliveryManifest, found[0], f"{self._uri}/{name}"), found[1]
         except IntegrityError:
             raise IntegrityError(
-                f"{self._uri}/{name}: found bytes that are no manifest as Almanac wrote it, so nobody can say what lies "
-                "beside it. Delete it, and the next run delivers the period again."
+                f"{self._uri}/{name}: expected a manifest as Almanac wrote it, got other bytes, so the files beside it are "
+                "unknown. Delete it; the next run delivers the period again."
             ) from None
 
     def _upload(self, change: Change) -> tuple[DeliveryFile, ...]:
         files = []
         with ExitStack() as fetching:
-            # All are held against their digests before one is written.
+            # All files are checked against their digests before one is written.
             local = [fetching.enter_context(fetched(output)) for output in change.files]
             change.check_rows(sum(one.rows for one in local))
             for number, one in enumerate(local):

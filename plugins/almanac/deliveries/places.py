@@ -1,4 +1,4 @@
-"""Deliveries as they are kept: the files that they are filled from, and the places that are Parquet folders."""
+"""The places that deliveries fill, and the prediction files that they are filled from."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from almanac.store.objects import Objects, record
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What a period of a delivery is to become.
+    """What a period of a delivery must become.
 
     Args:
         source: the predictions table.
-        files: of the visible rows; none where the period is removed. One without a sha256 is held against nothing.
+        files: the files of the visible rows; none if the period is removed. A file without a sha256 is not checked.
         entity: the column that names what is predicted for.
-        run: who delivers.
+        run: the run that delivers.
     """
 
     source: str
@@ -48,33 +48,33 @@ class Change:
         return Applied(period=self.period, fence=position.fence, order=position.order, rows=position.rows, replaced=replaced)
 
     def check_rows(self, found: int) -> None:
-        """The files hold as many rows as the table says. Raises: IntegrityError."""
+        """Checks that the files hold as many rows as the table says. Raises: IntegrityError."""
         if found != self.position.rows:
             raise IntegrityError(
-                f"{self.source}: the files of {self.period} hold {found} rows, the table says {self.position.rows}. The period "
-                "was not delivered. `almanac verify` names what was altered."
+                f"{self.source}: expected {self.position.rows} rows in the files of {self.period}, as the table says; got "
+                f"{found}. The period was not delivered. Run `almanac verify` to see what was altered."
             )
 
 
 class Place(Protocol):
-    """Where a delivery's rows are kept."""
+    """Where a delivery's rows are stored."""
 
     def notes(self) -> dict[str, DeliveryNote]:
-        """What it holds, by period."""
+        """What the place holds, by period."""
 
     def apply(self, change: Change) -> tuple[DeliveryAction, Applied | None]:
-        """Brings one period up to date, unless it is already or holds a newer publish: the action says so.
+        """Brings one period up to date. The action says whether it was up to date already, or holds a newer publish.
 
         Raises:
-            IntegrityError: a file was altered. StoreError, DeliveryError: the place does not take it. Nothing was changed.
+            IntegrityError: a file was altered. StoreError, DeliveryError: the place refused it. Nothing was changed.
         """
 
     def tidy(self) -> None:
-        """Removes what deliverers that were killed left behind."""
+        """Removes what killed runs left behind."""
 
 
 def keep_described(home: Home, pipeline: Pipeline) -> None:
-    """Keeps the pipeline as it is described now, for who delivers without Airflow."""
+    """Stores today's description of the pipeline, for deliveries outside Airflow."""
     ours = sealed(Described(description=pipeline.digest))
     if home.objects.find(home.layout.deliveries) != ours:
         home.objects.put_if_absent(home.layout.description(pipeline.digest), dumps(pipeline))
@@ -82,10 +82,10 @@ def keep_described(home: Home, pipeline: Pipeline) -> None:
 
 
 def described(home: Home) -> Pipeline | None:
-    """The pipeline as the last delivering run had it, else as its newest version was described, if there is one.
+    """The pipeline as the last delivering run described it, else as its newest version did, if there is one.
 
     Raises:
-        IntegrityError: what was kept was altered.
+        IntegrityError: the stored description was altered.
     """
     body = home.objects.find(home.layout.deliveries)
     if body is not None:
@@ -95,7 +95,7 @@ def described(home: Home) -> Pipeline | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """A prediction file, whole on this machine's disk."""
+    """A complete prediction file on the local disk."""
 
     path: Path
     rows: int
@@ -106,11 +106,11 @@ class Fetched:
 
 @contextmanager
 def fetched(output: Output) -> Iterator[Fetched]:
-    """A prediction file, fetched in pieces and held against its digest before anybody reads a row of it.
+    """A prediction file, fetched in pieces and checked against its digest before any row is read.
 
     Raises:
-        IntegrityError: it was altered, or is no whole Parquet file.
-        Unreachable: it cannot be read.
+        IntegrityError: the file was altered, or is not a complete Parquet file.
+        Unreachable: the file cannot be read.
     """
     with tempfile.NamedTemporaryFile(prefix="almanac-", suffix=".parquet") as spool:
         digest, size = hashlib.sha256(), 0
@@ -123,20 +123,20 @@ def fetched(output: Output) -> Iterator[Fetched]:
             spool.flush()
         except FileNotFoundError:
             raise IntegrityError(
-                f"{output.uri}: the predictions table names this file, and it is not there. Score the period again, or restore "
-                "it from the bucket's versions."
+                f"{output.uri}: the predictions table names this file, but it does not exist. Score the period again, or restore "
+                "the file from the bucket's versions."
             ) from None
         except OSError as error:
             raise Unreachable(f"{output.uri}: the file cannot be read ({error}). Check the store and its credentials.") from error
         if output.sha256 and digest.hexdigest() != output.sha256:
             raise IntegrityError(
-                f"{output.uri}: found bytes with SHA-256 {digest.hexdigest()[:16]}..., {output.sha256[:16]}... was published. "
-                "The file was altered; it is not delivered. Score the period again, or restore it from the bucket's versions."
+                f"{output.uri}: expected SHA-256 {output.sha256[:16]}..., got {digest.hexdigest()[:16]}... The file was altered "
+                "and is not delivered. Score the period again, or restore the file from the bucket's versions."
             )
         try:
             footer = pq.ParquetFile(spool.name)
         except pa.ArrowInvalid as error:
-            raise IntegrityError(f"{output.uri}: this is no whole Parquet file ({error}). Score the period again.") from error
+            raise IntegrityError(f"{output.uri}: expected a complete Parquet file ({error}). Score the period again.") from error
         with footer:
             rows, columns = footer.metadata.num_rows, footer.schema_arrow
         yield Fetched(path=Path(spool.name), rows=rows, bytes=size, sha256=digest.hexdigest(), columns=columns)
@@ -144,13 +144,13 @@ def fetched(output: Output) -> Iterator[Fetched]:
 
 @contextmanager
 def opened(objects: Objects, delivery: Delivery, address: str) -> Iterator[Place]:
-    """A delivery's place. `address`: of the database, for one in PostgreSQL.
+    """A delivery's place. `address`: the URI of the database, for a delivery to PostgreSQL.
 
     Raises:
-        Unreachable, AccessRefused: it does not answer, or does not let us in.
-        DescriptionError: the address is none.
+        Unreachable, AccessRefused: the place does not answer, or refuses access.
+        DescriptionError: the address is not valid.
     """
-    # Each imported where it is used: most processes need no psycopg.
+    # Imported where they are used: most processes do not need psycopg.
     if isinstance(delivery, ParquetDelivery):
         from almanac.deliveries.parquet import ParquetPlace
 

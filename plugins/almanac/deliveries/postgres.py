@@ -1,7 +1,7 @@
-"""Deliveries to PostgreSQL: one transaction a period, rows by COPY. The only psycopg.
+"""Deliveries to PostgreSQL: one transaction per period, rows by COPY. The only module that imports psycopg.
 
-Deliverers of one table wait for each other at an advisory lock that a transaction holds, so it ends with its holder; and the
-note of what a period shows is written in the transaction that replaces its rows.
+Runs that deliver to one table wait for an advisory lock. A transaction holds the lock, so it ends with its holder. The note of
+what a period shows is written in the same transaction that replaces its rows.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TYPES = {
     pa.float32(): "real",
 }
 TIMESTAMP = "timestamp with time zone"
-ALLOWED = "int64, string, float64 (double), float32 (float) and timestamp"
+ALLOWED = "int64, string, float64 (double), float32 (float) or timestamp"
 
 MAKE_NOTES = f"""
     CREATE TABLE IF NOT EXISTS {NOTES} (
@@ -67,39 +67,39 @@ LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 
 @contextmanager
 def opened(delivery: PostgresDelivery, address: str) -> Iterator[PostgresPlace]:
-    """The table of a delivery in the database at an address, a URI.
+    """The table of a delivery in a database. `address`: the database's URI.
 
     Raises:
-        DescriptionError: the address is none. Unreachable: nobody answers there, or does not let us in.
+        DescriptionError: the address is not valid. Unreachable: the database does not answer, or refuses access.
     """
     try:
         if not address.startswith(("postgresql://", "postgres://")):
             raise psycopg.ProgrammingError
         known = psycopg.conninfo.conninfo_to_dict(address)
     except (psycopg.ProgrammingError, ValueError):
-        # psycopg's own text would show the address, and with it the password.
+        # psycopg's own message would show the address, including the password.
         raise DescriptionError(
-            f"Delivery {delivery.name!r}: the address of its database cannot be read. Allowed is a URI such as "
-            "postgresql://user:password@host:5432/database, its special characters percent-encoded."
+            f"Delivery {delivery.name!r}: the address of its database is not valid. Expected a URI such as "
+            "postgresql://user:password@host:5432/database, with special characters percent-encoded."
         ) from None
     try:
         connection = psycopg.connect(
             address, autocommit=True, connect_timeout=CONNECT_SECONDS, application_name="almanac", client_encoding="utf8"
         )
     except psycopg.OperationalError as error:
-        said = _first_line(error)
+        message = _first_line(error)
         if secret := str(known.get("password") or ""):
-            said = said.replace(secret, "***")
+            message = message.replace(secret, "***")
         raise Unreachable(
-            f"Delivery {delivery.name!r}: the database does not answer, or does not let us in ({said}). Nothing was delivered; "
-            f"check the connection {delivery.connection!r} and the server."
+            f"Delivery {delivery.name!r}: the database does not answer, or refuses access ({message}). Nothing was delivered. "
+            f"Check the connection {delivery.connection!r} and the server."
         ) from None
     with connection:
         yield PostgresPlace(connection, delivery)
 
 
 class PostgresPlace:
-    """A table with a row for each entity of each visible period, and its notes in the table `almanac_deliveries`."""
+    """A table with one row per entity and visible period, and its notes in the table `almanac_deliveries`."""
 
     def __init__(self, connection: psycopg.Connection, delivery: PostgresDelivery) -> None:
         self._connection = connection
@@ -109,7 +109,7 @@ class PostgresPlace:
     def notes(self) -> dict[str, DeliveryNote]:
         with self._explained():
             if not (self._exists(NOTES) and self._exists(self._delivery.table)):
-                return {}  # where somebody dropped the table, its notes say nothing
+                return {}  # if the table was dropped, its notes mean nothing
             rows = self._connection.execute(READ_NOTES, [self._delivery.table]).fetchall()
         return {
             period: DeliveryNote(source=source, position=Position(fence=fence, order=order, rows=count))
@@ -126,8 +126,8 @@ class PostgresPlace:
                 if action is not DeliveryAction.APPLY:
                     return action, None
                 self._replace(change)
-                position, told = change.position, (change.source, change.run)
-                values = [self._delivery.table, change.period, position.fence, position.order, position.rows, *told]
+                position, origin = change.position, (change.source, change.run)
+                values = [self._delivery.table, change.period, position.fence, position.order, position.rows, *origin]
                 self._connection.execute(WRITE_NOTE, values)
             return action, change.applied(note)
 
@@ -137,7 +137,7 @@ class PostgresPlace:
     def _make_notes(self) -> None:
         if not self._exists(NOTES):
             with self._connection.transaction():
-                self._lock(NOTES)  # two CREATE TABLE IF NOT EXISTS at one moment would collide
+                self._lock(NOTES)  # concurrent CREATE TABLE IF NOT EXISTS statements would collide
                 self._connection.execute(MAKE_NOTES)
 
     def _exists(self, table: str) -> bool:
@@ -169,8 +169,8 @@ class PostgresPlace:
         if missing := [name for name in (PERIOD, entity) if name not in found]:
             raise DeliveryError(
                 f"Delivery {self._delivery.name!r}: table {self._delivery.table} has no column {' and no '.join(missing)} (it "
-                f"has: {examples(found, 20)}), and rows are known by period and {entity}. Nothing was changed; name another "
-                "table, and it is created."
+                f"has: {examples(found, 20)}), but rows are identified by period and {entity}. Nothing was changed. Name "
+                "another table, and it is created."
             )
 
     def _fit(self, columns: pa.Schema, entity: str) -> None:
@@ -181,17 +181,17 @@ class PostgresPlace:
             listed = sql.SQL(", ").join(_column(name, kind) for name, kind in wanted.items())
             keys = sql.SQL(", ").join(map(sql.Identifier, (PERIOD, entity)))
             self._connection.execute(sql.SQL("CREATE TABLE {} ({}, PRIMARY KEY ({}))").format(self._table, listed, keys))
-            # Those of a table of that name that was dropped would speak of rows that are not there.
+            # Notes of a dropped table with the same name would refer to rows that no longer exist.
             self._connection.execute(f"DELETE FROM {NOTES} WHERE target_table = %s", [self._delivery.table])
             return
         self._check_keys(found, entity)
         if others := [f"{name} as {found[name]}" for name in wanted if name in found and found[name] != wanted[name]]:
-            allowed = examples(
+            expected = examples(
                 (f"{name} as {kind}" for name, kind in wanted.items() if f"{name} as {found.get(name)}" in others), 20
             )
             raise DeliveryError(
-                f"Delivery {self._delivery.name!r}: table {self._delivery.table} has {examples(others, 20)}, allowed is "
-                f"{allowed}. Nothing was changed; alter the table, or name another one, and it is created."
+                f"Delivery {self._delivery.name!r}: table {self._delivery.table} has {examples(others, 20)}, expected "
+                f"{expected}. Nothing was changed. Alter the table, or name another one, and it is created."
             )
         for name, kind in wanted.items():
             if name not in found:
@@ -201,15 +201,15 @@ class PostgresPlace:
     def _type_of(self, field: pa.Field) -> str:
         kind = TIMESTAMP if pa.types.is_timestamp(field.type) else TYPES.get(field.type)
         if kind is None or field.name == PERIOD:
-            allowed = f"any name but {PERIOD}" if kind else ALLOWED
+            expected = f"any name but {PERIOD!r}" if kind else f"one of {ALLOWED}"
             raise DeliveryError(
-                f"Delivery {self._delivery.name!r}: the predictions have the column {field.name} of type {field.type}, allowed "
-                f"is {allowed}. Nothing was changed."
+                f"Delivery {self._delivery.name!r}: the predictions have a column {field.name!r} of type {field.type}, expected "
+                f"{expected}. Nothing was changed."
             )
         return kind
 
     def _copy(self, path: Path, columns: pa.Schema, period: str) -> int:
-        """Streams a file's rows, a batch at a time; gives their number."""
+        """Streams a file's rows in batches; returns their number."""
         names = sql.SQL(", ").join(map(sql.Identifier, (*columns.names, PERIOD)))
         statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(self._table, names)
         with self._connection.cursor() as cursor, pq.ParquetFile(path) as file:
@@ -225,17 +225,18 @@ class PostgresPlace:
             yield
         except psycopg.errors.LockNotAvailable as error:
             raise StoreError(
-                f"Delivery {name!r}: somebody else has held table {table} for {LOCK_SECONDS:g} seconds. Nothing was changed; "
-                "look at pg_locks, and try again when that has ended."
+                f"Delivery {name!r}: another session has locked table {table} for {LOCK_SECONDS:g} seconds. Nothing was changed. "
+                "Find the session in pg_locks, and try again when it has ended."
             ) from error
         except psycopg.errors.InsufficientPrivilege as error:
             raise AccessRefused(
-                f"Delivery {name!r}: the database refuses its user ({_first_line(error)}). Nothing was changed; let the user "
+                f"Delivery {name!r}: the database refused its user ({_first_line(error)}). Nothing was changed. Let the user "
                 f"create tables, or create {table} and {NOTES} and make the user their owner."
             ) from error
         except psycopg.OperationalError as error:
             raise Unreachable(
-                f"Delivery {name!r}: the database gave up ({_first_line(error)}). Nothing of this period was changed; try again."
+                f"Delivery {name!r}: the database stopped the transaction ({_first_line(error)}). This period was not changed. "
+                "Try again."
             ) from error
         except psycopg.Error as error:
             raise DeliveryError(_refused(name, table, error)) from error
@@ -243,8 +244,8 @@ class PostgresPlace:
 
 def _refused(name: str, table: str, error: psycopg.Error) -> str:
     return (
-        f"Delivery {name!r}: the database refused the rows of table {table} ({_first_line(error)}). Nothing of this period was "
-        "changed; mend the table, or name another one, and it is created."
+        f"Delivery {name!r}: the database refused the rows of table {table} ({_first_line(error)}). This period was not "
+        "changed. Fix the table, or name another one, and it is created."
     )
 
 
@@ -253,7 +254,7 @@ def _column(name: str, kind: str) -> sql.Composable:
 
 
 def _csv(batch: pa.RecordBatch, period: str) -> bytes:
-    """Rows as COPY reads them: text in quotes, so that an empty text is no null; numbers in as many digits as they need."""
+    """Rows as COPY reads them: text in quotes, so that an empty text is not read as null; numbers in full precision."""
     text = io.BytesIO()
     whole = batch.append_column(PERIOD, pa.array([period] * batch.num_rows, pa.string()))
     pyarrow.csv.write_csv(whole, text, pyarrow.csv.WriteOptions(include_header=False))

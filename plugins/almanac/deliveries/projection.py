@@ -1,8 +1,8 @@
-"""Behind the doors: what is published is brought to where others read it.
+"""Deliveries: copies published predictions to the systems that read them.
 
-A delivery keeps no receipt. A receipt is what the next door asks for, and behind a delivery there is none: nothing is ever built
-on it. It is a projection, and the place itself keeps the note of what it shows, in the very write that shows it. So there is no
-second record that could differ, and to deliver is to compare the notes with the table, whoever wrote what before.
+A delivery writes no receipt. The next step needs a receipt, but no step follows a delivery: nothing is built on it. It is a
+projection. The place stores a note of what it shows, in the same write that shows it, so no second record can differ. To
+deliver is to compare the notes with the table, whoever wrote either.
 """
 
 from __future__ import annotations
@@ -33,14 +33,16 @@ def deliver(
     run_info: RunInfo,
     told: Told = lambda _: None,
 ) -> Delivered:
-    """Brings every period of a delivery up to date: those that were published since, those that failed before, and those that
-    are not visible any more. Where nothing differs, nothing is written.
+    """Brings every period of a delivery up to date: those published since, those that failed before, and those that are no
+    longer visible. If nothing differs, nothing is written.
 
-    Periods that cannot be delivered do not keep the others back. `address`: of the database; `told` is given each period.
+    Periods that cannot be delivered do not hold up the others. `address`: the URI of the database; `told` is called with each
+    period.
 
     Raises:
-        StoreError: the predictions or the place do not answer. DescriptionError: the place is within ALMANAC_ROOT.
-        DeliveryError: some periods could not be delivered; the message says which and why. What is published is not touched.
+        StoreError: the predictions or the place do not answer. DescriptionError: the place is inside ALMANAC_ROOT.
+        DeliveryError: some periods could not be delivered; the message says which and why. The published predictions are
+            unaffected.
     """
     check_outside(home, delivery)
     applied: list[Applied] = []
@@ -69,8 +71,8 @@ def deliver(
         place.tidy()
     if failed:
         raise DeliveryError(
-            f"Delivery {delivery.name!r}: {examples(sorted(failed), 12)} could not be delivered, {len(applied)} other periods "
-            "were. What is published is not touched, and the next run delivers what is missing.\n"
+            f"Delivery {delivery.name!r}: {examples(sorted(failed), 12)} could not be delivered (other periods delivered: "
+            f"{len(applied)}). The published predictions are unaffected, and the next run delivers what is missing.\n"
             + bounded([failed[period] for period in sorted(failed)])
         )
     return Delivered(delivery=delivery.name, applied=tuple(applied))
@@ -80,33 +82,33 @@ def outstanding(home: Home, delivery: Delivery, address: str) -> list[str]:
     """The periods of a delivery that are not up to date. Nothing is changed.
 
     Raises:
-        StoreError: the predictions or the place do not answer. DeliveryError: the place is filled by somebody else.
+        StoreError: the predictions or the place do not answer. DeliveryError: the place is filled from another table.
     """
     with opened(home.objects, delivery, address) as place:
         return _standing(home, delivery, place)[0]
 
 
 def showing(home: Home, delivery: Delivery, address: str, version: str) -> list[str]:
-    """The periods of which a delivery still shows rows of a version that the predictions table does not show any more."""
+    """The periods for which a delivery still shows rows of a version that the predictions table no longer shows."""
     with opened(home.objects, delivery, address) as place:
         left, _, _, notes = _standing(home, delivery, place)
     return [period for period in left if period in notes and _version(home, notes[period].position.order) == version]
 
 
 def check_outside(home: Home, delivery: Delivery) -> None:
-    """A delivery is no part of what Almanac keeps. Raises: DescriptionError."""
+    """Checks that a delivery is outside ALMANAC_ROOT. Raises: DescriptionError."""
     root = home.layout.root.rstrip("/") + "/"
     if isinstance(delivery, ParquetDelivery) and f"{delivery.uri.rstrip('/')}/".startswith(root):
         raise DescriptionError(
-            f"Delivery {delivery.name!r}: found the uri {delivery.uri}, which is below ALMANAC_ROOT ({home.layout.root}), where "
-            "only Almanac's own things lie. Give it a folder elsewhere, such as one beside it."
+            f"ParquetDelivery.uri: expected a folder outside ALMANAC_ROOT ({home.layout.root}), which only Almanac writes to; "
+            f"delivery {delivery.name!r} has {delivery.uri}. Give it a folder elsewhere, such as one beside ALMANAC_ROOT."
         )
 
 
 def _standing(
     home: Home, delivery: Delivery, place: Place
 ) -> tuple[list[str], dict[str, Visible], dict[str, Position], Mapping[str, DeliveryNote]]:
-    """What differs, what is visible, where the table stands for each visible or noted period, and the notes."""
+    """The periods that differ, what is visible, the table's position for each visible or noted period, and the notes."""
     held = place.notes()
     notes.check_source(delivery, held, home.predictions.uri)
     seen, fences = home.predictions.standing(held)
@@ -131,7 +133,7 @@ def _change(home: Home, entity: str, period: str, position: Position, seen: Visi
 
 
 def _published(home: Home, order: str) -> dict[str, Output]:
-    """The files of a publish receipt, by URI; none where its publisher died before the receipt, and nobody wrote it yet."""
+    """The files of a publish receipt, by URI; none if the publisher died before the receipt and no run has written it yet."""
     try:
         receipt = home.receipts.find(publish_order(home.receipts.placed(order).order))
     except NotFound:
@@ -147,7 +149,7 @@ def _version(home: Home, order: str) -> str:
 def _ahead(home: Home, period: str, position: Position, note: DeliveryNote | None) -> str:
     if note is not None and note.position.fence > position.fence:
         return (
-            f"{period}: it shows publish {note.position.fence}, {home.predictions.uri} has had {position.fence}. Was the bucket "
-            "restored to an earlier state? See docs/deliveries.md."
+            f"{period}: the delivery shows publish {note.position.fence}, but {home.predictions.uri} is only at publish "
+            f"{position.fence}. Was the bucket restored to an earlier state? See docs/deliveries.md."
         )
-    return f"{period}: it was published again and again while it was delivered. Run the delivery once more."
+    return f"{period}: it was published repeatedly while it was delivered. Run the delivery again."

@@ -1,4 +1,4 @@
-"""Impact: what depends on a source file, a period of features, a version or a run; the index followed downwards."""
+"""Impact: what depends on a source file, a period of features, a version or a run, by following the index downwards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Question = Callable[[Index, Shown], "Impact"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partition:
-    """A published period of features or predictions. `state` is `visible` or `replaced`; `version` is the one that scored."""
+    """A published period of features or predictions. `state` is `visible` or `replaced`; `version` is the one that scored it."""
 
     period: str
     order: str
@@ -37,7 +37,7 @@ class TouchedVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TouchedRun:
-    """A run, and the things that it had a hand in."""
+    """A run, and the artifacts that it worked on."""
 
     dag: str
     run: str
@@ -46,7 +46,7 @@ class TouchedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceDelivery:
-    """A source file as it was at one time, and the feature periods that could see it."""
+    """A source file as delivered at one time, and the feature periods that could read it."""
 
     uri: str
     size: int
@@ -56,7 +56,7 @@ class SourceDelivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Impact:
-    """Everything that depends on something. The lists are sorted; what was staged and never published is not in them."""
+    """Everything that depends on something. The lists are sorted; artifacts that were staged but never published are left out."""
 
     of: str
     features: tuple[Partition, ...]
@@ -67,7 +67,7 @@ class Impact:
 
 
 def of_source(index: Index, shown: Shown, uri: str) -> Impact:
-    """What could see a source file: exactly the periods whose cut reaches it, and all that was made from these.
+    """What could read a source file: exactly the periods whose cut reaches it, and everything made from them.
 
     Raises:
         NotFound: no pin holds it.
@@ -76,19 +76,19 @@ def of_source(index: Index, shown: Shown, uri: str) -> Impact:
     if not deliveries:
         folder = uri.rsplit("/", 1)[0]
         near = sorted({file.uri for file in index.files}, key=lambda known: (not known.startswith(folder), known))
-        raise NotFound(f"Source file {uri!r} is in no pin (pinned are: {examples(near)}). Name one of them, with its whole URI.")
-    told, start = [], []
+        raise NotFound(f"Source file {uri!r} is in no pin (pinned: {examples(near)}). Name one of them by its full URI.")
+    delivered, start = [], []
     for number in deliveries:
         saw = index.select(lambda item, number=number: within(number, item.files))  # type: ignore[misc]
         start += saw
         file = index.files[number]
         periods = sorted({index.receipts[one].period for one in saw if index.receipts[one].artifact == "features"})
-        told.append(SourceDelivery(uri=file.uri, size=file.size, etag=file.etag, periods=tuple(periods)))
-    return _impact(index, shown, f"source file {uri}", start, tuple(told))
+        delivered.append(SourceDelivery(uri=file.uri, size=file.size, etag=file.etag, periods=tuple(periods)))
+    return _impact(index, shown, f"source file {uri}", start, tuple(delivered))
 
 
 def of_features(index: Index, shown: Shown, period: str, definition: str = "") -> Impact:
-    """What was made from a period of features, of one definition or of all.
+    """What was made from a period of features, under one definition or all.
 
     Raises:
         NotFound: no such features were published.
@@ -103,7 +103,7 @@ def of_features(index: Index, shown: Shown, period: str, definition: str = "") -
         there = sorted({(index.receipts[number].period, index.receipts[number].definition) for number in combined})
         listed = examples((f"{known} of {by}" for known, by in there), 12)
         of = f" of definition {definition}" if definition else ""
-        raise NotFound(f"No features of {period!r}{of} are known (there are: {listed}). Name one of them.")
+        raise NotFound(f"No features of {period!r}{of} are recorded (recorded: {listed}). Name one of them.")
     return _impact(index, shown, f"features {period}", start)
 
 
@@ -114,20 +114,20 @@ def of_version(index: Index, shown: Shown, version: str) -> Impact:
         NotFound: there is no such version.
     """
     if version not in index.versions:
-        raise NotFound(f"Version {version!r} is unknown (there are: {examples(sorted(index.versions), 12)}). Name one of them.")
+        raise NotFound(f"Version {version!r} is unknown (known: {examples(sorted(index.versions), 12)}). Name one of them.")
     return _impact(index, shown, f"version {version}", [index.versions[version]])
 
 
 def of_run(index: Index, shown: Shown, run: str) -> Impact:
-    """What came of a run: what it made itself, and all that was made from that.
+    """What a run made, and everything made from that.
 
     Raises:
-        NotFound: no receipt tells of it.
+        NotFound: no receipt names the run.
     """
     start = index.select(lambda item: item.run == run)
     if not start:
         there = sorted({item.run for item in index.receipts if item.run}, reverse=True)
-        raise NotFound(f"Run {run!r} is in no receipt (there are: {examples(there)}). Name one of them.")
+        raise NotFound(f"Run {run!r} is in no receipt (known: {examples(there)}). Name one of them.")
     return _impact(index, shown, f"run {run}", start)
 
 
@@ -135,7 +135,7 @@ def _impact(index: Index, shown: Shown, of: str, start: list[int], deliveries: t
     below = index.below(start)
     receipts = [index.receipts[number] for number in sorted(below)]
     published = {needed for item in receipts if item.step == "publish" for needed in item.inputs}
-    # What a run only published is there through it as much as what it made.
+    # An artifact that a run only published depends on the run as much as one that it made.
     numbers = sorted(below | published)
     trained = {number: version for version, number in index.versions.items()}
     return Impact(
@@ -188,11 +188,11 @@ def _runs(receipts: Iterable[IndexedReceipt]) -> tuple[TouchedRun, ...]:
 
 
 def ask(home: Home, question: Question, progress: Progress | None = None) -> Impact:
-    """The answer to a question about what depends on something. What the index does not know is looked for among all
-    receipts before it is refused: also what was staged and never published has receipts.
+    """Answers a question about what depends on something. If the index does not know it, all receipts are searched first:
+    artifacts that were staged but never published have receipts too.
 
     Raises:
-        NotFound: nothing is kept of what is asked for.
+        NotFound: there is no record of it.
         IntegrityError: a receipt was altered.
     """
     with reading(home) as trail:

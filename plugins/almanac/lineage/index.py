@@ -1,7 +1,7 @@
-"""The index of a pipeline's receipts, and what it is for: `impact`, the way downwards from whatever something depends on.
+"""The index of a pipeline's receipts. `impact` uses it to follow dependencies downwards.
 
-Receipts link upwards. The index holds a short step for each of them, so that the same links can be followed downwards
-without reading ten thousand receipts. It is derived: lost or altered, it is built from the receipts again.
+Receipts link upwards. The index holds a short entry for each of them, so that the links can be followed downwards without
+reading ten thousand receipts. It is derived: if it is lost or altered, it is rebuilt from the receipts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SCHEMA = 1
 
 
 class SourceFile(NamedTuple):
-    """A source file as some pin saw it. Delivered again under its name it is another one."""
+    """A source file as a pin recorded it. If it is delivered again under the same name, it is another file."""
 
     uri: str
     size: int
@@ -28,8 +28,8 @@ class SourceFile(NamedTuple):
 class IndexedReceipt(NamedTuple):
     """One receipt, in short.
 
-    `key` is its name below receipts/ without the suffix, `THING/DOOR/ORDER-ATTEMPT`; `inputs` are the numbers of the steps
-    that it depends on; `files` are the numbers of the source files that it could see, as spans: `0-3 7`.
+    `key` is its name below receipts/ without the suffix, `ARTIFACT/STEP/ORDER-ATTEMPT`; `inputs` are the numbers of the
+    receipts that it depends on; `files` are the numbers of the source files that it could read, as spans: `0-3 7`.
     """
 
     key: str
@@ -57,14 +57,14 @@ class IndexedReceipt(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """The steps of a pipeline, each known by its number, and the tables that they point into.
+    """The receipts of a pipeline, each identified by its number, and the tables that they point into.
 
     Args:
-        files: the source files that any pin saw.
-        versions: version to the number of the step that trained it.
+        files: the source files in any pin.
+        versions: version to the number of the receipt that trained it.
 
     Raises:
-        ValueError: it is of another schema.
+        ValueError: the index has another schema.
     """
 
     receipts: tuple[IndexedReceipt, ...] = stored_as("steps", default=())
@@ -74,7 +74,7 @@ class Index:
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
-            raise ValueError(f"its schema is {self.schema}, this Almanac writes {SCHEMA}")
+            raise ValueError(f"schema: expected {SCHEMA}, got {self.schema}")
         object.__setattr__(self, "receipts", tuple(IndexedReceipt(*item) for item in self.receipts))
         object.__setattr__(self, "files", tuple(SourceFile(*file) for file in self.files))
 
@@ -85,7 +85,7 @@ class Index:
 
     @cached_property
     def published(self) -> frozenset[tuple[str, str]]:
-        """Thing and stage order of everything whose publish is known: what a visible partition is known by."""
+        """(artifact, stage order) of everything whose publish is indexed; these identify visible partitions."""
         return frozenset(
             (item.artifact, self.receipts[number].order)
             for item in self.receipts
@@ -96,7 +96,7 @@ class Index:
 
     @cached_property
     def dependants(self) -> Mapping[int, tuple[int, ...]]:
-        """Step to the steps that depend on it directly."""
+        """Receipt to the receipts that depend on it directly."""
         found: dict[int, list[int]] = {}
         for number, item in enumerate(self.receipts):
             for needed in item.inputs:
@@ -104,7 +104,7 @@ class Index:
         return {number: tuple(listed) for number, listed in found.items()}
 
     def below(self, start: Iterable[int]) -> set[int]:
-        """The steps themselves, and everything that depends on them."""
+        """The given receipts, and everything that depends on them."""
         found, left = set(start), list(start)
         while left:
             new = [number for number in self.dependants.get(left.pop(), ()) if number not in found]
@@ -118,7 +118,7 @@ class Index:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What readers see now: period to order of the predictions table, definition to the same of each features table; and
+    """What readers see now: period to order for the predictions table, definition to the same for each features table, and
     the promotion log."""
 
     predictions: Mapping[str, str]
@@ -127,7 +127,7 @@ class Shown:
 
 
 def spans(numbers: Iterable[int]) -> str:
-    """Numbers as spans: `0-3 7`. Files that lie side by side in time mostly have numbers side by side."""
+    """Numbers as spans: `0-3 7`. Files that are adjacent in time mostly have adjacent numbers."""
     found: list[list[int]] = []
     for number in sorted(set(numbers)):
         if found and found[-1][1] == number - 1:
@@ -138,5 +138,5 @@ def spans(numbers: Iterable[int]) -> str:
 
 
 def within(number: int, text: str) -> bool:
-    """Whether spans hold a number."""
+    """Whether spans contain a number."""
     return any(int(span.split("-")[0]) <= number <= int(span.split("-")[-1]) for span in text.split())

@@ -1,8 +1,8 @@
-"""The index of receipts on S3: kept fresh without listing them, built again when it is lost.
+"""The index of receipts on S3: kept up to date without listing the receipts, rebuilt if it is lost.
 
-A listing of receipts takes a request a thousand of them. What can be depended on hangs on few *anchors*: the visible
-partitions and the versions. An anchor that the index does not know is followed upwards and added. The index is derived,
-so of two that put it back the last one wins, harmlessly: the other one's anchors are added again the next time.
+A listing takes one request per thousand receipts. Instead the index starts from few *anchors*: the visible partitions and
+the versions. An anchor that is not in the index is followed upwards and added. If two processes write the index, the last
+one wins. This is harmless, because the index is derived: the other one's anchors are added again next time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def fresh(trail: Trail, progress: Progress | None = None) -> tuple[Index, Shown]:
-    """The index, with every anchor of now in it, and what readers see now."""
+    """The index with every current anchor in it, and what readers see now."""
     before = trail.pool.submit(_kept, trail.home)
     anchors, shown = anchors_of(trail)
     kept = before.result()
@@ -34,7 +34,7 @@ def fresh(trail: Trail, progress: Progress | None = None) -> tuple[Index, Shown]
 
 
 def anchors_of(trail: Trail) -> tuple[Anchors, Shown]:
-    """What everything that can be depended on hangs on, and what readers see."""
+    """The current anchors, and what readers see."""
     home = trail.home
     entries = trail.pool.submit(home.log)
     tables = standing_tables(home)
@@ -46,7 +46,7 @@ def anchors_of(trail: Trail) -> tuple[Anchors, Shown]:
     )
     anchors = Anchors(
         orders={(artifact.value, order) for (artifact, _), orders in visible.items() for order in orders.values()},
-        # Asked for after the tables were: whatever scored a visible period is there then.
+        # Read after the tables, so that every version that scored a visible period is included.
         versions=set(home.versions.names()),
     )
     return anchors, shown
@@ -58,14 +58,14 @@ def _visible(home: Home, artifact: Artifact, definition: str) -> dict[str, str]:
 
 
 def _kept(home: Home) -> Index | None:
-    """The index as it was put; None when it is lost, altered or of another schema."""
+    """The stored index; None if it is lost, altered or has another schema."""
     body = home.objects.find(home.layout.index)
     if body is None:
         return None
     try:
         return record(Index, body, home.layout.index)
     except IntegrityError as error:
-        log.warning("The index is built again from the receipts: %s", error)
+        log.warning("The index is rebuilt from the receipts: %s", error)
         return None
 
 
@@ -75,12 +75,12 @@ def put_back(home: Home, index: Index, before: Index | None) -> None:
     try:
         home.objects.put(home.layout.index, sealed(index))
     except StoreError as error:
-        log.warning("The index could not be put back, so the next question follows the same receipts again: %s", error)
+        log.warning("The index could not be saved, so the next query will follow the same receipts again: %s", error)
 
 
 @dataclass(frozen=True)
 class Anchors:
-    """What everything that can be depended on hangs on: (thing, order) of visible partitions, and versions."""
+    """The start points of the index: (artifact, order) of visible partitions, and versions."""
 
     orders: set[tuple[str, str]]
     versions: set[str]
@@ -93,7 +93,7 @@ class Anchors:
 
 
 def anchored(trail: Trail, index: Index, anchors: Anchors) -> Index:
-    """The index with anchors in it, and with what their orders replaced, back to the first."""
+    """The index with anchors added, and with everything that their orders replaced, back to the first order."""
     home, tried = trail.home, set[tuple[str, str]]()
     new = anchors.unknown_to(index)
     while new:
@@ -114,7 +114,7 @@ def anchored(trail: Trail, index: Index, anchors: Anchors) -> Index:
 
 
 def complete(trail: Trail, index: Index, progress: Progress | None) -> Index:
-    """The index with every receipt that there is, from a listing of all of them."""
+    """The index with every existing receipt, from a listing of all of them."""
     home = trail.home
     made = [
         (artifact, step)
@@ -134,7 +134,7 @@ def complete(trail: Trail, index: Index, progress: Progress | None) -> Index:
 
 
 def added(trail: Trail, index: Index, read: Mapping[str, Receipt], versions: Mapping[str, str]) -> Index:
-    """The index with receipts and versions (version to the receipt that trained it) behind what it holds."""
+    """The index with receipts and versions (version to the receipt that trained it) appended."""
     trail.look_into(read)
     keys = {item.key for item in index.receipts}
     new = {key: receipt for uri, receipt in read.items() if (key := _key(uri)) not in keys}
@@ -158,8 +158,8 @@ def _indexed(
     inputs = {numbers[linked] for linked in map(_key, receipt.links.values()) if linked in numbers}
     if _scores(receipt) and version in versions:
         inputs.add(versions[version])
-    told = [SourceFile(file.uri, file.size, file.etag) for listed in seen_by(trail, receipt).values() for file in listed]
-    saw = [files.setdefault(file, len(files)) for file in told]
+    readable = [SourceFile(file.uri, file.size, file.etag) for listed in seen_by(trail, receipt).values() for file in listed]
+    saw = [files.setdefault(file, len(files)) for file in readable]
     return IndexedReceipt(
         key, order.period, order.part, order.description, version, run_info.dag, run_info.run, tuple(sorted(inputs)), spans(saw)
     )

@@ -1,7 +1,7 @@
-"""Lineage for OpenLineage: the data sets that receipts of a task read and wrote.
+"""Lineage for OpenLineage: the data sets that the receipts of a task read and wrote.
 
-Airflow's OpenLineage provider asks an operator with `get_openlineage_facets_on_complete(task_instance)`. Lineage beside the
-work is a courtesy: without the provider there is none, and whatever fails here is a warning and never fails a task.
+Airflow's OpenLineage provider calls an operator's `get_openlineage_facets_on_complete(task_instance)`. These events are
+optional: without the provider there are none, and any failure here is logged as a warning and never fails a task.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ PRODUCER = f"urn:almanac:{VERSION}"
 
 
 def on_complete(home: Home, receipts: Iterable[str]) -> Any:
-    """What a task read and wrote, as the provider's `OperatorLineage`: from the URIs of the receipts that it left.
+    """What a task read and wrote, as the provider's `OperatorLineage`, from the URIs of its receipts.
 
-    None where the provider is not installed, which is told once, or where something failed, which is told each time.
+    None if the provider is not installed, with one warning per process, or if something failed, with a warning each time.
     """
     try:
         return _lineage(home, list(receipts)) if has_provider() else None
     except Exception as error:
-        log.warning("No OpenLineage of this task: %s: %s", type(error).__name__, error)
+        log.warning("No OpenLineage event for this task: %s: %s", type(error).__name__, error)
         return None
 
 
@@ -44,8 +44,8 @@ def has_provider() -> bool:
         import airflow.providers.openlineage.extractors  # type: ignore[import-not-found]  # noqa: F401  # not in every Airflow
     except ImportError:
         log.warning(
-            "No OpenLineage: the package apache-airflow-providers-openlineage is not installed. Install it beside Airflow to "
-            "get lineage events; receipts hold the same in any case."
+            "No OpenLineage events: the package apache-airflow-providers-openlineage is not installed. Install it with Airflow "
+            "to get lineage events. Receipts hold the same lineage in any case."
         )
         return False
     return True
@@ -59,12 +59,12 @@ def _lineage(home: Home, uris: list[str]) -> Any:
 
 
 def datasets(home: Home, uris: Iterable[str]) -> tuple[list[InputDataset], list[OutputDataset]]:
-    """The data sets that the orders of receipts read and wrote, each once, by name.
+    """The data sets that the orders of receipts read and wrote, each once, sorted by name.
 
-    Source files are data sets of their own; a table is one for each period. Needs the package openlineage-python.
+    Each source file is a data set, and so is each period of a table. Needs the package openlineage-python.
 
     Raises:
-        NotFound, IntegrityError: a receipt is gone, or was altered.
+        NotFound, IntegrityError: a receipt is missing or was altered.
     """
     listed = list(uris)
     with reading(home) as trail:
@@ -96,7 +96,7 @@ def _read(trail: Trail, receipt: Receipt) -> list[Dataset]:
 
 
 def _written(home: Home, receipt: Receipt) -> OutputDataset | None:
-    """What an order wrote; None where it only looked, or decided."""
+    """The data set that an order wrote; None for an audit or an order without outputs."""
     from openlineage.client.event_v2 import OutputDataset
     from openlineage.client.generated.output_statistics_output_dataset import OutputStatisticsOutputDatasetFacet
 
@@ -124,7 +124,7 @@ def _version(content: str) -> dict[str, Any]:
 
 
 def _name(home: Home, receipt: Receipt) -> tuple[str, str]:
-    """Namespace and name of what a receipt is about, by OpenLineage's rule for S3: the bucket, and the key within."""
+    """Namespace and name of a receipt's data set, by OpenLineage's naming rule for S3: the bucket, and the key."""
     order = receipt.order
     if order.artifact is Artifact.SOURCES or order.part:
         return _place(home.layout.part(order.digest, order.part).rstrip("/"))

@@ -1,5 +1,5 @@
-"""Proofs: what receipts and plans tell of what must be there. So a verification also sees what is gone, or should not be there:
-entries at the log's end, the last commits of a table, a manifest that is another one or that nobody published.
+"""Proofs: receipts and plans show what must exist. With them a verification also finds what is missing or does not belong:
+entries at the end of the log, the last commits of a table, a manifest that was replaced or never published.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from almanac.lineage.findings import RESTORE, Finding, absent, gone_entries, out
 from almanac.store.home import Home
 from almanac.store.versions import Manifest
 
-# The receipts that are read also where nothing visible leads to them.
+# The receipts that are read even if nothing visible leads to them.
 PROVING = (
     (Artifact.FEATURES, Step.PUBLISH),
     (Artifact.PREDICTIONS, Step.PUBLISH),
@@ -32,11 +32,11 @@ class Known:
     """What a verification has read.
 
     Args:
-        receipts, plans: by URI; those that could be read.
-        entries, manifests: the same; manifests by version.
-        fences: thing and definition of a table to the fences of its visible periods; None of one that cannot be read.
+        receipts, plans: the readable ones, by URI.
+        entries, manifests: the readable ones; manifests by version.
+        fences: artifact and definition of a table to the fences of its visible periods; None if the table cannot be read.
         scored: URI of a visible period of predictions to the order that staged it.
-        altered: the URIs of what was found already.
+        altered: the URIs that already have a finding.
     """
 
     receipts: Mapping[str, Receipt]
@@ -49,7 +49,7 @@ class Known:
 
 
 def missing(home: Home, known: Known) -> list[Finding]:
-    """What is proven to have been there and is not, or is another one; of each object what was not found already."""
+    """Findings for objects that provably existed and are missing or replaced; objects that already have a finding are skipped."""
     log = list(_log(home, known))
     found = [*log, *_commits(home, known), *_versions(home, known)]
     if not any(uri.startswith(home.layout.promotions) for uri in (*known.altered, *(finding.uri for finding in log))):
@@ -66,35 +66,35 @@ def _log(home: Home, known: Known) -> Iterator[Finding]:
 
 
 def _commits(home: Home, known: Known) -> Iterator[Finding]:
-    """Each period was published as often as the receipts of its publishes say."""
+    """Checks that each period was published as often as its publish receipts say."""
     for (artifact, definition, period), (often, holder) in published_often(known.receipts).items():
         table = home.predictions if artifact is Artifact.PREDICTIONS else home.features(definition)
         fences = known.fences.get((artifact, definition), {})
         if fences is None:
-            continue  # the table cannot be read, which is told
+            continue  # the table cannot be read, which is a finding already
         found = fences[period] if period in fences else table.fence(period)
         if found < often:
-            advice = f"{RESTORE}, or start the run for {period} again: it publishes the period again"
-            expected = f"{often} commits of {period}, as {holder} tells"
+            advice = f"{RESTORE}, or start the run for {period} again to publish it again"
+            expected = f"{often} commits of {period}, as {holder} shows"
             yield Finding(uri=f"{table.uri}/_delta_log/", found=f"{found} commits of {period}", expected=expected, advice=advice)
 
 
 def _versions(home: Home, known: Known) -> Iterator[Finding]:
-    """Every version was published, by its receipt or by the log; and what was published is there."""
-    told = {entry.version for entry in known.entries}
+    """Checks that every version was published, by a receipt or the log, and that every published version exists."""
+    vouched = {entry.version for entry in known.entries}
     for uri, receipt in known.receipts.items():
         if (receipt.order.artifact, receipt.order.step) == (Artifact.MODEL, Step.PUBLISH):
             published = facts.read(PublishedModel, receipt)
             version, digest = published.version, published.manifest
-            told.add(version)
+            vouched.add(version)
             manifest, place = known.manifests.get(version), home.layout.manifest(version)
             if manifest is None:
-                yield absent(place, f"the manifest of which {uri} tells")
+                yield absent(place, f"the manifest that {uri} names")
             elif manifest.digest != digest:
-                yield Finding(uri=place, found=f"digest {manifest.digest}", expected=f"digest {digest}, which {uri} holds of it")
+                yield Finding(uri=place, found=f"digest {manifest.digest}", expected=f"digest {digest}, as {uri} recorded")
     for version, manifest in sorted(known.manifests.items()):
         staged = known.receipts.get(manifest.receipt)
         receipt_of = publish_order(staged.order).digest if staged else ""
-        if version not in told and not any(receipt_of and receipt_of in uri for uri in known.altered):
-            advice = "Clear the task model.publish of its retrain, which writes the receipt. Where no retrain made it, delete it"
-            yield absent(home.layout.manifest(version), "a receipt of its publish, or an entry of the log", advice)
+        if version not in vouched and not any(receipt_of and receipt_of in uri for uri in known.altered):
+            advice = "Clear the task model.publish of its retrain to write the receipt. If no retrain made it, delete it"
+            yield absent(home.layout.manifest(version), "a publish receipt, or an entry of the log", advice)

@@ -1,4 +1,4 @@
-"""Provenance as W3C PROV-JSON: things are entities, orders that were carried out are activities, who asked is an agent.
+"""Provenance as W3C PROV-JSON: artifacts are entities, orders that ran are activities, requesters are agents.
 
 https://www.w3.org/submissions/prov-json/
 """
@@ -21,19 +21,19 @@ NAMESPACE = "urn:almanac:"
 def document(evidence: Evidence) -> str:
     """What a visible period of predictions was made from, as PROV-JSON.
 
-    Entities: source files, feature parts and partitions, the model, the period of predictions; gates' decisions. Activities:
-    the orders, with the run that carried each out. Agents: Almanac, and the people who asked.
+    Entities: source files, feature groups and partitions, the model, the period of predictions, gate decisions. Activities:
+    the orders, each with its run. Agents: Almanac, and the people who requested the work.
     """
-    told = ProvDocument()
-    told.add_namespace("almanac", NAMESPACE)
+    graph = ProvDocument()
+    graph.add_namespace("almanac", NAMESPACE)
     versions = {receipt.order.almanac for receipt in evidence.receipts.values()}
     for version in sorted(versions):
-        told.agent(_software(version), {"prov:type": "prov:SoftwareAgent"})
+        graph.agent(_software(version), {"prov:type": "prov:SoftwareAgent"})
     for uri, receipt in sorted(evidence.receipts.items()):
-        _activity(told, uri, receipt)
+        _activity(graph, uri, receipt)
     for _, receipt in sorted(evidence.receipts.items()):
-        _links(told, evidence, receipt)
-    return str(told.serialize(format="json", indent=2))
+        _links(graph, evidence, receipt)
+    return str(graph.serialize(format="json", indent=2))
 
 
 def _software(version: str) -> str:
@@ -41,11 +41,11 @@ def _software(version: str) -> str:
 
 
 def _made(receipt: Receipt) -> str:
-    """The entity that came of an order: one a stage, whatever doors it went through after."""
+    """The entity that an order made: one per stage, whatever steps followed."""
     return f"almanac:{receipt.order.artifact.value}/{receipt.order.digest}"
 
 
-def _activity(told: ProvDocument, uri: str, receipt: Receipt) -> None:
+def _activity(graph: ProvDocument, uri: str, receipt: Receipt) -> None:
     order, run_info = receipt.order, receipt.run_info
     activity = f"almanac:order/{order.digest}"
     facts = {
@@ -59,16 +59,16 @@ def _activity(told: ProvDocument, uri: str, receipt: Receipt) -> None:
         "almanac:run": run_info.run,
         "almanac:passed": receipt.passed,
     }
-    told.activity(activity, run_info.began, run_info.ended, {key: value for key, value in facts.items() if value != ""})
-    told.wasAssociatedWith(activity, _software(order.almanac))
+    graph.activity(activity, run_info.began, run_info.ended, {key: value for key, value in facts.items() if value != ""})
+    graph.wasAssociatedWith(activity, _software(order.almanac))
     if run_info.actor:
         agent = f"almanac:actor/{run_info.actor}"
-        told.agent(agent, {"prov:type": "prov:Person"})
-        told.wasAssociatedWith(activity, agent)
+        graph.agent(agent, {"prov:type": "prov:Person"})
+        graph.wasAssociatedWith(activity, agent)
     if order.step is Step.STAGE or order.artifact is Artifact.SOURCES:
-        told.entity(_made(receipt), _about(receipt))
-        told.wasGeneratedBy(_made(receipt), activity, run_info.ended)
-        told.wasAttributedTo(_made(receipt), _software(order.almanac))
+        graph.entity(_made(receipt), _about(receipt))
+        graph.wasGeneratedBy(_made(receipt), activity, run_info.ended)
+        graph.wasAttributedTo(_made(receipt), _software(order.almanac))
 
 
 def _about(receipt: Receipt) -> dict[str, Any]:
@@ -85,35 +85,35 @@ def _about(receipt: Receipt) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if value != ""}
 
 
-def _links(told: ProvDocument, evidence: Evidence, receipt: Receipt) -> None:
-    """What an order used: what its links lead to, the source files that it could see, and the version that scored."""
+def _links(graph: ProvDocument, evidence: Evidence, receipt: Receipt) -> None:
+    """What an order used: what it links, the source files that it could read, and the version that scored."""
     activity = f"almanac:order/{receipt.order.digest}"
     for name, linked in sorted(receipt.links.items()):
         source = evidence.receipts[linked]
         if name in ("staged", "audit"):
-            told.wasInformedBy(activity, f"almanac:order/{source.order.digest}")
+            graph.wasInformedBy(activity, f"almanac:order/{source.order.digest}")
             continue
-        _used(told, receipt, _made(source if source.order.artifact is Artifact.SOURCES else evidence.staged(linked)[1]))
+        _used(graph, receipt, _made(source if source.order.artifact is Artifact.SOURCES else evidence.staged(linked)[1]))
     if receipt.order.step is not Step.STAGE:
         return
     if receipt.order.artifact is Artifact.PREDICTIONS:
-        _used(told, receipt, _made(evidence.receipts[evidence.trained[0]]))
+        _used(graph, receipt, _made(evidence.receipts[evidence.trained[0]]))
     if "pin" in receipt.links:
         found = seen(receipt.order, evidence.pipelines[receipt.order.description], evidence.pins[receipt.links["pin"]])
         for name, files in sorted(found.items()):
             for file in files:
-                _used(told, receipt, _file(told, name, file))
+                _used(graph, receipt, _file(graph, name, file))
 
 
-def _used(told: ProvDocument, receipt: Receipt, entity: str) -> None:
-    told.used(f"almanac:order/{receipt.order.digest}", entity)
+def _used(graph: ProvDocument, receipt: Receipt, entity: str) -> None:
+    graph.used(f"almanac:order/{receipt.order.digest}", entity)
     if receipt.order.step is Step.STAGE:
-        told.wasDerivedFrom(_made(receipt), entity, f"almanac:order/{receipt.order.digest}")
+        graph.wasDerivedFrom(_made(receipt), entity, f"almanac:order/{receipt.order.digest}")
 
 
-def _file(told: ProvDocument, source: str, file: PinnedFile) -> str:
+def _file(graph: ProvDocument, source: str, file: PinnedFile) -> str:
     name = f"almanac:file/{file.etag}/{file.uri.removeprefix('s3://')}"
-    if not told.get_record(name):
+    if not graph.get_record(name):
         facts = {"prov:type": "almanac:file", "prov:location": file.uri, "almanac:source": source, "almanac:etag": file.etag}
-        told.entity(name, facts | {"almanac:bytes": str(file.size)})
+        graph.entity(name, facts | {"almanac:bytes": str(file.size)})
     return name

@@ -1,4 +1,4 @@
-"""Objects read again, and held against what is known of them: their seal, or the digest that is their name."""
+"""Reads objects again and checks them against their seal, or against the digest in their name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass
 class Reading:
-    """What was read so far. Objects are read by many threads; what was found is written down by one."""
+    """What was read so far. Many threads read objects; one thread records the findings."""
 
     home: Home
     pool: ThreadPoolExecutor
@@ -29,7 +29,7 @@ class Reading:
     named_before: set[str] = field(default_factory=set)
 
     def bodies(self, kind: str, uris: Iterable[str]) -> Iterable[tuple[str, bytes | None]]:
-        """Objects and their bytes, None for those that are gone; read as they are asked for."""
+        """Objects and their bytes, read lazily; None for a missing object."""
         listed = list(dict.fromkeys(uris))
         for number, (uri, body) in enumerate(zip(listed, self.pool.map(self.home.objects.find, listed), strict=True), start=1):
             self.checked[kind] += 1
@@ -45,21 +45,21 @@ class Reading:
         self.findings.append(absent(uri, expected, advice))
 
     def records(self, what: str, kind: type[Record], uris: Iterable[str]) -> dict[str, Record]:
-        """Sealed records by URI; those that are altered or gone are findings."""
+        """Sealed records by URI; an altered or missing one is a finding."""
         found: dict[str, Record] = {}
         for uri, body in self.bodies(what, uris):
             if body is None:
-                self.missing(uri, f"a {kind.__name__}, which another record names")
+                self.missing(uri, f"the {kind.__name__} that another record names")
                 continue
             try:
                 found[uri] = opened(kind, body)
             except ValueError as error:
-                told = f"bytes that are no {kind.__name__}: {error}"
-                self.findings.append(Finding(uri=uri, found=told, expected="the record as it was written, under its seal"))
+                message = f"bytes that are not a valid {kind.__name__}: {error}"
+                self.findings.append(Finding(uri=uri, found=message, expected="the record as it was written, with a valid seal"))
         return found
 
     def named(self, what: str, digests: Mapping[str, str]) -> None:
-        """Objects whose name is their digest: URI to SHA-256."""
+        """Checks objects whose name is their digest. `digests`: URI to SHA-256."""
         new = [uri for uri in digests if uri not in self.named_before]
         self.named_before.update(new)
         for uri, body in self.bodies(what, new):
@@ -67,5 +67,5 @@ class Reading:
                 self.missing(uri, f"the {what[:-1]} that orders name by its digest")
             elif sha256(body) != digests[uri]:
                 self.findings.append(
-                    Finding(uri=uri, found=f"SHA-256 {sha256(body)}", expected=f"SHA-256 {digests[uri]}, its name")
+                    Finding(uri=uri, found=f"SHA-256 {sha256(body)}", expected=f"SHA-256 {digests[uri]}, as in its name")
                 )

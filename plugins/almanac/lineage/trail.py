@@ -1,4 +1,4 @@
-"""Receipts followed upwards on S3, each read once and what is independent at once; and the evidence for one period."""
+"""Follows receipts upwards on S3, each read once and independent ones in parallel; and collects the evidence for one period."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Progress = Callable[[int, int], None]
 
 
 class Trail:
-    """What was read of a pipeline's receipts so far, and the readers that read on."""
+    """The receipts of a pipeline that were read so far, and the threads that read more."""
 
     def __init__(self, home: Home, pool: ThreadPoolExecutor) -> None:
         self.home, self.pool = home, pool
@@ -39,7 +39,7 @@ class Trail:
         self.pipelines: dict[str, Pipeline] = {}
 
     def each(self, work: Callable[[Item], Answer], items: Iterable[Item], progress: Progress | None = None) -> list[Answer]:
-        """Does work for each item, as many at once as there are readers."""
+        """Does work for each item, in parallel in the pool."""
         listed = list(items)
         found = []
         for number, answer in enumerate(self.pool.map(work, listed), start=1):
@@ -49,11 +49,11 @@ class Trail:
         return found
 
     def follow(self, uris: Iterable[str], known: Container[str] = (), progress: Progress | None = None) -> dict[str, Receipt]:
-        """Reads receipts and all that they link, except those that are known; gives the ones that are new.
+        """Reads receipts and all that they link, except known ones; returns the new ones.
 
         Raises:
-            NotFound: one is gone.
-            IntegrityError: one was altered.
+            NotFound: a receipt is missing.
+            IntegrityError: a receipt was altered.
         """
         new: dict[str, Receipt] = {}
         left = self._unread(uris, known)
@@ -64,7 +64,7 @@ class Trail:
         return new
 
     def read(self, uris: Iterable[str], progress: Progress | None = None) -> dict[str, Receipt]:
-        """Reads receipts that were not read yet, and nothing that they link. Raises: NotFound, IntegrityError."""
+        """Reads receipts that were not read yet, without following their links. Raises: NotFound, IntegrityError."""
         left = self._unread(uris)
         found = dict(zip(left, self.each(self.home.receipts.read, left, progress), strict=True))
         self.receipts.update(found)
@@ -74,12 +74,12 @@ class Trail:
         return [uri for uri in dict.fromkeys(uris) if uri not in self.receipts and uri not in known]
 
     def look_into(self, receipts: Mapping[str, Receipt]) -> None:
-        """Reads what tells which files these receipts' orders could see: their pins, and one description a kind of order."""
+        """Reads what shows which files the receipts' orders could read: their pins, and one description per kind of order."""
         reading = [receipt for receipt in receipts.values() if receipt.order.step is Step.STAGE and "pin" in receipt.links]
         pins = {receipt.links["pin"] for receipt in reading} - self.pins.keys()
         self.follow(pins)
         self.pins.update(zip(pins, self.each(lambda uri: read_pins(self.home, self.receipts[uri]), pins), strict=True))
-        # Orders of one `description` read sources in one way: it is a digest of all that says so.
+        # Orders with the same `description` digest read sources in the same way.
         orders = {receipt.order.description: receipt.order.digest for receipt in reading}
         kinds = [kind for kind in orders if kind not in self.pipelines]
         self.pipelines.update(zip(kinds, self.each(lambda kind: self._pipeline(orders[kind]), kinds), strict=True))
@@ -90,41 +90,41 @@ class Trail:
 
 @contextlib.contextmanager
 def reading(home: Home) -> Iterator[Trail]:
-    """A trail with readers of its own."""
+    """A trail with its own thread pool."""
     with ThreadPoolExecutor(READERS) as pool:
         yield Trail(home, pool)
 
 
 def seen_by(trail: Trail, receipt: Receipt) -> Seen:
-    """The source files that a receipt's order could see; of a trail that was looked into."""
+    """The source files that a receipt's order could read. Call `Trail.look_into` first."""
     pins = trail.pins.get(receipt.links.get("pin", ""))
     pipeline = trail.pipelines.get(receipt.order.description)
     return {} if pins is None or pipeline is None else seen(receipt.order, pipeline, pins)
 
 
 def head_of(home: Home, order: str) -> str:
-    """The URI of the receipt that published what an order staged; of the stage, where the publisher died before it.
+    """The URI of the receipt that published what an order staged; of the stage receipt, if the publisher died before writing it.
 
     Raises:
-        NotFound: there is no receipt of either.
+        NotFound: there is neither receipt.
     """
     staged = home.receipts.placed(order).order
     for asked in (publish_order(staged), staged):
         if (receipt := home.receipts.find(asked)) is not None:
             return home.receipts.uri(receipt)
-    raise NotFound(f"No receipt tells of {staged}, although its files are visible. Run `almanac verify {home.name}`.")
+    raise NotFound(f"{staged} has no receipt, although its files are visible. Run `almanac verify {home.name}`.")
 
 
 def shown(home: Home, period: str) -> Visible:
     """A visible period of predictions.
 
     Raises:
-        NotFound: it is not there; the message names those that are.
+        NotFound: the period is not visible; the message names those that are.
     """
     visible = home.predictions.visible()
     if period not in visible:
         raise NotFound(
-            f"Pipeline {home.name} has no predictions of {period!r} (there are: {examples(visible, 24)}). Name one of them."
+            f"Pipeline {home.name} has no predictions of {period!r} (visible: {examples(visible, 24)}). Name one of them."
         )
     return visible[period]
 
@@ -133,7 +133,7 @@ def evidence(home: Home, partition: Visible) -> Evidence:
     """Everything that a visible period of predictions was made from, read upwards from its files.
 
     Raises:
-        NotFound, IntegrityError: something of it is gone, or was altered.
+        NotFound, IntegrityError: a part of it is missing or was altered.
     """
     with reading(home) as trail:
         log: Future[Log] = trail.pool.submit(home.log)
@@ -181,21 +181,21 @@ def row_of(home: Home, partition: Visible, entity: str, value: str) -> dict[str,
         try:
             found = rows.to_table(filter=ds.field(entity) == pa.scalar(value).cast(kind)).to_pylist()
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            why = f"; {entity} is {kind}, which this is not"
+            why = f"; {entity} is {kind}, and this value is not"
     except (OSError, pa.ArrowInvalid) as error:
         raise StoreError(
             f"{home.predictions.uri}: the files of {partition.period} cannot be read: {error}. "
-            f"Run `almanac verify {home.name}`: it says what is wrong with them."
+            f"Run `almanac verify {home.name}` to see what is wrong with them."
         ) from error
     if not found:
         raise DataError(
-            f"Predictions of {partition.period} have no {entity} {value!r} (there are {partition.rows} rows{why}). "
-            "Name one that the table holds; the pipeline's population decides who is in it."
+            f"Predictions of {partition.period} have no {entity} {value!r} ({partition.rows} rows{why}). Name one that the table "
+            "holds; the pipeline's population decides which these are."
         )
     return found[0]
 
 
 def standing_tables(home: Home) -> list[tuple[Artifact, str]]:
-    """The tables of a pipeline: thing and definition; predictions have none."""
+    """The tables of a pipeline, as artifact and definition; predictions have no definition."""
     found = [(Artifact.FEATURES, name) for name in home.objects.folders(home.layout.definitions)]
     return [(Artifact.PREDICTIONS, ""), *found]

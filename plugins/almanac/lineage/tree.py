@@ -1,7 +1,7 @@
-"""Provenance: what a period of predictions is made from, told as a tree. It only reads receipts: nothing is kept beside them.
+"""Provenance: what a period of predictions is made from, as a tree. It is read from receipts alone; nothing else is stored.
 
-Every receipt links the receipts of its inputs, so the way upwards is there already: a visible period leads to the order
-of its files, that to its receipt, that to features and version, these to their pins, and a pin to source files.
+Every receipt links the receipts of its inputs. So a visible period leads to the order of its files, the order to its
+receipt, the receipt to features and version, these to their pins, and a pin to source files.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ ENTRIES = {"promote": "promotion", "roll_back": "rollback", "withdraw": "withdra
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """One thing of a tree, and below it what it is made from.
+    """One node of the tree, with what it is made from as its children.
 
     Args:
         kind: predictions, row, features, part, version, file, run, publish, checks, gate,
             promotion, rollback, replacement, withdrawal, reinstatement, code.
-        name: what it is called.
-        uri: where it, or the record that tells of it, is kept.
-        facts: what is known of it; plain values.
+        name: its display name.
+        uri: where it, or the record about it, is stored.
+        facts: what is known about it; plain values.
     """
 
     kind: str
@@ -45,12 +45,13 @@ class Evidence:
     """What was read to explain one visible period.
 
     Args:
-        head: the URI of the receipt to begin with: of the publish, or of the stage where its publisher died too soon.
-        receipts: URI to receipt; every one that can be reached from the head and from the version.
+        head: the URI of the first receipt: of the publish, or of the stage if the publisher died before writing it.
+        receipts: URI to receipt, for every receipt reachable from the head and from the version.
         pins: URI of a pin's receipt to its pins, by source.
-        pipelines: an order's `description` to the pipeline that it is of, for orders that read sources.
-        version: the id of the version that scored, and the URIs of its receipts.
-        manifest: where the version's manifest is kept.
+        pipelines: an order's `description` to its pipeline, for orders that read sources.
+        version: the id of the version that scored.
+        trained: the URIs of the version's receipts.
+        manifest: the URI of the version's manifest.
         entity: the column that names what is predicted for.
         log: the promotion log.
     """
@@ -66,13 +67,13 @@ class Evidence:
     log: Log
 
     def staged(self, uri: str) -> tuple[str, Receipt]:
-        """The stage receipt that a receipt of the same thing comes from, with its URI."""
+        """The stage receipt of the same artifact, with its URI."""
         receipt = self.receipts[uri]
         return self.staged(receipt.links["staged"]) if receipt.order.step is not Step.STAGE else (uri, receipt)
 
 
 def explain(evidence: Evidence, row: Mapping[str, Any] | None = None) -> Node:
-    """The tree of a visible period of predictions; with the row of one entity, when that was asked for."""
+    """The tree of a visible period of predictions; with the row of one entity, if given."""
     uri, staged = evidence.staged(evidence.head)
     order = staged.order
     in_sample = bool(order.parameters.get("in_sample", False))
@@ -101,7 +102,7 @@ def _row(row: Mapping[str, Any], entity: str, in_sample: bool) -> Node:
 
 
 def _made(evidence: Evidence, head: str, staged: Receipt) -> list[Node]:
-    """How a thing was made and by what code, checked and published."""
+    """How an artifact was made, by what code, and how it was checked and published."""
     published = evidence.receipts[head]
     nodes = [_run("run", staged, head if published is staged else published.links["staged"])]
     if "audit" in published.links:
@@ -124,7 +125,7 @@ def _run(kind: str, receipt: Receipt, uri: str) -> Node:
         "ended": _moment(run_info.ended),
         "order": receipt.order.digest,
     }
-    return Node(kind=kind, name=run_info.run or run_info.actor or "not told", uri=uri, facts=facts)
+    return Node(kind=kind, name=run_info.run or run_info.actor or "unknown", uri=uri, facts=facts)
 
 
 def _moment(moment: datetime | None) -> str:
@@ -149,7 +150,7 @@ def _code(staged: Receipt) -> Node:
         "environment": run_info.environment,
         "libraries": dict(staged.facts.get("environment", {})),
     }
-    return Node(kind="code", name=run_info.commit or "no commit told", facts=facts)
+    return Node(kind="code", name=run_info.commit or "no commit recorded", facts=facts)
 
 
 def _version(evidence: Evidence, order: Order) -> Node:
@@ -177,7 +178,7 @@ def _version(evidence: Evidence, order: Order) -> Node:
 
 
 def _promotions(evidence: Evidence) -> list[Node]:
-    """The entries of the log that concern the version, and what its gate said."""
+    """The entries of the log that concern the version, and its gate decisions."""
     entries = [entry for entry in evidence.log.entries if evidence.version in (entry.version, entry.replaces)]
     return [node for entry in entries for node in (*_gate(evidence, entry), _entry(entry, evidence.version))]
 
@@ -204,10 +205,10 @@ def _entry(entry: Entry, version: str) -> Node:
         "run": entry.run,
         "at": entry.at.isoformat(),
     }
-    return Node(kind=_told(entry, version), name=f"entry {entry.sequence}", facts=facts)
+    return Node(kind=_meaning(entry, version), name=f"entry {entry.sequence}", facts=facts)
 
 
-def _told(entry: Entry, version: str) -> str:
+def _meaning(entry: Entry, version: str) -> str:
     """What an entry means for a version."""
     if entry.version == version:
         return ENTRIES.get(entry.action.value, entry.action.value)
@@ -215,7 +216,7 @@ def _told(entry: Entry, version: str) -> str:
 
 
 def _features(evidence: Evidence, head: str, *, holdout: bool = False) -> Node:
-    """A partition of features, the groups that it was combined from, and the source files of each."""
+    """A partition of features, the groups that it combines, and the source files of each."""
     uri, staged = evidence.staged(head)
     order = staged.order
     parts = [
@@ -238,7 +239,7 @@ def _features(evidence: Evidence, head: str, *, holdout: bool = False) -> Node:
 
 
 def _part(evidence: Evidence, receipt: Receipt, name: str, uri: str) -> list[Node]:
-    """What an order read of sources: one node with a child for each file. None where it read no source."""
+    """What an order read from sources: one node with a child per file; empty if it read no source."""
     pin = receipt.links.get("pin")
     if pin is None:
         return []

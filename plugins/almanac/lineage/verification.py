@@ -1,8 +1,8 @@
-"""Integrity: everything that readers can reach is read again and held against its digests.
+"""Integrity: reads everything that readers can reach again and checks it against its digests.
 
-What is reachable begins at the promotion log, the versions and the visible partitions, and goes upwards along the links of
-receipts to the pins. An altered object is a finding, and the reading goes on. Sources are outside Almanac: a source file
-that is not what was pinned any more is told, and is no finding.
+It starts at the promotion log, the versions and the visible partitions, and follows the links of receipts up to the pins. An
+altered object is a finding, and the reading continues. Sources are outside Almanac: a source file that no longer matches its
+pin is reported, but is not a finding.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from almanac.store.versions import Manifest
 
 
 def verify(home: Home, progress: Progress | None = None) -> Verified:
-    """Reads everything reachable again. Raises: StoreError, where the store does not let us look at all."""
+    """Reads everything reachable again. Raises: StoreError, if the store cannot be read at all."""
     with ThreadPoolExecutor(READERS) as pool:
         found = _Inspection(home, pool, progress)
         head = found.log()
@@ -56,7 +56,7 @@ def verify(home: Home, progress: Progress | None = None) -> Verified:
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """A visible period of a table, and the URI of the receipt that staged it, where there is one."""
+    """A visible period of a table, and the URI of the receipt that staged it, if there is one."""
 
     table: Table
     artifact: Artifact
@@ -66,7 +66,7 @@ class _Shown:
 
 @dataclass
 class _Inspection(Reading):
-    """What was seen so far."""
+    """The state of a verification."""
 
     gone: int = 0
     entries: list[Entry] = field(default_factory=list)
@@ -83,22 +83,22 @@ class _Inspection(Reading):
         return self.home.layout
 
     def log(self) -> str:
-        """The promotion log: each entry's seal and number, and the digest that the next one holds of it."""
+        """Checks the promotion log: the seal and number of each entry, and the digest that the next entry holds of it."""
         uris = [item.uri for item in self.home.objects.walk(self.layout.promotions)]
         found = self.records("entries", Entry, uris)
         self.entries = [found[uri] for uri in sorted(found)]
         expected = [self.layout.promotion(number) for number in range(1, len(uris) + 1)]
         for uri in sorted(set(expected) - set(uris)):
-            self.missing(uri, "an entry of the promotion log: later ones are there")
+            self.missing(uri, "an entry of the promotion log: later entries exist")
         for uri, entry in found.items():
             if self.layout.promotion(entry.sequence) != uri:
-                told = f"entry {entry.sequence} of the promotion log"
-                self.findings.append(Finding(uri=uri, found=told, expected="the entry of that number"))
+                message = f"entry {entry.sequence} of the promotion log"
+                self.findings.append(Finding(uri=uri, found=message, expected="the entry with the number in its name"))
             before = found.get(self.layout.promotion(entry.sequence - 1))
             digest = GENESIS if entry.sequence == 1 else before.digest if before else entry.before
             if digest != entry.before:
                 altered = uri if entry.sequence == 1 else self.layout.promotion(entry.sequence - 1)
-                held = f"digest {entry.before}, which entry {entry.sequence} holds of the one before it"
+                held = f"digest {entry.before}, as entry {entry.sequence} recorded"
                 self.findings.append(Finding(uri=altered, found=f"digest {digest}", expected=held))
         kept = [item.uri for item in self.home.objects.walk(self.layout.rollbacks)]
         self.plans = self.records("plans", RollbackPlan, [*kept, *(entry.plan for entry in self.entries if entry.plan)])
@@ -106,13 +106,13 @@ class _Inspection(Reading):
         return self.entries[-1].digest if self.entries else GENESIS
 
     def versions(self) -> None:
-        """Manifests: those that are visible, and those that the log names by their digest; and their files."""
+        """Checks the manifests that are visible or that the log names by digest; and collects their files."""
         names = {*self.home.versions.names(), *(entry.version for entry in self.entries)}
         found = self.records("manifests", Manifest, sorted(map(self.layout.manifest, names)))
         for uri, manifest in found.items():
             if (self.layout.manifest(manifest.version), manifest.pipeline) != (uri, self.home.name):
-                told = f"the manifest of {manifest.pipeline} {manifest.version}"
-                self.findings.append(Finding(uri=uri, found=told, expected="the manifest that its name promises"))
+                message = f"the manifest of {manifest.pipeline} {manifest.version}"
+                self.findings.append(Finding(uri=uri, found=message, expected="the manifest that belongs under this name"))
                 continue
             self.manifests[manifest.version] = manifest
             self.left += [manifest.receipt, manifest.audit]
@@ -128,11 +128,11 @@ class _Inspection(Reading):
         try:
             self.home.versions.trusted(version)
         except Unsigned as error:
-            self.findings.append(Finding(uri=uri, found=str(error), expected="a signature that holds"))
+            self.findings.append(Finding(uri=uri, found=str(error), expected="a valid signature"))
 
     def _same_manifest(self, uri: str, manifest: Manifest, digest: str, holder: str) -> None:
         if manifest.digest != digest:
-            expected = f"digest {digest}, which {holder} holds of it"
+            expected = f"digest {digest}, as {holder} recorded"
             self.findings.append(Finding(uri=uri, found=f"digest {manifest.digest}", expected=expected))
 
     def tables(self) -> list[_Shown]:
@@ -144,7 +144,7 @@ class _Inspection(Reading):
                 visible, self.fences[artifact, definition] = table.standing()
             except StoreError as error:
                 self.fences[artifact, definition] = None
-                self.findings.append(Finding(uri=table.uri, found=str(error), expected="a Delta table that can be read"))
+                self.findings.append(Finding(uri=table.uri, found=str(error), expected="a readable Delta table"))
                 continue
             staged = self.pool.map(lambda seen, kind=artifact.value: newest(kind, Step.STAGE.value, seen.order), visible.values())
             found += [_Shown(table, artifact, seen, uri) for seen, uri in zip(visible.values(), staged, strict=True)]
@@ -153,12 +153,12 @@ class _Inspection(Reading):
         return found
 
     def _proving(self) -> Iterable[str]:
-        """The folders of receipts that are read also where nothing visible leads to them: of every publish, gate and note."""
+        """The folders of receipts that are read even if nothing visible leads to them: of every publish, gate and note."""
         for artifact, step in proofs.PROVING:
             yield self.layout.receipts(artifact.value, step.value)
 
     def receipts(self) -> None:
-        """Receipts and all that they link, their orders, and what these name by digest."""
+        """Checks receipts and all that they link, their orders, and what the orders name by digest."""
         read: dict[str, Receipt] = {}
         while left := sorted(set(self.left) - self.read.keys()):
             self.left = []
@@ -169,12 +169,12 @@ class _Inspection(Reading):
                     self.left += receipt.links.values()
                     self._promise(receipt)
                 else:
-                    told, expected = f"the receipt of {receipt.order}", "the receipt that its name promises"
-                    self.findings.append(Finding(uri=uri, found=told, expected=expected))
+                    message, expected = f"the receipt of {receipt.order}", "the receipt that belongs under this name"
+                    self.findings.append(Finding(uri=uri, found=message, expected=expected))
         self._orders(receipt.order for receipt in read.values() if _is_placed(receipt.order))
 
     def _promise(self, receipt: Receipt) -> None:
-        """What a receipt says was written. Parts and staged files may be gone once nothing visible needs them."""
+        """Collects what a receipt says was written. Groups and staged files may be deleted once nothing visible needs them."""
         order = receipt.order
         needed = order.step is Step.AUDIT or order.artifact is Artifact.SOURCES
         for output in receipt.outputs:
@@ -189,14 +189,14 @@ class _Inspection(Reading):
         for uri, one in placed.items():
             if self.layout.order(one.order.digest) != uri:
                 self.findings.append(
-                    Finding(uri=uri, found=f"the order of {one.order}", expected="the order that its name promises")
+                    Finding(uri=uri, found=f"the order of {one.order}", expected="the order that belongs under this name")
                 )
         descriptions = {one.description for one in placed.values() if one.description}
         self.named("descriptions", {self.layout.description(digest): digest for digest in sorted(descriptions)})
         self.named("modules", {self.layout.module(digest): digest for digest in sorted({order.module for order in listed})})
 
     def publishes(self, visible: Sequence[_Shown]) -> list[_Shown]:
-        """The receipts that published what is visible, with all that these link. They name the stage of the visible files."""
+        """Checks the receipts that published what is visible, and all they link. They name the stage of the visible files."""
         heads = {}
         for shown in visible:
             receipt = self.read.get(shown.staged)
@@ -207,15 +207,15 @@ class _Inspection(Reading):
                 heads[shown.staged] = uri
             else:
                 uri = self.layout.receipt(shown.artifact.value, Step.PUBLISH.value, order, 0)
-                advice = f"Start the run for {shown.seen.period} again: it writes the receipt from the table's commit"
-                self.missing(uri, f"the receipt of the publish that made {shown.seen.period} visible", advice)
+                advice = f"Start the run for {shown.seen.period} again to write the receipt from the table's commit"
+                self.missing(uri, f"the publish receipt of {shown.seen.period}, which is visible", advice)
         self.left += heads.values()
         self.receipts()
         staged = {uri: receipt.links["staged"] for uri in heads.values() if (receipt := self.read[uri]) is not None}
         return [replace(shown, staged=staged.get(heads.get(shown.staged, ""), shown.staged)) for shown in visible]
 
     def promised(self) -> None:
-        """The manifests are those that predictions were scored with."""
+        """Checks that the manifests are those that predictions were scored with."""
         held: dict[tuple[str, str], str] = {}
         for receipt in self.read.values():
             if receipt is not None and (receipt.order.artifact, receipt.order.step) == (Artifact.PREDICTIONS, Step.STAGE):
@@ -228,7 +228,7 @@ class _Inspection(Reading):
                 self._same_manifest(uri, self.manifests[version], digest, f"the order of {holder}")
 
     def proven(self, visible: Iterable[_Shown]) -> None:
-        """What receipts and plans prove is there, and nothing else."""
+        """Checks that what receipts and plans prove exists, and nothing else."""
         scored = {
             f"{shown.table.uri}/period={shown.seen.period}/": receipt.order
             for shown in visible
@@ -246,23 +246,25 @@ class _Inspection(Reading):
         self.findings += proofs.missing(self.home, known)
 
     def partitions(self, visible: Iterable[_Shown]) -> None:
-        """A visible period consists of exactly the files that were staged for it."""
+        """Checks that a visible period consists of exactly the files that were staged for it."""
         for shown in visible:
             self.checked["partitions"] += 1
             uri = f"{shown.table.uri}/period={shown.seen.period}/"
             receipt = self.read.get(shown.staged)
             if not shown.staged:
-                told = f"{self.layout.receipts(shown.artifact.value, Step.STAGE.value)}{shown.seen.order}-0.json"
-                if all(finding.uri != told for finding in self.findings):  # its publish may have named it already
-                    self.missing(told, f"the receipt of what is visible in {uri}")
+                expected = f"{self.layout.receipts(shown.artifact.value, Step.STAGE.value)}{shown.seen.order}-0.json"
+                if all(finding.uri != expected for finding in self.findings):  # its publish receipt may have named it already
+                    self.missing(expected, f"the receipt of what is visible in {uri}")
             if receipt is None:
                 continue
             staged = {output.name: output for output in receipt.outputs}
             for path in sorted(set(shown.seen.paths) ^ staged.keys()):
-                told = "a file that nobody staged is visible" if path in shown.seen.paths else "a staged file is not visible"
+                message = (
+                    "a visible file that was not staged" if path in shown.seen.paths else "a staged file that is not visible"
+                )
                 expected = f"exactly the {len(staged)} files of the receipt {shown.staged}"
                 advice = "Stage the period again: its publish replaces the files"
-                self.findings.append(Finding(uri=f"{shown.table.uri}/{path}", found=told, expected=expected, advice=advice))
+                self.findings.append(Finding(uri=f"{shown.table.uri}/{path}", found=message, expected=expected, advice=advice))
             seen = shown.seen
             self.findings += misquoted(receipt, uri, seen.paths, seen.rows, seen.bytes, seen.stats.get("model_version"))
             self.outputs.update({staged[path].uri: (staged[path], True) for path in seen.paths if path in staged})
@@ -270,14 +272,14 @@ class _Inspection(Reading):
             self._need_features(self.read.get(uri))
 
     def _need_features(self, receipt: Receipt | None) -> None:
-        """The features that a version or a visible prediction was made from are kept, also where others are visible by now."""
+        """The features that a version or visible predictions were made from must exist, even if others are visible by now."""
         for name, linked in (receipt.links if receipt else {}).items():
             source = self.read.get(linked) if name.startswith("features") else None
             for output in source.outputs if source else ():
                 self.outputs[output.uri] = (output, True)
 
     def files(self) -> None:
-        """Every file that a receipt or a manifest promises: its bytes and their SHA-256. A thread holds one at a time."""
+        """Checks the SHA-256 of every file that a receipt or a manifest names. Each thread holds one file at a time."""
         listed = [self.outputs[uri] for uri in sorted(self.outputs)]
         looked = self.pool.map(lambda promised: self._hashed(promised[0].uri), listed)
         for number, ((output, needed), (size, digest)) in enumerate(zip(listed, looked, strict=True), start=1):
@@ -289,9 +291,9 @@ class _Inspection(Reading):
             elif not digest:
                 self.gone += 1
             elif digest != output.sha256:
-                told, expected = f"{size} bytes of SHA-256 {digest}", f"{output.bytes} bytes of SHA-256 {output.sha256}"
+                message, expected = f"{size} bytes with SHA-256 {digest}", f"{output.bytes} bytes with SHA-256 {output.sha256}"
                 advice = f"{RESTORE}, or make it again"
-                self.findings.append(Finding(uri=output.uri, found=told, expected=expected, advice=advice))
+                self.findings.append(Finding(uri=output.uri, found=message, expected=expected, advice=advice))
 
     def _hashed(self, uri: str) -> tuple[int, str]:
         try:
@@ -301,7 +303,7 @@ class _Inspection(Reading):
         return len(body), sha256(body)
 
     def sources(self) -> tuple[str, ...]:
-        """Source files that are not what was pinned any more, in words."""
+        """Source files that no longer match their pin, in words."""
         altered = {finding.uri for finding in self.findings}
         pinned: dict[str, set[tuple[str, str]]] = {}
         for _, body in self.bodies("pins", sorted({output.uri for output in self.pins} - altered)):
@@ -323,9 +325,9 @@ class _Inspection(Reading):
 
 
 def _is_placed(order: Order) -> bool:
-    """Whether an order is kept beside its receipt; that of a model's publish never was: it follows from its stage's."""
+    """Whether an order is stored beside its receipt. The order of a model's publish is not: it follows from the stage order."""
     return (order.artifact, order.step) != (Artifact.MODEL, Step.PUBLISH)
 
 
 def _changed(uri: str, pinned: str, now: str) -> str:
-    return f"{uri}: changed since it was pinned as {pinned} ({f'now {now}' if now else 'it is gone'})"
+    return f"{uri}: changed since it was pinned as {pinned} ({f'now {now}' if now else 'now deleted'})"

@@ -1,4 +1,4 @@
-"""Late data at the pin: what a run needs whole of each source, whether it is there, and where consistent sources are cut."""
+"""Late data at the pin: which spans of a source must be complete, whether they are, and where consistent sources are cut."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from almanac.store.home import Home
 
 
 def spans(pipeline: Pipeline, plan: RunPlan, name: str) -> Iterator[Span]:
-    """What a run needs whole of an event source: each period whose features it builds, and what its newest label reads."""
+    """The spans of an event source that must be complete: each period to build features for, and what the newest label reads."""
     source = pipeline.sources[name]
     if not isinstance(source, EventSource):
         return
@@ -47,7 +47,7 @@ def _known(source: EventSource, moment: datetime) -> datetime | None:
 
 
 def observed(home: Home, pipeline: Pipeline, plan: RunPlan, name: str) -> Pin:
-    """A source as a run sees it: as it is now, or where the run asks for it and its bucket can tell, as it was at a time.
+    """A source as a run sees it: as it is now; or as it was at `known_at`, if the run has one and the source is versioned.
 
     Raises:
         SourceError: as `sources.observe`.
@@ -59,34 +59,34 @@ def observed(home: Home, pipeline: Pipeline, plan: RunPlan, name: str) -> Pin:
 
 
 def lacking(home: Home, pipeline: Pipeline, plan: RunPlan, name: str, pin: Pin | None = None) -> list[str]:
-    """Why a source is not complete for a run, in plain words; nothing when it is. `pin`: where it was observed already.
+    """Why a source is not complete for a run, in plain words; empty if it is. `pin`: pass it if the source was observed already.
 
     Raises:
-        SourceError: it is not as the description says; waiting does not mend that.
+        SourceError: the source does not match its description; waiting does not fix that.
     """
     source = pipeline.sources[name]
     if not isinstance(source, EventSource) or not source.late.asks_for_all:
         return []
-    asked = list(spans(pipeline, plan, name))
-    if not asked:
+    needed = list(spans(pipeline, plan, name))
+    if not needed:
         return []
     try:
         found = pin or observed(home, pipeline, plan, name)
     except SourceMissing as missing:
         return [str(missing)]
     return [
-        reason for span in asked for reason in late.lacking(source.late, span, sources.look(home.objects, source, found, span))
+        reason for span in needed for reason in late.lacking(source.late, span, sources.look(home.objects, source, found, span))
     ]
 
 
 def check_complete(home: Home, pipeline: Pipeline, plan: RunPlan, name: str, pin: Pin) -> None:
-    """Raises: SourceError, where a source that a run needs complete is not."""
+    """Raises: SourceError, if a source that a run needs complete is not."""
     if reasons := lacking(home, pipeline, plan, name, pin):
-        raise late.refusal(name, reasons, "Nothing was built of it.")
+        raise late.refusal(name, reasons, "Nothing was built from it.")
 
 
 def policies(pipeline: Pipeline, pins: Mapping[str, Pin]) -> dict[str, str]:
-    """Source to its policy, of those that have another one than the default."""
+    """Source to its policy, for sources whose policy is not the default."""
     return {name: source.late.policy for name, source in _events(pipeline, pins) if source.late.policy != LATEST}
 
 
@@ -97,17 +97,17 @@ def _events(pipeline: Pipeline, names: Iterable[str]) -> Iterator[tuple[str, Eve
 
 
 def consistent(home: Home, pipeline: Pipeline, periods: Iterable[str], pins: Mapping[str, Pin]) -> dict[str, datetime]:
-    """Period to where its consistent sources are cut, of those of the periods where one of them is behind.
+    """Period to where its consistent sources are cut, for the periods in which one of them is behind.
 
     Raises:
-        SourceError: one holds no event before a period's end.
+        SourceError: a source holds no event before a period's end.
     """
     chosen = {name: source for name, source in _events(pipeline, pins) if source.late.does.cuts}
     found = {}
     for key in periods if chosen else ():
-        asked = {name: _of_features(source, pipeline.period(key)) for name, source in chosen.items()}
+        needed = {name: _of_features(source, pipeline.period(key)) for name, source in chosen.items()}
         looked = {
-            name: (source.late, asked[name], sources.look(home.objects, source, pins[name], asked[name]))
+            name: (source.late, needed[name], sources.look(home.objects, source, pins[name], needed[name]))
             for name, source in chosen.items()
         }
         until = late.consistent_until(looked)

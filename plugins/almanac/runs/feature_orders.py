@@ -1,4 +1,4 @@
-"""Feature orders: what a run's plan builds from its pinned sources, group by group, and the groups combined."""
+"""Feature orders: what a plan builds from pinned sources, group by group, and the orders that combine the groups."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from almanac.store.pins import admitted_pins
 
 
 def groups(home: Home, plan: RunPlan, pin: str, name: str) -> list[PlacedOrder]:
-    """The orders of one feature group, one for each period to build.
+    """The orders of one feature group, one per period to build.
 
     Raises:
         NotAdmitted: a source that it reads was left out of the pin.
@@ -38,11 +38,11 @@ def every_group(home: Home, plan: RunPlan, pin: str) -> list[PlacedOrder]:
 
 
 def combined(home: Home, plan: RunPlan, pin: str) -> list[PlacedOrder]:
-    """The orders that combine the groups, one for each period. A group that was not built is left out where the run allows it.
+    """The orders that combine the groups, one per period. A group that was not built is left out if the run allows it.
 
     Raises:
         NotAdmitted: a group was not built.
-        DataError: what was not built holds more of the version's importance than the run allows.
+        DataError: the missing groups hold more of the version's importance than the run allows.
     """
     run, table = _Run.of(home, plan, pin), home.features(plan.definition)
     visible, fences = table.standing(plan.build)
@@ -51,13 +51,13 @@ def combined(home: Home, plan: RunPlan, pin: str) -> list[PlacedOrder]:
         standing = home.receipts.placed(visible[period].order) if period in visible else None
         parts, absent = run.parts(period)
         if absent and standing is not None and set(leaves_out(standing.order)) < absent.keys():
-            placed.append(standing)  # what is published lacks fewer groups, so it stays
+            placed.append(standing)  # the published features lack fewer groups, so they stay
             continue
         if absent:
             _check_absent(replace(plan, period=period), absent)
         fence = plan.fences.get(period, fences[period])
         if standing is not None and set(leaves_out(standing.order)) - absent.keys():
-            fence = fences[period]  # what was published meanwhile lacks more groups, so ours replaces it
+            fence = fences[period]  # the features published meanwhile lack more groups, so ours replace them
         inputs, parameters = run.reads(run.pipeline.population, period)
         order = run.order(
             period,
@@ -67,7 +67,7 @@ def combined(home: Home, plan: RunPlan, pin: str) -> list[PlacedOrder]:
             fence=fence,
         )
         if standing is not None and standing.order.same_work(order):
-            placed.append(standing)  # another run published just that meanwhile: its receipts are found
+            placed.append(standing)  # another run published the same meanwhile: its receipts are used
         else:
             links = {PART + name: home.receipts.uri(receipt) for name, receipt in parts.items()}
             placed.append(PlacedOrder(order=order, links={**links, **run.links}, description=plan.description))
@@ -75,19 +75,19 @@ def combined(home: Home, plan: RunPlan, pin: str) -> list[PlacedOrder]:
 
 
 def _check_absent(plan: RunPlan, absent: Mapping[str, str]) -> None:
-    """The features of a run's period may be without some groups. Raises: NotAdmitted, DataError."""
+    """Checks that a run's period may lack some feature groups. Raises: NotAdmitted, DataError."""
     if not plan.degrade:
         reasons = "\n".join(f"{name}: {why}" for name, why in absent.items())
         raise NotAdmitted(
-            f"Feature groups {examples(absent)} of {plan.period} were not built, so nothing is combined. Fix what "
-            f"their tasks report, and clear them.\n{reasons}"
+            f"Feature groups {examples(absent)} of {plan.period} were not built, so nothing is combined. Fix the "
+            f"errors that their tasks report, and clear the tasks.\n{reasons}"
         )
     check(plan, absent)
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A run that builds features: its plan, the description that it builds by, and what it may read."""
+    """A run that builds features: its plan, its description, and the pins that it may read."""
 
     home: Home
     plan: RunPlan
@@ -113,7 +113,7 @@ class _Run:
         """The groups that were built for a period, with their receipts; and those that were not, with the reason.
 
         Raises:
-            NotAdmitted: a group was built, and its rows were deleted since.
+            NotAdmitted: a group was built, but its rows have been deleted since.
         """
         built, absent = {}, {}
         for group in self.pipeline.features:
@@ -128,16 +128,14 @@ class _Run:
             failed = self.home.receipts.find(order)
             if failed and failed.passed:
                 raise NotAdmitted(
-                    f"Feature group {group.name!r} of {period} was built, but its rows were deleted since. Clear the task "
-                    f"features.stage.{group.name}: it builds them again."
+                    f"Feature group {group.name!r} of {period} was built, but its rows have been deleted since. Clear the task "
+                    f"features.stage.{group.name} to build them again."
                 )
             absent[group.name] = bounded(failed.findings) if failed else "its job has not ended"
         return built, absent
 
     def reads(self, part: Group | Population, period: str) -> tuple[dict[str, str], dict[str, str]]:
-        """What an order of features says that it reads: as `read_by` has it, of sources that were pinned, and audited where
-        that is asked for.
-        """
+        """What a feature order reads, as `read_by` gives it. Checks that the sources were pinned, and audited if described so."""
         check_pinned(self.receipt, part)
         check_audited(self.receipt, self.pipeline, part.reads)
         return read_by(self.pipeline, part, period, self.pins, cut_until(self.receipt, period))
@@ -171,9 +169,10 @@ class _Run:
 def read_by(
     pipeline: Pipeline, part: Group | Population, period: str, pinned: Mapping[str, Pin], until: datetime | None
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """What a feature group or the population reads of pinned sources for a period, as the inputs and parameters of its order:
-    source to the content of those of its files that can hold a row of the part's cut, and where its consistent sources are cut,
-    if one of them is behind.
+    """What a feature group or the population reads from pinned sources for a period, as inputs and parameters of its order.
+
+    Inputs: source to the content of its files that can hold a row of the cut. Parameters: where the consistent sources are
+    cut, if one of them is behind.
     """
     cuts = feature_cuts(pipeline, part, period, until)
     moved = cuts != feature_cuts(pipeline, part, period)

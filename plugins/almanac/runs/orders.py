@@ -1,4 +1,4 @@
-"""Orders: what to make next, by a run's plan and the receipts so far. Feature orders have a module of their own."""
+"""Orders: what to make next, from a run's plan and the receipts so far. Feature orders have their own module."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from almanac.store.pins import admitted_pins
 
 
 def label_inputs(pipeline: Pipeline, snapshots: Iterable[str], known: datetime, pinned: Mapping[str, Pin]) -> dict[str, str]:
-    """What the labels of a version's snapshots read of pinned sources, of what was known at a time."""
+    """What the labels of a version's snapshots read from pinned sources, limited to what was known at a given time."""
     return {
         f"label.{snapshot}.{name}": content_of(pinned[name].within(cut))
         for snapshot in snapshots
@@ -31,7 +31,7 @@ def label_inputs(pipeline: Pipeline, snapshots: Iterable[str], known: datetime, 
 
 
 def audits(home: Home, staged: Mapping[str, str]) -> list[PlacedOrder]:
-    """The audits of staged things. `staged`: period to the stage receipt's URI."""
+    """The audits of staged artifacts. `staged`: period to the URI of the stage receipt."""
     placed = []
     for uri in staged.values():
         receipt = home.receipts.read(uri)
@@ -44,10 +44,10 @@ def audits(home: Home, staged: Mapping[str, str]) -> list[PlacedOrder]:
 
 
 def model(home: Home, plan: RunPlan, pin: str) -> PlacedOrder:
-    """The training of a version: published features of its snapshots, and the sources of its labels.
+    """The order to train a version: from the published features of its snapshots and the sources of its labels.
 
     Raises:
-        NotAdmitted: features of a snapshot are not published, or not whole.
+        NotAdmitted: features of a snapshot are not published, or lack feature groups.
     """
     pipeline, receipt = home.receipts.description(plan.description), home.receipts.read(pin)
     check_audited(receipt, pipeline, pipeline.label.reads)
@@ -56,8 +56,8 @@ def model(home: Home, plan: RunPlan, pin: str) -> PlacedOrder:
     published = _published(home, plan, snapshots)
     if degraded := [f"{period} (without {examples(left_out(one))})" for period, one in published.items() if left_out(one)]:
         raise NotAdmitted(
-            f"Features of {examples(degraded)} lack feature groups, and no model is trained on such features. Clear the run from "
-            "its plan on: it builds them with all groups."
+            f"Features of {examples(degraded)} lack feature groups; models are trained on complete features only. Clear the run "
+            "from its plan on to build them with all groups."
         )
     inputs = {f"features.{period}": published[period].content for period in snapshots}
     known = datetime.fromisoformat(plan.known_at) if plan.known_at else pipeline.period(plan.period).as_of
@@ -97,7 +97,7 @@ def _published(home: Home, plan: RunPlan, periods: Iterable[str]) -> dict[str, R
     if absent := [period for period in listed if period not in found]:
         raise NotAdmitted(
             f"Features of {examples(absent, 12)} (definition {plan.definition}) are not published. Clear the run from its plan "
-            "on: it builds them."
+            "on to build them."
         )
     return {
         period: admit(receipt, Artifact.FEATURES, Step.PUBLISH, pipeline=home.name, period=period)
@@ -106,9 +106,9 @@ def _published(home: Home, plan: RunPlan, periods: Iterable[str]) -> dict[str, R
 
 
 def comparison(home: Home, pipeline: Pipeline, plan: RunPlan, version: str) -> PlacedOrder:
-    """Candidate against the version in force for the candidate's first period.
+    """The order to compare a candidate with the version in force for the candidate's first period.
 
-    A candidate that passed its gate before is not compared with itself: this gives the earlier order again.
+    A candidate that passed its gate before is not compared with itself: its earlier order is returned.
     """
     log = home.log()
     let_through = next((entry.gate for entry in log.entries if entry.version == version and entry.gate), "")
@@ -141,13 +141,13 @@ def comparison(home: Home, pipeline: Pipeline, plan: RunPlan, version: str) -> P
 
 
 def predictions(home: Home, plan: RunPlan) -> PlacedOrder:
-    """The scoring of a period by the plan's version, from published features of the version's own definition.
+    """The order to score a period with the plan's version, from published features of the version's own definition.
 
-    Where what is visible came from the same work, this gives that order again: its receipts are found, and nothing is done.
+    If the visible predictions came from the same work, their order is returned: its receipts are found, and nothing is done.
 
     Raises:
         NotAdmitted: the features are not published.
-        DataError: they lack groups that hold more of the version's importance than the run allows.
+        DataError: the missing groups hold more of the version's importance than the run allows.
     """
     published = _published(home, plan, [plan.period])[plan.period]
     absent = left_out(published)
@@ -178,7 +178,7 @@ def predictions(home: Home, plan: RunPlan) -> PlacedOrder:
 
 
 def source_audits(home: Home, plan: RunPlan, pinned: str) -> list[PlacedOrder]:
-    """The audit of those parts of the audited sources that a run may read; none where it reads none of them."""
+    """The audit of those parts of the audited sources that a run may read; empty if it reads none of them."""
     pipeline, receipt = home.receipts.description(plan.description), home.receipts.read(pinned)
     audited = set(pipeline.audited) & receipt.order.inputs.keys()
     spans = {name: span for name, span in _spans(pipeline, plan, receipt).items() if name in audited}
@@ -192,7 +192,7 @@ def source_audits(home: Home, plan: RunPlan, pinned: str) -> list[PlacedOrder]:
 
 
 def built_from(pinned: str, audited: Mapping[str, str]) -> str:
-    """The receipt that a run builds from: of the audit where there was one, else of the pin. `audited`: period to URI."""
+    """The receipt that a run builds from: of the source audit if there was one, else of the pin. `audited`: period to URI."""
     return next(iter(audited.values()), pinned)
 
 

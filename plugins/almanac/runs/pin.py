@@ -1,4 +1,4 @@
-"""Pins: the exact source files that a run may read, observed once. The receipt that features begin with."""
+"""Pins: the exact source files that a run may read, observed once. All features start from the receipt of a pin."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from almanac.settings import VERSION
 from almanac.store.home import Home
 from almanac.store.pins import read_pins, write_pins
 
-DEGRADE = "degrade"  # in place of the policy of a source that a run does without
+DEGRADE = "degrade"  # instead of the policy, for a source that a run does without
 
 
 def needed(pipeline: Pipeline, plan: RunPlan) -> list[str]:
-    """The sources that a run reads: those of the features when any are built, those of the label when it retrains."""
+    """The sources that a run reads: those of the features if it builds any, those of the label if it retrains."""
     parts = [*((pipeline.population, *pipeline.features) if plan.build else ()), *((pipeline.label,) if plan.retrains else ())]
     return sorted({name for part in parts for name in part.reads})
 
 
 def pin(home: Home, plan: RunPlan, run_info: RunInfo) -> str:
-    """Pins what a run reads, as it is now, and gives the receipt's URI. Equal files give the same receipt. A source that is
-    missing, unfit or incomplete is not pinned where the run may leave out what reads it.
+    """Pins what a run reads, as it is now, and returns the receipt's URI. Equal files give the same receipt. A source that is
+    missing, unfit or incomplete is not pinned if the run may leave out the feature groups that read it.
 
     Raises:
-        SourceError: a source is missing, not as described, or not complete where it must be.
-        DataError: so is a source, and what reads it weighs more than the run may leave out.
+        SourceError: a source is missing, does not match its description, or is incomplete.
+        DataError: such a source is read by feature groups that weigh more than the run may leave out.
     """
     pipeline = home.receipts.description(plan.description)
     pins, lacking = _observed(home, pipeline, plan)
@@ -56,7 +56,7 @@ def pin(home: Home, plan: RunPlan, run_info: RunInfo) -> str:
             **({"late": policies} if policies else {}),
             **({UNTIL: encode(until)} if until else {}),
             **({LACKING: sorted(lacking)} if lacking else {}),
-            **({"notes": digest(notes)} if notes else {}),  # else an earlier receipt would stand, which lacks them
+            **({"notes": digest(notes)} if notes else {}),  # else an earlier receipt without the notes would be found
         },
     )
     receipt = Receipt(
@@ -69,7 +69,7 @@ def pin(home: Home, plan: RunPlan, run_info: RunInfo) -> str:
             *_changed(home, pins),
             *notes,
             *_older(pins, plan.known_at),
-            *(f"What reads source {name!r} is left out: {error}" for name, error in lacking.items()),
+            *(f"Feature groups that read source {name!r} are left out: {error}" for name, error in lacking.items()),
             *(f"Consistent sources of {period} are cut at {moment.isoformat()}." for period, moment in until.items()),
         ),
         facts=encode(
@@ -91,7 +91,7 @@ def _observed(home: Home, pipeline: Pipeline, plan: RunPlan) -> tuple[dict[str, 
         try:
             observed = completeness.observed(home, pipeline, plan, name)
             completeness.check_complete(home, pipeline, plan, name, observed)
-            if plan.degrade:  # a consistent one without any event is no reason to fail where others are cut
+            if plan.degrade:  # only this source is left out, and the others are cut, if it has no events
                 completeness.consistent(home, pipeline, plan.build, {name: observed})
             pins[name] = observed
         except SourceError as error:
@@ -100,7 +100,7 @@ def _observed(home: Home, pipeline: Pipeline, plan: RunPlan) -> tuple[dict[str, 
 
 
 def _changed(home: Home, pins: Mapping[str, Pin]) -> Iterator[str]:
-    """How the columns of sources differ from those that were pinned last, whichever run that was."""
+    """How the columns of sources differ from the last pin, by whichever run."""
     kept = home.objects.walk(home.layout.receipts(Artifact.SOURCES.value, Step.PIN.value))
     last = max(kept, key=lambda item: item.modified, default=None)
     before: Mapping[str, Pin] = {}
@@ -109,11 +109,11 @@ def _changed(home: Home, pins: Mapping[str, Pin]) -> Iterator[str]:
             before = read_pins(home, home.receipts.read(last.uri))
     for name in sorted(before.keys() & pins.keys()):
         if changes := schema_changes(before[name].columns, pins[name].columns):
-            yield f"Source {name!r} has changed since it was pinned last: {'; '.join(changes)}."
+            yield f"Source {name!r} has changed since it was last pinned: {'; '.join(changes)}."
 
 
 def _older(pins: Mapping[str, Pin], known_at: str) -> Iterator[str]:
-    """Which sources are read as they were."""
+    """Which sources are read in older versions."""
     for name, found in pins.items():
         if older := sum(bool(file.version) for file in found.files):
-            yield f"Source {name!r} is read as it was at {known_at}: {older} of {len(found.files)} files in an older version."
+            yield f"Source {name!r} is read as it was at {known_at}: {older} of {len(found.files)} files are older versions."

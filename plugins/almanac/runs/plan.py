@@ -1,4 +1,4 @@
-"""What a run will do, resolved once: the period's examples, the version in force, the features that are missing."""
+"""What a run will do, resolved once: the snapshots to train on, the version in force, the features that are missing."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def module_zip(spark_jobs: Path, name: str) -> bytes:
     """The user's module, zipped so that equal files give equal bytes.
 
     Raises:
-        DescriptionError: there is no such file.
+        DescriptionError: the file does not exist.
     """
     path = spark_jobs / f"{name}.py"
     if not path.is_file():
         raise DescriptionError(
-            f"Pipeline {name!r} has no module: {path.name} is not in ALMANAC_SPARK_JOBS. Write its functions there."
+            f"Pipeline {name!r} has no module: {path.name} is not in ALMANAC_SPARK_JOBS. Create it there with the user functions."
         )
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
@@ -52,21 +52,22 @@ def retrain(
     refresh: bool = False,
     known_at: str | None = None,
 ) -> RunPlan:
-    """The plan of a retrain: its snapshots, and which of their features are not published yet. `refresh`: or would be others.
+    """The plan of a retrain: its snapshots, and which of their features are not published yet. With `refresh`, features that
+    today's sources would change are built again.
 
-    `known_at`: until when corrections of the labels count, ISO 8601, UTC where it names no zone.
+    `known_at`: corrections of labels count up to this time; ISO 8601, UTC if it names no zone.
 
     Raises:
         PeriodError: the period has not ended.
-        DataError: fewer labelled periods than the window's minimum.
-        DescriptionError: the key or the label do not fit what is visible; or `known_at` is no time, lies before the period's end
-            or ahead, or a source cannot say what was known.
+        DataError: there are fewer labelled periods than the window's minimum.
+        DescriptionError: the key or the label does not fit what is visible; or `known_at` is not a time, is before the period's
+            end or in the future, or a source does not record what was known when.
     """
     check_ended(home, period)
     found = window.examples(period, pipeline.window, pipeline.label, pipeline.first, pipeline.label_lag)
     description, digest = pipeline.digest, sha256(module)
-    told = _known_at(home, pipeline, period, known_at) if known_at else ""
-    then = told if set(pipeline.versioned) & set(pipeline.read_by_features) else ""
+    moment = _known_at(home, pipeline, period, known_at) if known_at else ""
+    then = moment if set(pipeline.versioned) & set(pipeline.read_by_features) else ""
     definition = pipeline.definition(digest, then)
     compatibility.check(home, definition, pipeline.entity, pipeline.label.target)
     build, fences = _to_build(home, definition, found.periods, refresh=refresh and not then)
@@ -81,34 +82,34 @@ def retrain(
         position=home.log().position,
         training=found.training,
         holdout=found.holdout,
-        known_at=told,
+        known_at=moment,
         dry_run=dry_run,
     )
 
 
-def _known_at(home: Home, pipeline: Pipeline, period: Period, asked: str) -> str:
-    """A time as orders tell it; empty where it is the period's end and that is what they mean without it."""
+def _known_at(home: Home, pipeline: Pipeline, period: Period, given: str) -> str:
+    """`known_at` as orders record it; empty if it is the period's end and orders default to that."""
     try:
-        moment = as_utc(datetime.fromisoformat(asked), None)
+        moment = as_utc(datetime.fromisoformat(given), None)
     except ValueError:
-        raise DescriptionError(f"known_at: found {asked!r}, allowed is a time such as 2017-09-01T00:00:00.") from None
+        raise DescriptionError(f"known_at: expected a time such as 2017-09-01T00:00:00, got {given!r}.") from None
     if moment < period.as_of:
         raise DescriptionError(
-            f"known_at: found {asked}, which is before the end of {period} ({period.as_of:%Y-%m-%d}): its labels were not all "
-            "known then. Give that time or a later one, or retrain an earlier period."
+            f"known_at: expected a time at or after the end of {period} ({period.as_of:%Y-%m-%d}), got {given}. Not all of its "
+            "labels were known then. Give that time or a later one, or retrain an earlier period."
         )
     timed = {name for name, source in pipeline.sources.items() if getattr(source, "knowledge_time", None)}
     if blind := [name for name in pipeline.sources if name not in {*timed, *pipeline.versioned}]:
         raise DescriptionError(
-            f"known_at: {examples(blind)} of {pipeline.name} cannot say what was known of it at a time. Declare a "
-            "knowledge_time, or versioned=True where its bucket keeps versions, for every source, or leave known_at out."
+            f"known_at: {examples(blind)} of {pipeline.name} cannot be read as known at an earlier time. Declare a "
+            "knowledge_time for every source, or versioned=True if its bucket keeps object versions, or leave known_at out."
         )
     if not pipeline.versioned:
         return "" if moment == period.as_of else moment.isoformat()
     if moment >= (now := home.objects.now(home.layout.home)):
         raise DescriptionError(
-            f"known_at: found {asked}, and it is {now.isoformat()}: files that are still to come would count. Give a time that "
-            "is over, or leave known_at out."
+            f"known_at: expected a time before now ({now.isoformat()}), got {given}: files yet to arrive would count. Give a "
+            "past time, or leave known_at out."
         )
     return moment.isoformat()
 
@@ -123,22 +124,22 @@ def score(
     degrade: float = 0.0,
     as_is: bool = False,
 ) -> RunPlan:
-    """The plan to score a period: the version in force for it, or the one asked for, and whether features are missing; or,
-    with `refresh`, would be others when they were built from the sources as they are now.
+    """The plan to score a period: the version in force for it, or the requested one, and the features to build: those that are
+    missing and, with `refresh`, those that today's sources would change.
 
-    Features are built by the version's own description and module, whatever they are today. `degrade`: which share of the
-    version's importance feature groups may hold that cannot be built. Features that are published without groups are built
-    again; `as_is`: only where the version cannot do without these, and then whole.
+    Features are built with the version's own description and module, not with today's. `degrade`: the share of the version's
+    importance that feature groups may hold which cannot be built. Features that were published without groups are built again;
+    with `as_is`, only if the version cannot do without these groups, and then complete.
 
     Raises:
         PeriodError: the period has not ended.
-        PromotionError: nothing is in force for the period, or the version is unknown or withdrawn.
-        DescriptionError: its key or label do not fit what is visible.
-        DataError: the version knows the period: it lies in its training window, is its holdout, or is older; and that was not
-            asked for.
+        PromotionError: no version is in force for the period, or the version is unknown or withdrawn.
+        DescriptionError: its key or label does not fit what is visible.
+        DataError: the version knows the period (it is in its training window, its holdout, or older), and `allow_in_sample` is
+            not set.
     """
     check_ended(home, period)
-    fence = home.predictions.fence(period.key)  # before the log: whoever publishes in between is seen
+    fence = home.predictions.fence(period.key)  # before the log, so that a publish in between is noticed
     log = home.log()
     name = version or log.in_force(period.key)
     if name is None:
@@ -146,16 +147,15 @@ def score(
             f"No version of {home.name} is in force for {period}. Retrain an earlier period and promote it, or name a version."
         )
     if name in log.withdrawn:
-        raise PromotionError(f"Version {name} was withdrawn; nothing is scored with it. Name another one.")
+        raise PromotionError(f"Version {name} was withdrawn and cannot score. Name another version.")
     manifest = home.vouched(name, log=log)
     compatibility.check(home, manifest.definition, manifest.entity, manifest.target)
     in_sample = period.key <= manifest.holdout
     if in_sample and not allow_in_sample:
         how = "was trained on" if period.key in manifest.training else "knows"
         raise DataError(
-            f"Version {name} {how} {period} (its window: {', '.join(manifest.training)}), so its scores there would look better "
-            f"than they are: expected a period after its holdout {manifest.holdout}. Name an older version, or set "
-            "allow_in_sample."
+            f"Version {name} {how} {period} (its window: {', '.join(manifest.training)}), so its scores would look better than "
+            f"they are: expected a period after its holdout {manifest.holdout}. Name an older version, or set allow_in_sample."
         )
     build, fences = _to_build(home, manifest.definition, [period.key], refresh=refresh)
     planned = RunPlan(
@@ -181,7 +181,7 @@ def score(
 
 
 def _bearable(home: Home, planned: RunPlan) -> bool:
-    """Whether a period's features are published, without groups that its version can do without."""
+    """Whether a period's published features lack only groups that its version can do without."""
     seen = home.features(planned.definition).visible().get(planned.period)
     absent = _absent(home, seen) if seen else ()
     return bool(absent) and share(planned, absent) <= planned.degrade
@@ -199,11 +199,11 @@ def score_all(
     """The plans to score several periods in one run, each with its own version.
 
     Raises:
-        PromotionError, DataError: as for `score`, of any of the periods.
-        DescriptionError: features of more than one definition are missing: one run builds those of one.
+        PromotionError, DataError: as for `score`, for any of the periods.
+        DescriptionError: features of more than one definition are missing; one run builds features of one definition.
     """
-    asked = {"allow_in_sample": allow_in_sample, "refresh": refresh}
-    found = [score(home, period, version=version, degrade=degrade, **asked) for period in periods]
+    options = {"allow_in_sample": allow_in_sample, "refresh": refresh}
+    found = [score(home, period, version=version, degrade=degrade, **options) for period in periods]
     building = {one.definition: one.version for one in found if one.build}
     if len(building) > 1:
         listed = "; ".join(
@@ -211,17 +211,17 @@ def score_all(
             for name, version in building.items()
         )
         raise DescriptionError(
-            f"Features of {len(building)} definitions are missing ({listed}), and one run builds those of one. Score the periods "
-            "of each in a run of their own, or by a backfill."
+            f"Features of {len(building)} definitions are missing ({listed}), and one run builds features of one definition. "
+            "Score the periods of each definition in a run of their own, or in a backfill."
         )
     return found
 
 
 def check_buildable(home: Home, pipeline: Pipeline, plan: RunPlan) -> None:
-    """The features that a plan misses are those that the DAG of today has tasks for.
+    """Checks that today's DAG has the tasks to build the features that a plan misses.
 
     Raises:
-        DescriptionError: the plan's version wants features of other groups, or audited sources.
+        DescriptionError: the plan's version needs other feature groups, or audited sources.
     """
     if not plan.build:
         return
@@ -229,20 +229,21 @@ def check_buildable(home: Home, pipeline: Pipeline, plan: RunPlan) -> None:
     wanted, present = ([group.name for group in described.features] for described in (older, pipeline))
     if set(wanted) != set(present):
         raise DescriptionError(
-            f"Version {plan.version} wants features of the groups {', '.join(wanted)} (definition {plan.definition}), "
-            f"today's description has {', '.join(present)}. Bring the groups back, or use a version of today's definition."
+            f"Version {plan.version} needs the feature groups {', '.join(wanted)} (definition {plan.definition}), but today's "
+            f"description has {', '.join(present)}. Restore the groups, or use a version of today's definition."
         )
     if older.audited and not pipeline.audited:
         raise DescriptionError(
-            f"Version {plan.version} wants its sources audited ({examples(older.audited)}), today's description audits none. "
-            "Bring audit= back, or use a version of today's definition."
+            f"Version {plan.version} needs audited sources ({examples(older.audited)}), but today's description audits none. "
+            "Restore audit=, or use a version of today's definition."
         )
 
 
 def joined(plans: Sequence[RunPlan]) -> RunPlan:
-    """One run that builds what several miss, all of one feature definition. It scores nothing. One alone is itself.
+    """Joins plans of one feature definition into one that builds all features they miss. It scores nothing. A single plan is
+    returned as it is.
 
-    What may be left out of it is what each of their versions can do without.
+    It may leave out only what every version of the plans can do without.
     """
     if len(plans) == 1:
         return plans[0]
@@ -263,17 +264,17 @@ def joined(plans: Sequence[RunPlan]) -> RunPlan:
 
 
 def check_ended(home: Home, period: Period) -> None:
-    """Only a period that has ended is built, trained for or scored. Raises: PeriodError, by the store's clock."""
+    """Checks that a period has ended, by the store's clock, before it is built, trained for or scored. Raises: PeriodError."""
     if period.end > (now := home.objects.now(home.layout.home)):
         raise PeriodError(
             f"Period {period} of {home.name} ends at {period.end:%Y-%m-%d %H:%M} UTC, and the store's clock says "
-            f"{now:%Y-%m-%d %H:%M} UTC: expected a period that has ended. Its features would lack what is still to come. Start "
-            "the run after its end, or name an earlier period."
+            f"{now:%Y-%m-%d %H:%M} UTC: expected a period that has ended. Its features would lack later data. Start the run "
+            "after its end, or name an earlier period."
         )
 
 
 def _to_build(home: Home, definition: str, periods: Sequence[str], *, refresh: bool) -> tuple[tuple[str, ...], dict[str, int]]:
-    """The periods whose features are to be built, and their fences as they are before anything is looked at."""
+    """The periods whose features must be built, and their fences, read before anything else."""
     _, fences = home.features(definition).standing(periods)
     again = redo.stale(home, definition, periods) if refresh else ()
     build = tuple(sorted({*missing(home, definition, periods), *again}))
@@ -281,9 +282,9 @@ def _to_build(home: Home, definition: str, periods: Sequence[str], *, refresh: b
 
 
 def missing(home: Home, definition: str, periods: Iterable[str]) -> tuple[str, ...]:
-    """Those of the periods whose features are not published under a definition, or not whole.
+    """Those of the periods whose features are not published under a definition, or lack groups.
 
-    What is visible is told by its order: its receipt may be missing, where its publisher died before writing it.
+    The order of the visible files decides: their receipt may be missing if the publisher died before writing it.
     """
     listed = list(periods)
     visible = home.features(definition).visible()

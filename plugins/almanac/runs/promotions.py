@@ -1,5 +1,5 @@
 """Entries of the promotion log: promote, roll back, withdraw, reinstate. Each is checked against the log that its writer has
-seen, and appended behind it or not at all.
+seen, and appended directly after it or not at all.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ def promote(
     """Appends a promotion to the log that its writer has seen. The version is in force from the period after its own.
 
     Raises:
-        PromotionError: there is no reason, or the version is unknown, or in force already.
+        PromotionError: there is no reason, or the version is unknown or already in force.
         IllegalTransition: it was withdrawn.
-        Unsigned: it has no valid signature, and one is asked for.
-        LogMoved: somebody else appended first.
+        Unsigned: it has no valid signature, and one is required.
+        LogMoved: another run appended first.
     """
     _check_reason("promotion by hand", reason)
     manifest = home.vouched(version, log=log)
     log.check(Action.PROMOTE, version)
     effective = pipeline.period(manifest.period).plus(1).key
     if log.in_force(effective) == version:
-        raise PromotionError(f"Version {version} is in force from {effective} on already; there is nothing to promote.")
+        raise PromotionError(f"Version {version} is already in force from {effective} on; there is nothing to promote.")
     verdict = facts.read(Gated, gate).decision.verdict.value if gate else ""
-    said = {"gate": home.receipts.uri(gate) if gate else "", "verdict": verdict, "approver": approver}
-    return _append(home, log, Action.PROMOTE, manifest, reason, run_info, effective=effective, **said)
+    fields = {"gate": home.receipts.uri(gate) if gate else "", "verdict": verdict, "approver": approver}
+    return _append(home, log, Action.PROMOTE, manifest, reason, run_info, effective=effective, **fields)
 
 
 def rollback(home: Home, plan: RollbackPlan, run_info: RunInfo, kept: str = "") -> Entry:
-    """Appends a planned rollback to the log. A second start of the same plan finds its entry and appends nothing.
+    """Appends a planned rollback to the log. If the plan's entry is there already, nothing is appended.
 
     `kept`: the URI of the plan.
 
     Raises:
-        LogMoved: something else was appended since the plan was made; nothing was changed.
+        LogMoved: another entry was appended since the plan was made; nothing was changed.
     """
     log = home.log()
     if plan.finishes:
@@ -66,22 +66,22 @@ def rollback(home: Home, plan: RollbackPlan, run_info: RunInfo, kept: str = "") 
     if later:
         raise LogMoved(
             f"The promotion log moved from entry {plan.position} to {log.position} since this rollback was planned. "
-            "Nothing was changed; start a new rollback, which plans with what is in force now.",
+            "Nothing was changed. Start a new rollback, which plans from what is in force now.",
             later[0],
         )
     log.check(Action.ROLL_BACK, plan.to)
     manifest = home.vouched(plan.to, log=log)
-    said = {"previous": plan.bad, "replaces": plan.bad, "withdraw": plan.withdraw, "plan": kept}
-    return _append(home, log, Action.ROLL_BACK, manifest, plan.reason, run_info, effective=plan.effective, **said)
+    fields = {"previous": plan.bad, "replaces": plan.bad, "withdraw": plan.withdraw, "plan": kept}
+    return _append(home, log, Action.ROLL_BACK, manifest, plan.reason, run_info, effective=plan.effective, **fields)
 
 
 def withdraw(home: Home, version: str, *, reason: str, run_info: RunInfo) -> Entry:
-    """Withdraws a version that is in force nowhere: nothing is promoted, rolled back to, or scored with it any more.
+    """Withdraws a version that is in force nowhere: it can no longer be promoted, rolled back to, or scored with.
 
     Raises:
         PromotionError: there is no reason, the version is unknown, or predictions that it wrote are visible.
-        IllegalTransition: it is in force, or was withdrawn before.
-        LogMoved: somebody else appended first.
+        IllegalTransition: it is in force, or was already withdrawn.
+        LogMoved: another run appended first.
     """
     _check_reason("withdrawal", reason)
     log = home.log()
@@ -89,26 +89,26 @@ def withdraw(home: Home, version: str, *, reason: str, run_info: RunInfo) -> Ent
     log.check(Action.WITHDRAW, version)
     _check_unseen(home, version)
     entry = _append(home, log, Action.WITHDRAW, manifest, reason, run_info)
-    _check_unseen(home, version)  # once more: a run that scored with it may have published meanwhile
+    _check_unseen(home, version)  # again: a run that scored with it may have published meanwhile
     return entry
 
 
 def _check_unseen(home: Home, version: str) -> None:
     if wrote := [item.period for item in home.written() if item.version == version]:
-        state = "is withdrawn now, and" if version in home.log().withdrawn else "was not withdrawn:"
+        state = "is withdrawn now, but" if version in home.log().withdrawn else "was not withdrawn:"
         raise PromotionError(
-            f"Version {version} {state} it wrote the visible predictions of {examples(wrote, 12)}, which would be left standing. "
-            "Score them again with the version in force: start the score DAG for them."
+            f"Version {version} {state} it wrote the visible predictions of {examples(wrote, 12)}, which would stay visible. "
+            "Start the score DAG for these periods to score them with the version in force."
         )
 
 
 def reinstate(home: Home, version: str, *, reason: str, run_info: RunInfo) -> Entry:
-    """Takes a withdrawal back: the version is in the history again. It is in force again once it is promoted.
+    """Reverts a withdrawal: the version is in the history again. It is in force again once it is promoted.
 
     Raises:
         PromotionError: there is no reason, or the version is unknown.
         IllegalTransition: it is not withdrawn.
-        LogMoved: somebody else appended first.
+        LogMoved: another run appended first.
     """
     _check_reason("reinstatement", reason)
     log = home.log()
@@ -119,7 +119,7 @@ def reinstate(home: Home, version: str, *, reason: str, run_info: RunInfo) -> En
 
 def _check_reason(what: str, reason: str) -> None:
     if not reason.strip():
-        raise PromotionError(f"A {what} needs a reason, found none. Give one: it stays in the promotion log.")
+        raise PromotionError(f"A {what} needs a reason, got none. Give one; it is recorded in the promotion log.")
 
 
 def _append(home: Home, log: Log, action: Action, manifest: Manifest, reason: str, run_info: RunInfo, **more: object) -> Entry:

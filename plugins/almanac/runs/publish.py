@@ -1,6 +1,6 @@
-"""The third door: one atomic step makes a thing visible, whole. Works in an Airflow worker; one function a thing.
+"""The publish step: one atomic write makes an artifact visible. Runs in an Airflow worker; one function per artifact.
 
-The order of writes is commit, then receipt. A retry that finds its order committed only writes the missing receipt.
+The commit is written first, then the receipt. A retry that finds its order committed only writes the missing receipt.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ def features(home: Home, staged: Receipt, audited: Receipt, run_info: RunInfo) -
     """Makes a staged and audited period of features visible.
 
     Raises:
-        NotAdmitted: the audit is not of these staged bytes, or did not pass.
-        Conflict: somebody else published the period meanwhile.
+        NotAdmitted: the audit is for other staged bytes, or did not pass.
+        Conflict: another run published the period meanwhile.
     """
     return _period(home, Artifact.FEATURES, staged, audited, run_info)
 
 
 def predictions(home: Home, staged: Receipt, audited: Receipt, run_info: RunInfo) -> Receipt:
-    """Makes a staged and audited period of predictions visible, if its version is in force or was asked for by name; then looks
-    whether it still is.
+    """Makes a staged and audited period of predictions visible, if its version is in force or was requested by name; then checks
+    again.
 
     Raises:
         NotAdmitted, Conflict: as for features.
-        Overtaken: the version was withdrawn while the period was scored, or another one came in force for it.
+        Overtaken: while the period was scored, the version was withdrawn, or another one came into force for it.
     """
     log = _standing(home, staged)
     receipt = _period(home, Artifact.PREDICTIONS, staged, audited, run_info, log)
@@ -48,38 +48,38 @@ def predictions(home: Home, staged: Receipt, audited: Receipt, run_info: RunInfo
 
 
 def _standing(home: Home, staged: Receipt) -> Log:
-    """The log in which a staged period's version still stands as it did when the period was planned. Raises: Overtaken."""
+    """The log, after checking that a staged period's version may still be published. Raises: Overtaken."""
     version, period, log = version_of(staged), staged.order.period, home.log()
     held = log.in_force(period)
     if version in log.withdrawn:
         why = f"Version {version} was withdrawn while {period} was scored with it"
     elif held != version and not staged.order.parameters.get(ASKED):
-        why = f"{held or 'Nothing'} came in force for {period} while it was scored with version {version}"
+        now = f"version {held}" if held else "no version"
+        why = f"While {period} was scored with version {version}, the log changed: {now} is in force for it"
     else:
         return log
     visible = home.predictions.visible().get(period)
     published = visible is not None and visible.order == staged.order.digest
-    state = "and its predictions became visible before that was seen" if published else "and nothing was published"
+    state = "Its predictions became visible before that was noticed" if published else "Nothing was published"
     raise Overtaken(
-        f"{why}, {state}. Start the score DAG for {period} again: it uses the version that is in force now.",
+        f"{why}. {state}. Start the score DAG for {period} again: it uses the version that is in force now.",
         published=published,
     )
 
 
 def admitted(home: Home, artifact: Artifact, staged: Receipt, audited: Receipt) -> None:
-    """The two receipts that a publish asks for: a stage, and the passed audit of that very stage. A stage that is older than
-    a day is admitted only where it is visible already, and its publisher died before the receipt: gc may have taken its files.
+    """Checks the two receipts that a publish needs: a stage, and the passed audit of that stage. A stage that is older than a day
+    is admitted only if it is already visible (its publisher died before writing the receipt): gc may have deleted its files.
     """
     period = staged.order.period
     admit(staged, artifact, Step.STAGE, pipeline=home.name)
     admit(audited, artifact, Step.AUDIT, pipeline=home.name, period=period)
     if audited.order.inputs != staged.as_audited:
-        raise NotAdmitted(f"The audit of {audited.order} is of other bytes than those staged. Audit the staged ones.")
+        raise NotAdmitted(f"The audit of {audited.order} is for other bytes than the staged ones. Audit the staged files.")
     if staged.stale(datetime.now(UTC)) and not home.receipts.is_published(staged) and not _is_committed(home, staged.order):
         raise NotAdmitted(
-            f"{staged.order} was staged at {staged.run_info.ended:%Y-%m-%d %H:%M} UTC, allowed is at most "
-            f"{FRESH.days * 24} hours ago: its files may be deleted by now. Clear the run from {artifact.value}.stage on: it is "
-            "then staged again."
+            f"{staged.order} was staged at {staged.run_info.ended:%Y-%m-%d %H:%M} UTC, expected at most {FRESH.days * 24} hours "
+            f"ago: its files may be deleted by now. Clear the run from {artifact.value}.stage on to stage it again."
         )
 
 
@@ -90,7 +90,7 @@ def _is_committed(home: Home, staged: Order) -> bool:
 def _period(
     home: Home, artifact: Artifact, staged: Receipt, audited: Receipt, run_info: RunInfo, log: Log | None = None
 ) -> Receipt:
-    """Commits a staged period, once. Where its receipt is kept and its commit is lost, it is committed again."""
+    """Commits a staged period, once. If its receipt exists but its commit is lost, it is committed again."""
     admitted(home, artifact, staged, audited)
     order, table, period = publish_order(staged.order), home.table_of(staged.order), staged.order.period
     if (done := home.receipts.done(order)) is not None:
@@ -111,19 +111,19 @@ def _period(
 
 
 def _is_lost(table: Table, staged: Order) -> bool:
-    """Whether a table does not know the commit of an order that was published, nor one that came after it."""
+    """Whether a table has lost the commit of a published order: it has neither this commit nor a later one."""
     visible, fences = table.standing([staged.period])
     seen = visible.get(staged.period)
     return (seen is None or seen.order != staged.digest) and fences[staged.period] <= staged.fence
 
 
 def _check_kept(home: Home, staged: Receipt) -> None:
-    """The files of a stage still are what was staged. Raises: NotAdmitted, IntegrityError."""
+    """Checks that the files of a stage are unchanged. Raises: NotAdmitted, IntegrityError."""
     for output in staged.outputs:
         if (body := home.objects.find(output.uri)) is None:
             raise NotAdmitted(
-                f"The commit that published {staged.order} is gone from its table, and so is {output.uri}. Clear the run from "
-                f"{staged.order.artifact.value}.stage on: it is then staged again."
+                f"The commit that published {staged.order} is missing from its table, and so is {output.uri}. Clear the run from "
+                f"{staged.order.artifact.value}.stage on to stage it again."
             )
         verified(body, output.sha256, output.uri)
 
@@ -131,7 +131,7 @@ def _check_kept(home: Home, staged: Receipt) -> None:
 def _receipt(
     home: Home, staged: Receipt, metadata: Mapping[str, str], run_info: RunInfo, instead: Receipt | None = None
 ) -> Receipt:
-    """The receipt of a commit, kept; `instead` of that of a commit which was lost."""
+    """Stores the receipt of a commit, `instead` of the receipt of a lost commit, if there is one."""
     return home.receipts.keep(
         Receipt(
             order=publish_order(staged.order),
@@ -147,7 +147,7 @@ def _receipt(
 
 
 def settle(home: Home, table: Table, periods: Iterable[str]) -> None:
-    """Writes the receipts of visible periods whose publisher died between its commit and its receipt."""
+    """Writes the receipts of visible periods whose publisher died between the commit and the receipt."""
     visible = table.visible()
     for period in periods:
         if period not in visible:
@@ -161,15 +161,15 @@ def settle(home: Home, table: Table, periods: Iterable[str]) -> None:
 
 
 def _receipt_of(home: Home, commit: Commit, run_info: RunInfo) -> Receipt:
-    """The receipt of a commit: of the files that it made visible, also where the order was staged again meanwhile."""
+    """The receipt of a commit, for the files that it made visible, even if the order was staged again meanwhile."""
     return _receipt(home, home.receipts.read(commit.metadata["staged"]), commit.metadata, run_info)
 
 
 def model(home: Home, staged: Receipt, audited: Receipt, run_info: RunInfo) -> Manifest:
-    """Makes a version visible: its manifest is put last. The same order twice is the same version.
+    """Makes a version visible: its manifest is written last. The same order always gives the same version.
 
     Raises:
-        NotAdmitted: the audit is not of these staged files, or did not pass.
+        NotAdmitted: the audit is for other staged files, or did not pass.
     """
     admitted(home, Artifact.MODEL, staged, audited)
     order, found = staged.order, facts.read(StagedModel, staged)
@@ -214,11 +214,11 @@ def model(home: Home, staged: Receipt, audited: Receipt, run_info: RunInfo) -> M
 
 
 def champion(home: Home, pipeline: Pipeline, gate: Receipt, run_info: RunInfo, approver: str = "") -> Entry | None:
-    """Promotes what the gate let through. None when the version is in the log already: nothing new.
+    """Promotes a version that passed the gate. None if the version is already in the log.
 
     Raises:
-        NotAdmitted: the gate did not let it through.
-        LogMoved: the log moved since the gate looked; gate it again.
+        NotAdmitted: the version did not pass the gate.
+        LogMoved: the log moved since the gate ran; gate the version again.
         IllegalTransition: the version was withdrawn.
     """
     gated = facts.read(Gated, gate)
@@ -231,7 +231,7 @@ def champion(home: Home, pipeline: Pipeline, gate: Receipt, run_info: RunInfo, a
     if log.position != position:
         raise LogMoved(
             f"The promotion log moved from entry {position} to {log.position} since the gate compared {version}. "
-            "Nothing was promoted; clear the task champion.stage, so that it is compared with what is in force now.",
+            "Nothing was promoted. Clear the task champion.stage to compare it with the version in force now.",
             log.entries[position],
         )
     return promotions.promote(

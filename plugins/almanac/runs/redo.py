@@ -1,6 +1,6 @@
-"""Late and corrected data: what was used, by the orders that made what is visible, held against what the sources hold now.
+"""Late and corrected data: compares what the orders of visible artifacts read with what the sources hold now.
 
-Nothing is pinned or written. What a run would read today is found by the functions that place its orders.
+Nothing is pinned or written. What a run would read today is computed by the same functions that place its orders.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ READERS = 16
 
 
 def found(home: Home) -> Redo:
-    """What is visible or in force and would come out otherwise from the sources as they are now, or by the version in force.
+    """What is visible or in force and would change with today's sources, or with the version in force.
 
-    Looked at are the visible periods of predictions with their features, the versions in force for them and the champion with
-    theirs. Features that nothing of this reads are left out.
+    Checks the visible periods of predictions, the versions in force for them, the champion, and the features of all these.
+    Features that none of them reads are left out.
 
     Raises:
-        SourceError: a source is missing or not as described, so that nothing can be said.
+        SourceError: a source is missing or does not match its description, so it cannot be compared.
     """
     log, now = home.log(), _Now(home)
     written = {one.period: one for one in home.written()}
@@ -59,12 +59,12 @@ def found(home: Home) -> Redo:
         if (definition, period) in stale:
             reasons.append("its features change")
         elif period in built[definition] and built[definition][period].content != order.inputs["features"]:
-            reasons.append("its features were built again since")
+            reasons.append("its features were rebuilt since")
         if one.version in redone:
             reasons.append(f"version {one.version} changes")
         follower = in_force[period]
         if follower and follower != one.version and manifests[follower].period == manifests[one.version].period:
-            reasons.append(f"version {follower} has taken the place of {one.version}")
+            reasons.append(f"version {follower} has replaced {one.version}")
         elif why := log.overtaken(period, one.version, asked=bool(order.parameters.get(ASKED))):
             reasons.append(why)
         if reasons:
@@ -74,19 +74,19 @@ def found(home: Home) -> Redo:
 
 
 def stale(home: Home, definition: str, periods: Iterable[str]) -> list[str]:
-    """Those of the periods whose visible features today's sources would not give. Raises: as `found`."""
+    """Those of the periods whose visible features would change with today's sources. Raises: as `found`."""
     listed = [(definition, period) for period in periods]
     return [one.period for one in _features(_Now(home), home, listed)]
 
 
 def _orders(home: Home, digests: Sequence[str]) -> dict[str, Order]:
-    """Orders by their digests."""
+    """Digest to order."""
     with ThreadPoolExecutor(READERS) as pool:
         return dict(zip(digests, pool.map(lambda digest: home.receipts.placed(digest).order, digests), strict=True))
 
 
 def _of_then(home: Home, manifest: Manifest, described: Callable[[str], Pipeline]) -> bool:
-    """Whether a version was trained on sources as they were at a time: whatever comes later changes nothing of it."""
+    """Whether a version was trained on sources as of an earlier time, so that later data cannot change it."""
     return bool(described(manifest.description).versioned) and KNOWN_AT in home.receipts.placed(manifest.order).order.parameters
 
 
@@ -120,7 +120,7 @@ def _features(now: _Now, home: Home, listed: list[tuple[str, str]]) -> list[Stal
 
 
 def _moved(now: _Now, home: Home, combined: PlacedOrder) -> list[str]:
-    """The sources of which a period's population or one of its groups would read something else now."""
+    """The sources from which a period's population or feature groups would read something else now."""
     pipeline = home.receipts.description(combined.description)
     period = combined.order.period
     used = [combined.order]
@@ -137,7 +137,7 @@ def _moved(now: _Now, home: Home, combined: PlacedOrder) -> list[str]:
 
 
 def _redone(now: _Now, home: Home, manifest: Manifest, stale: set[tuple[str, str]]) -> bool:
-    """Whether the period of a stale version was retrained since on what is so now; the gate has then decided."""
+    """Whether the period of a stale version has been retrained on today's data, so that the gate has decided."""
     alike = (name for name in home.versions.names() if name.startswith(f"{manifest.period}-") and name != manifest.version)
     return any(_version(now, home, home.versions.read(name), stale) is None for name in alike)
 

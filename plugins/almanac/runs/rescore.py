@@ -1,7 +1,7 @@
-"""A period scored, or a candidate gated, once more from its plan on: where another run moved something meanwhile.
+"""Scores a period, or gates a candidate, again from its plan on if another run changed the state meanwhile.
 
-A version can be withdrawn while a run scores with it, a period published by another run, the promotion log move after the gate
-has looked. The work is then done again on the new state.
+While a run is at work, its version can be withdrawn, another run can publish its period, or the promotion log can move after
+the gate. The work is then redone on the new state.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from almanac.runs import feature_orders, orders, pin, plan, publish
 from almanac.store.home import Home
 
 log = logging.getLogger(__name__)
-# Runs orders of one step in a Spark job; gives period to receipt's URI.
+# Runs the orders of one step in a Spark job; returns period to the receipt's URI.
 RunOrders = Callable[[list[PlacedOrder]], dict[str, str]]
 ROUNDS = 4
 
 
 def score(home: Home, pipeline: Pipeline, planned: RunPlan, run_orders: RunOrders, run_info: RunInfo) -> Receipt:
-    """Builds what a plan misses, and scores, checks and publishes its period; again where another run moved meanwhile.
+    """Builds the features that a plan misses, then scores, audits and publishes its period. Repeats this if another run changed
+    the state meanwhile.
 
     Raises:
-        Conflict, Overtaken: another run did so each of several times.
+        Conflict, Overtaken: another run did so in every round.
     """
     for _ in range(ROUNDS - 1):
         try:
@@ -38,8 +39,8 @@ def score(home: Home, pipeline: Pipeline, planned: RunPlan, run_orders: RunOrder
 
 
 def replanned(home: Home, pipeline: Pipeline, before: RunPlan, version: str | None = None) -> RunPlan:
-    """The plan to score a period again, on the state of now. Features that lack groups are used where the version can do
-    without them.
+    """The plan to score a period again, on the current state. Features that lack groups are used if the version can do without
+    these groups.
     """
     return plan.score(
         home,
@@ -67,7 +68,7 @@ def _scored(home: Home, planned: RunPlan, run_orders: RunOrders, run_info: RunIn
 
 
 def gate(home: Home, pipeline: Pipeline, planned: RunPlan, version: str, run_orders: RunOrders) -> Receipt:
-    """A candidate compared with the version in force now, and gated: the gate's receipt."""
+    """Compares a candidate with the version in force now, gates it, and returns the gate's receipt."""
     compared = run_orders([orders.comparison(home, pipeline, planned, version)])
     (uri,) = run_orders(orders.audits(home, compared)).values()
     return home.receipts.read(uri)

@@ -1,4 +1,4 @@
-"""What a rollback will do, resolved once and kept before anything changes; and what is left of it."""
+"""What a rollback will do, resolved once and stored before anything changes; and what is left to do."""
 
 from __future__ import annotations
 
@@ -34,12 +34,13 @@ def planned(
     periods: Iterable[str] | None = None,
     run: str = "",
 ) -> RollbackPlan:
-    """The plan of a rollback. With the name of a run it is kept; the same run asked again gives the plan of then, whatever
-    happened since: so a run that is cleared goes on with what it began. With another reason it is the same rollback.
+    """The plan of a rollback. With the name of a run the plan is stored, and the same run gets the same plan again, whatever
+    happened since, so that a cleared run continues its rollback. Another reason does not make it another rollback.
 
     Raises:
-        PromotionError, IllegalTransition: see `core.rollback.plan`. PromotionError: the run has planned another rollback.
-        DescriptionError: the version to go back to does not fit the predictions that are visible.
+        PromotionError, IllegalTransition: see `core.rollback.plan_rollback`. PromotionError: the run has planned another
+            rollback.
+        DescriptionError: the version to go back to does not fit the visible predictions.
     """
     uri = address(home, run)
     asked = {"to": to, "bad": bad, "withdraw": withdraw, "periods": sorted(set(periods or ())) or None}
@@ -61,25 +62,25 @@ def planned(
 
 
 def _same(kept: RollbackPlan, run: str, asked: Mapping[str, object]) -> RollbackPlan:
-    """The plan that a run has kept, if it was asked for the same. Raises: PromotionError."""
+    """The stored plan of a run, if it was requested with the same parameters. Raises: PromotionError."""
     if kept.request and dict(kept.request) != asked:
         other = {name: kept.request.get(name) for name, value in asked.items() if kept.request.get(name) != value}
         was = ", ".join(f"{name}={value!r}" for name, value in other.items())
         now = ", ".join(f"{name}={asked[name]!r}" for name in other)
         raise PromotionError(
-            f"Run {run!r} planned a rollback before: expected its parameters of then ({was}), got {now}. Nothing was changed. "
-            "Start a run of another name, or clear the one of then."
+            f"Run {run!r} planned a rollback before: expected the same parameters ({was}), got {now}. Nothing was changed. "
+            "Start a run with another name, or clear the earlier one."
         )
     return kept
 
 
 def address(home: Home, run: str) -> str:
-    """Where the plan of a run's rollback is kept; empty for no run."""
+    """The URI of the plan of a run's rollback; empty if there is no run."""
     return home.layout.rollback(digest(run)) if run else ""
 
 
 def kept(home: Home, pipeline: Pipeline) -> PipelineState:
-    """What is kept of a pipeline, as a rollback's plan needs it."""
+    """The state of a pipeline that a rollback is planned from."""
     log = home.log()
     return PipelineState(
         log=log,
@@ -91,19 +92,19 @@ def kept(home: Home, pipeline: Pipeline) -> PipelineState:
 
 
 def _plans(home: Home, log: Log) -> dict[int, RollbackPlan]:
-    """The plans of the log's rollbacks that withdrew a version, by the number of their entry; of those that can be read."""
+    """The readable plans of the log's rollbacks that withdrew a version, by the number of their entry."""
     found = {}
     for entry in log.entries:
         if entry.withdraw and entry.plan:
             try:
                 found[entry.sequence] = record(RollbackPlan, home.objects.get(entry.plan), entry.plan)
-            except (IntegrityError, NotFound) as error:  # its entry says enough to finish it, for all periods
+            except (IntegrityError, NotFound) as error:  # the entry alone suffices to finish it, for all periods
                 warnings.warning("Left out: %s", error)
     return found
 
 
 def decided(home: Home) -> list[GateDecision]:
-    """The decisions that a gate took against a version in force, one a candidate: the last."""
+    """The last gate decision of each candidate that was compared with a version in force."""
     found = []
     for name, gate in sorted(overview.decisions(home).items()):
         gated = facts.read(Gated, gate)
@@ -114,8 +115,8 @@ def decided(home: Home) -> list[GateDecision]:
 
 
 def left(home: Home, planned: RollbackPlan) -> list[str]:
-    """The periods that a rollback is to score again and that still show the version that it withdrew. Periods that became
-    visible after it was planned belong to it, unless a person named its periods.
+    """The periods that a rollback must score again and that still show the withdrawn version. This includes periods that became
+    visible after it was planned, unless a person named its periods.
     """
     if not planned.withdraw or planned.bad not in home.log().withdrawn:
         return []
@@ -124,10 +125,10 @@ def left(home: Home, planned: RollbackPlan) -> list[str]:
 
 
 def runs(home: Home, pipeline: Pipeline, planned: RollbackPlan) -> list[RunPlan]:
-    """The runs that score again what is left of a rollback, each by the version that is in force now.
+    """The plans to score the periods that are left of a rollback, each with the version in force now.
 
     Raises:
-        PromotionError: nothing is in force for a period, and the version that is rolled back to is too new for it.
+        PromotionError: no version is in force for a period, and the version rolled back to is too new for it.
     """
     log = home.log()
     found = []
@@ -135,7 +136,7 @@ def runs(home: Home, pipeline: Pipeline, planned: RollbackPlan) -> list[RunPlan]
         version = None if log.in_force(period) else planned.to
         if version and period <= trained_for(version):
             raise PromotionError(
-                f"Nothing is in force for {period}, which {planned.bad} wrote. Score it with an older version: "
+                f"No version is in force for {period}, which {planned.bad} wrote. Score it with an older version: "
                 f"start the score DAG for it with version=..."
             )
         degrade = pipeline.scoring.degrade
@@ -144,9 +145,9 @@ def runs(home: Home, pipeline: Pipeline, planned: RollbackPlan) -> list[RunPlan]
 
 
 def rebuilds(plans: Iterable[RunPlan]) -> list[RunPlan]:
-    """One run a feature definition that builds all that some plans miss: in one Spark application, one commit a period."""
-    wanting: dict[str, list[RunPlan]] = {}
+    """Joins plans into one per feature definition, which builds all that they miss in one Spark application."""
+    building: dict[str, list[RunPlan]] = {}
     for one in plans:
         if one.build:
-            wanting.setdefault(one.definition, []).append(one)
-    return [plan.joined(same) for same in wanting.values()]
+            building.setdefault(one.definition, []).append(one)
+    return [plan.joined(same) for same in building.values()]

@@ -1,1 +1,1 @@
-"""Where the nouns of `core` are kept on S3. Only `objects` knows boto3, only `tables` knows deltalake."""
+"""Stores the nouns of `core` on S3. Only `objects` imports boto3, only `tables` imports deltalake."""

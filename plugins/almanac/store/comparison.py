@@ -1,4 +1,4 @@
-"""Two versions side by side: what they were made from, how they fared, and where they differ."""
+"""Two versions side by side: their inputs, their metrics and their differences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ABSENT = "none"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A metric of both; `difference` is b - a, None where one of them does not have it or the holdouts differ."""
+    """A metric of both versions. `difference` is b - a; None if either lacks the metric or the holdouts differ."""
 
     a: float | None
     b: float | None
@@ -25,7 +25,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """A property of both, in words."""
+    """A property of both versions, as text."""
 
     a: str
     b: str
@@ -40,12 +40,12 @@ class SideBySide:
     """Two versions.
 
     Args:
-        rows: what became of each.
+        rows: the overview row of each version.
         comparable: whether both were measured on the same holdout period.
-        remark: what a reader must know about the figures, in plain words.
-        properties: name to what both are: estimator, periods, code, rows.
-        libraries: those whose versions differ.
-        added, removed: features of b that a does not have, and the other way round.
+        remark: a caveat about the metrics, in plain words.
+        properties: name to the values of both: estimator, periods, code, rows.
+        libraries: the libraries whose versions differ.
+        added, removed: features that only b has, and features that only a has.
     """
 
     a: Manifest
@@ -61,7 +61,7 @@ class SideBySide:
 
 
 def compare(home: Home, a: str, b: str) -> SideBySide:
-    """Two versions of one pipeline.
+    """Compares two versions of one pipeline.
 
     Raises:
         PromotionError: one of them is unknown.
@@ -69,7 +69,7 @@ def compare(home: Home, a: str, b: str) -> SideBySide:
     rows = {row.version: row for row in overview.versions(home)}
     for name in (a, b):
         if name not in rows:
-            raise PromotionError(f"Version {name!r} is unknown (there are: {examples(rows, 12)}). Name two of them.")
+            raise PromotionError(f"Version {name!r} is unknown (known: {examples(rows, 12)}). Name two of them.")
     return side_by_side(home.versions.read(a), home.versions.read(b), (rows[a], rows[b]))
 
 
@@ -83,8 +83,8 @@ def side_by_side(a: Manifest, b: Manifest, rows: tuple[VersionRow, VersionRow]) 
         remark=""
         if comparable
         else (
-            f"The holdouts differ ({a.holdout} and {b.holdout}), so the figures are not comparable. "
-            "What the gate said compares a candidate and the version in force on one holdout."
+            f"The holdouts differ ({a.holdout} and {b.holdout}), so the metrics are not comparable. "
+            "The gate compares a candidate with the version in force on one holdout."
         ),
         metrics={name: _figure(a, b, name, comparable) for name in dict.fromkeys([*a.metrics, *b.metrics])},
         properties=_properties(a, b),
@@ -101,7 +101,7 @@ def side_by_side(a: Manifest, b: Manifest, rows: tuple[VersionRow, VersionRow]) 
 def _figure(a: Manifest, b: Manifest, name: str, comparable: bool) -> Figure:
     one, other = a.metrics.get(name), b.metrics.get(name)
     known = comparable and one is not None and other is not None
-    return Figure(a=one, b=other, difference=other - one if known else None)  # type: ignore[operator]  # known says so
+    return Figure(a=one, b=other, difference=other - one if known else None)  # type: ignore[operator]  # `known` rules out None
 
 
 def _properties(a: Manifest, b: Manifest) -> dict[str, Pair]:

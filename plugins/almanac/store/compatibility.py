@@ -1,5 +1,5 @@
-"""What a run is to write fits what is there: the key of predictions keeps its name and type, `score` its meaning, and a feature
-group its columns.
+"""Checks that what a run will write fits what is already stored: the predictions' key keeps its name and type, `score` keeps its
+meaning, and a feature group keeps its columns.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from almanac.errors import DescriptionError, examples
 from almanac.store.home import Home
 from almanac.store.objects import record
 
-ADVICE = "Describe the change in a pipeline of another name: it has tables of its own"
+ADVICE = "Describe the change in a pipeline with another name; it gets its own tables"
 
 
 def check(home: Home, definition: str, entity: str, target: Target, *, without: Collection[str] = ()) -> None:
-    """Predictions of a description fit those that readers see. `without`: versions whose predictions are about to go.
+    """Checks that a description's predictions fit the visible ones. `without`: versions whose predictions will be replaced.
 
     Raises:
-        DescriptionError: the key has another name or type, or the label another kind under the same column.
+        DescriptionError: the key has another name or type, or the label has another kind but the same column.
     """
     written = home.written()
     if not written:
@@ -32,8 +32,8 @@ def check(home: Home, definition: str, entity: str, target: Target, *, without: 
     shown = home.predictions.shown()
     if entity not in shown.names:
         raise DescriptionError(
-            f"Pipeline.entity: expected the key of the predictions of {written[-1].period}, which are visible with the columns "
-            f"{', '.join(shown.names)}, got {entity!r}. {ADVICE}."
+            f"Pipeline.entity: expected the key of the visible predictions of {written[-1].period} (columns "
+            f"{', '.join(shown.names)}), got {entity!r}. {ADVICE}."
         )
     built = home.features(definition).shown()
     if entity in built.names:
@@ -42,21 +42,21 @@ def check(home: Home, definition: str, entity: str, target: Target, *, without: 
     for version in dict.fromkeys(one.version for one in reversed(written) if one.version not in gone):
         theirs = home.versions.read(version).target
         if not set(theirs.columns) & set(target.columns):
-            continue  # their columns stand beside each other
+            continue  # the columns do not overlap
         if theirs.kind != target.kind:
             period = max(one.period for one in written if one.version == version)
             raise DescriptionError(
-                f"Label.kind: expected {theirs.kind!r}, as of version {version}, whose predictions of {period} are visible, got "
-                f"{target.kind!r}: one column {theirs.columns[0]} would mean two things. {ADVICE}."
+                f"Label.kind: expected {theirs.kind!r}, as in version {version}, whose predictions of {period} are visible; got "
+                f"{target.kind!r}. Column {theirs.columns[0]} would have two meanings. {ADVICE}."
             )
         return
 
 
 def check_key(home: Home, key: pa.Field, what: str, shown: pa.Schema | None = None) -> None:
-    """A key can stand in the predictions that readers see: whole numbers of any width, or text. `what`: whose key it is.
+    """Checks that a key fits the visible predictions: whole numbers of any width, or text. `what`: whose key it is.
 
     Raises:
-        DescriptionError: it cannot.
+        DescriptionError: it does not fit.
     """
     shown = home.predictions.shown() if shown is None else shown
     if key.name not in shown.names:
@@ -65,24 +65,24 @@ def check_key(home: Home, key: pa.Field, what: str, shown: pa.Schema | None = No
     if found != expected:
         raise DescriptionError(
             f"{what}: column {key.name!r} is {key.type} ({found}), expected {expected}, as in the visible predictions of "
-            f"{home.name}. Give the key its type back in the source or the function. {ADVICE}."
+            f"{home.name}. Restore the key's type in the source or the function. {ADVICE}."
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """The features that a group gave in the period of a definition that was built first."""
+    """The features that a group returned for the first period built under a definition."""
 
     period: str
     names: tuple[str, ...]
 
 
 def check_columns(home: Home, order: Order, names: Sequence[str]) -> None:
-    """A group gives the same columns in each period of a definition: a model is trained on them by name. The period that decided
-    them may give others as long as nobody sees another one: its data were corrected.
+    """Checks that a group returns the same columns in every period of a definition: a model is trained on them by name. The
+    period that set them may change them as long as no other period is visible, for when its data was corrected.
 
     Raises:
-        DescriptionError: it gave others in the period that was built first.
+        DescriptionError: it returned other columns for the period that was built first.
     """
     uri = home.layout.columns(order.description, order.part)
     if (body := home.objects.find(uri)) is not None:
@@ -95,16 +95,16 @@ def _check_alike(home: Home, order: Order, first: Columns, names: Sequence[str])
     new, gone = [name for name in names if name not in first.names], [name for name in first.names if name not in names]
     if new or gone:
         raise DescriptionError(
-            f"Function {order.part!r} gave other columns for {order.period} than {_before(order, first)}: new are "
-            f"{examples(new) or 'none'}, missing are {examples(gone) or 'none'}. Features of one definition have the same "
-            "columns in every period. Name them in the function; a pivot gives those that the period's rows happen to hold, "
-            "unless it has its values: pivot('category', ['food', 'toys']). Where the data of "
-            f"{first.period} were wrong, correct them and build it again first."
+            f"Function {order.part!r} returned other columns for {order.period} than {_before(order, first)}: new are "
+            f"{examples(new) or 'none'}, missing are {examples(gone) or 'none'}. Features of one definition must have the same "
+            "columns in every period. Name them in the function. A pivot returns only the values that the period's rows "
+            "happen to hold, unless you list them: pivot('category', ['food', 'toys']). If the data of "
+            f"{first.period} was wrong, correct it and rebuild that period first."
         )
 
 
 def keep_columns(home: Home, order: Order, names: Sequence[str]) -> None:
-    """Remembers the columns of a group, those of the period that was built first. Raises: as `check_columns`."""
+    """Stores the columns of a group, from the first period built. Raises: as `check_columns`."""
     uri, found = home.layout.columns(order.description, order.part), Columns(period=order.period, names=tuple(names))
     if home.objects.put_if_absent(uri, sealed(found)):
         return

@@ -1,7 +1,7 @@
-"""Garbage on S3: found from a listing and from what kept things name, and deleted after another look at both.
+"""Garbage on S3: files that a listing shows and no kept record names. Both are checked again before anything is deleted.
 
-Safe beside running jobs: a stage older than a day is not published, so what is older than a week and not visible cannot
-become visible; what a commit of the last week replaced is left to those who may still read it.
+Safe while jobs run: a stage older than a day is not published, so a file that is older than a week and not visible cannot
+become visible. Files that a commit of the last week replaced are kept for readers that may still need them.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ Told = Callable[[int], None]
 
 
 def collect(home: Home, *, older: timedelta = RETENTION, now: datetime | None = None) -> tuple[Item, ...]:
-    """What may be deleted now, in the order of names. `now`: the store's time, by default.
+    """What may be deleted now, sorted by name. `now`: the store's time, by default.
 
     Raises:
-        ValueError: less than a week was asked for.
-        StoreError, IntegrityError: something kept cannot be read, so nobody knows what it names.
+        ValueError: `older` is less than a week.
+        StoreError, IntegrityError: a kept record cannot be read, so the files it names are unknown.
     """
     check_age(older)
     now = now or home.objects.now(home.layout.home)
-    # Listed before anything kept is read: what is made meanwhile is not in the listing.
+    # Listed before the records are read, so that files written meanwhile are not in the listing.
     listed = list(_listed(home))
     return garbage(listed, kept(home, now - older), now, older)
 
@@ -41,9 +41,9 @@ def collect(home: Home, *, older: timedelta = RETENTION, now: datetime | None = 
 def delete(
     home: Home, items: Sequence[Item], *, older: timedelta = RETENTION, now: datetime | None = None, told: Told = lambda _: None
 ) -> tuple[Item, ...]:
-    """Deletes those of the items that nothing kept names by now either; gives what it deleted. One that is gone is no error.
+    """Deletes the items that still no kept record names, and returns them. An item that is already gone is not an error.
 
-    `told` hears how many were dealt with. Raises: as `collect`; what was deleted until then is gone, ask again.
+    `told` is called with the number of items processed. Raises: as `collect`; items deleted by then stay deleted, so call again.
     """
     now = now or home.objects.now(home.layout.home)
     deleted: list[Item] = []
@@ -71,10 +71,9 @@ def _listed(home: Home) -> Iterator[Item]:
 
 
 def kept(home: Home, since: datetime) -> set[str]:
-    """The files that are visible, or were until a moment ago, and those that kept versions and visible predictions name.
+    """The files that are visible or were replaced since then, and those that kept versions and visible predictions name.
 
-    A version's features are those of its training periods and its holdout, also where others are visible by now: they
-    are what it was made from.
+    A version's features are the ones it was trained and judged on, even if its periods show other features by now.
     """
     tables = [home.predictions, *(home.features(name) for name in home.objects.folders(home.layout.definitions))]
     found: set[str] = set()
@@ -95,7 +94,7 @@ def _visible(table: Table) -> set[str]:
 
 
 def _replaced(home: Home, table: Table, since: datetime) -> Iterator[str]:
-    """The files that commits since then replaced: whoever opened the table before them may still read those."""
+    """The files that commits since then replaced: a reader that opened the table earlier may still need them."""
     for item in home.objects.walk(f"{table.uri}/_delta_log/"):
         if item.uri.endswith(".json") and item.modified >= since:
             for line in home.objects.get(item.uri).splitlines():

@@ -1,4 +1,4 @@
-"""A pipeline's home: everything that is kept of it, opened once a process."""
+"""A pipeline's home: everything stored for it, opened once per process."""
 
 from __future__ import annotations
 
@@ -56,27 +56,27 @@ class Home:
         return Table(self.layout.features(definition))
 
     def table_of(self, order: Order) -> Table:
-        """The table that an order of features or predictions writes to."""
+        """The table that an order for features or predictions writes to."""
         return self.predictions if order.artifact is Artifact.PREDICTIONS else self.features(order.description)
 
     def log(self) -> Log:
         return self.promotions.read()
 
     def newest_description(self) -> Pipeline | None:
-        """The description that the newest version was trained by, of those whose manifest can be read."""
+        """The description of the newest version whose manifest can be read."""
         for name in reversed(self.versions.names()):
-            with contextlib.suppress(IntegrityError):  # an altered manifest is named by `versions` and `verify`
+            with contextlib.suppress(IntegrityError):  # `versions` and `verify` report an altered manifest
                 return self.receipts.description(self.versions.read(name).description)
         return None
 
     def vouched(self, version: str, expected: str | None = None, log: Log | None = None) -> Manifest:
-        """The manifest of a version that is to be put in force, compared or scored with: the very one that its publish and
-        every entry of the log that names the version wrote down. `log`: where it was read already.
+        """The manifest of a version to promote, compare or score with. It must be the one recorded by the version's publish and
+        by every log entry that names the version. `log`: pass it if it was read already.
 
         Raises:
             PromotionError: there is no such version.
             NotAdmitted: nothing vouches for it.
-            IntegrityError: the manifest is another one, or not the expected one. Unsigned: as for `Versions.trusted`.
+            IntegrityError: the manifest is not the recorded or the expected one. Unsigned: as for `Versions.trusted`.
         """
         manifest = self.versions.trusted(version, expected)
         written = {entry.manifest for entry in (log or self.log()).entries if entry.version == version}
@@ -85,12 +85,12 @@ class Home:
             written.add(facts.read(PublishedModel, published).manifest)
         if not written:
             raise NotAdmitted(
-                f"Version {version} has neither an entry in the promotion log nor a receipt of its publish, so nothing vouches "
-                "for it and it is not loaded. Clear the task model.publish of its retrain: it writes the receipt."
+                f"Version {version} has neither an entry in the promotion log nor a publish receipt, so nothing vouches for it "
+                "and it is not loaded. Clear the task model.publish of its retrain to write the receipt."
             )
         if written != {manifest.digest}:
             raise IntegrityError(
-                f"Version {version}: the manifest is not the one that was published, so nothing of it is loaded. "
+                f"Version {version}: the manifest is not the one that was published, so the version is not loaded. "
                 "Restore it from the bucket's versions."
             )
         return manifest
@@ -103,7 +103,7 @@ class Home:
         ]
 
     def published(self, table: Table, periods: Iterable[str]) -> dict[str, Receipt]:
-        """The publish receipts of those of the periods that are visible in a table."""
+        """The publish receipts of the given periods that are visible in a table."""
         visible = table.visible()
         found: dict[str, Receipt] = {}
         for period in periods:
@@ -116,5 +116,5 @@ class Home:
 
 
 def pipelines(objects: Objects, root: str) -> list[str]:
-    """The names of the pipelines that something is kept of."""
+    """The names of the pipelines that have anything stored."""
     return [name for name in objects.folders(layout.pipelines(root)) if not name.startswith(".")]

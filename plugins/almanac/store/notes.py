@@ -1,4 +1,4 @@
-"""Notes on S3: kept as receipts beside those of the doors, so that the first of two equal ones stands."""
+"""Notes on S3: stored as receipts beside those of the other steps, so that of two equal notes the first is kept."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from almanac.store.home import Home
 
 
 def annotate(home: Home, version: str, text: str, tags: Iterable[str], run_info: RunInfo) -> Note:
-    """Keeps a note about a version. The same text and tags by the same person are one note, that of the first time.
+    """Stores a note about a version. The same text and tags by the same person are one note; the first is kept.
 
     Raises:
-        ValueError: there is no text, or a tag is not one word.
+        ValueError: the text is empty, or a tag is not one word.
         PromotionError: there is no such version.
     """
     manifest = home.versions.read(version)
@@ -43,7 +43,7 @@ def annotate(home: Home, version: str, text: str, tags: Iterable[str], run_info:
 
 
 def notes(home: Home) -> dict[str, tuple[Note, ...]]:
-    """Version to what was said of it, the oldest first. A note that was altered is left out, and named in a warning."""
+    """Version to its notes, oldest first. An altered note is left out and named in a warning."""
     receipts = sorted(home.receipts.listed(Artifact.MODEL, Step.NOTE), key=lambda receipt: str(receipt.run_info.ended))
     found: dict[str, tuple[Note, ...]] = {}
     for receipt in receipts:

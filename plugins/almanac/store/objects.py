@@ -1,4 +1,4 @@
-"""Objects on S3, and the first of the two atomic primitives: `put_if_absent`. The only place that knows boto3."""
+"""Objects on S3, and the first of the two atomic primitives: `put_if_absent`. The only module that imports boto3."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ LARGEST_COPY = 5 * 2**30  # bytes that S3 copies in one request
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One object as a listing shows it. `etag` is the store's own digest of its bytes, `modified` by the store's clock,
-    `version` the store's id of one that is not the newest of its name.
+    """One object in a listing. `etag` is the store's own digest of its bytes, `modified` is by the store's clock, `version` is
+    the store's version id if it is not the newest version under its name.
     """
 
     uri: str
@@ -49,10 +49,10 @@ def split(uri: str) -> tuple[str, str]:
 
 
 class Objects:
-    """The verbs that Almanac needs of an S3 server. Names are URIs.
+    """The operations that Almanac needs from an S3 server. Names are URIs.
 
-    Every verb raises `Unreachable` when the server does not answer, `AccessRefused` when it does not let the key in,
-    and `StoreError` for anything else it refuses.
+    Every operation raises `Unreachable` if the server does not answer, `AccessRefused` if it rejects the access key, and
+    `StoreError` for any other refusal.
     """
 
     def __init__(self, client: Any = None) -> None:
@@ -65,14 +65,14 @@ class Objects:
         return body
 
     def begin(self, found: Listed, count: int) -> bytes:
-        """The first bytes of an object that has so many. Raises: NotFound."""
+        """The first `count` bytes of an object that has at least that many. Raises: NotFound."""
         bucket, key = split(found.uri)
-        asked = {"Range": f"bytes=0-{count - 1}", **({"VersionId": found.version} if found.version else {})}
-        body: bytes = self._ask(found.uri, lambda: self._client.get_object(Bucket=bucket, Key=key, **asked)["Body"].read(count))
+        extra = {"Range": f"bytes=0-{count - 1}", **({"VersionId": found.version} if found.version else {})}
+        body: bytes = self._ask(found.uri, lambda: self._client.get_object(Bucket=bucket, Key=key, **extra)["Body"].read(count))
         return body
 
     def tagged(self, uri: str) -> tuple[bytes, str] | None:
-        """The bytes and their etag, for `put_if_match`; None when nothing is kept there."""
+        """The bytes and their etag, for `put_if_match`; None if there is no object."""
         bucket, key = split(uri)
 
         def read() -> tuple[bytes, str]:
@@ -85,51 +85,51 @@ class Objects:
             return None
 
     def find(self, uri: str) -> bytes | None:
-        """The bytes, or None when nothing is kept there."""
+        """The bytes, or None if there is no object."""
         try:
             return self.get(uri)
         except NotFound:
             return None
 
     def has(self, uri: str) -> bool:
-        """Whether anything is kept under a name."""
-        # Of the names that begin with it, it is the first. A HEAD would find folders too, on servers that have them.
+        """Whether an object with this exact name exists."""
+        # The exact name sorts first among the names that begin with it. On some servers a HEAD would also find folders.
         first = next(self.walk(uri), None)
         return first is not None and first.uri == uri
 
     def now(self, uri: str) -> datetime:
-        """The store's own time, to hold against `Listed.modified`: a wrong clock here makes nothing old.
+        """The store's own time, to compare with `Listed.modified`, so that a wrong local clock does not make objects look old.
 
         Raises:
-            StoreError: the store does not tell it.
+            StoreError: the store's answers carry no valid date.
         """
         bucket, key = split(uri)
         answer = self._ask(uri, lambda: self._client.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1))
-        told = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
         try:
-            return parsedate_to_datetime(told)
+            return parsedate_to_datetime(date)
         except ValueError:
             raise StoreError(
-                f"{uri}: the store's answers tell no time (Date: {told!r}), so nobody can say how old its objects are. "
-                "Nothing was changed; let the proxy before the store pass the header Date."
+                f"{uri}: expected a valid Date header in the store's answers, got {date!r}. The age of its objects is unknown. "
+                "Nothing was changed. Configure the proxy in front of the store to pass the Date header."
             ) from None
 
     def put(self, uri: str, body: bytes) -> None:
-        """Writes bytes under a name that nobody else uses, with the content type that its ending tells a browser."""
+        """Writes bytes under a name that no other writer uses, with the content type of its file extension."""
         bucket, key = split(uri)
-        told = {"ContentType": kind} if (kind := CONTENT_TYPES.get(key.rpartition(".")[2])) else {}
-        self._ask(uri, lambda: self._client.put_object(Bucket=bucket, Key=key, Body=body, **told))
+        extra = {"ContentType": kind} if (kind := CONTENT_TYPES.get(key.rpartition(".")[2])) else {}
+        self._ask(uri, lambda: self._client.put_object(Bucket=bucket, Key=key, Body=body, **extra))
 
     def put_if_absent(self, uri: str, body: bytes) -> bool:
-        """Writes bytes if nothing is kept under the name. True when ours are kept, False when somebody else's are.
+        """Writes bytes if the name is free. True if our bytes are stored, False if another writer's are.
 
-        A lost answer to a successful put looks like a refusal, so a refusal is looked into: equal bytes are our own.
-        409 (AWS, two writers at one moment) means try again.
+        If the answer to a successful put is lost, its retry is refused. So on a refusal the bytes are compared: equal bytes
+        are ours. 409 (AWS, two concurrent writers) means try again.
         """
         return self._put_if(uri, body, IfNoneMatch="*")
 
     def put_if_match(self, uri: str, body: bytes, etag: str) -> bool:
-        """Writes bytes over those with this etag. True when ours are kept; False when somebody else's are, or none."""
+        """Replaces the bytes with this etag. True if our bytes are stored; False if another writer's are, or none."""
         try:
             return self._put_if(uri, body, IfMatch=etag)
         except NotFound:
@@ -149,7 +149,7 @@ class Objects:
         raise StoreError(f"{uri}: the store answered 409 {ATTEMPTS_AFTER_CONFLICT} times in a row. Try again later.")
 
     def walk(self, prefix: str, *, after: str = "") -> Iterator[Listed]:
-        """The objects whose names begin with a prefix, in the order of their names; after a name, when one is given."""
+        """The objects whose names begin with a prefix, sorted by name; only those after `after`, if given."""
         bucket, key = split(prefix)
         start: dict[str, Any] = {"StartAfter": split(after)[1]} if after else {}
         token: dict[str, Any] = {}
@@ -163,25 +163,25 @@ class Objects:
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
     def as_of(self, prefix: str, moment: datetime) -> list[Listed]:
-        """The objects whose names begin with a prefix as they were at a time, in the order of their names.
+        """The objects whose names begin with a prefix as they were at a given time, sorted by name.
 
         Raises:
-            Unfit: the bucket does not keep the versions of its objects.
+            Unfit: the bucket does not keep object versions.
         """
         bucket, key = split(prefix)
         status = self._ask(prefix, lambda: self._client.get_bucket_versioning(Bucket=bucket)).get("Status", "never enabled")
         if status != "Enabled":
             raise Unfit(
-                f"{prefix}: bucket {bucket!r} does not keep the versions of its objects (versioning: {status}), so nobody knows "
-                "what it held. Enable it for times to come, or describe the source without versioned=True."
+                f"{prefix}: bucket {bucket!r} does not keep object versions (versioning: {status}), so its past contents are "
+                "unknown. Enable versioning for future runs, or describe the source without versioned=True."
             )
         pages = self._ask(
             prefix, lambda: list(self._client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key))
         )
         newest: dict[str, Any] = {}
         for page in pages:
-            # The newest come first. Of one second, which is as fine as the store tells, the one that is there now counts as the
-            # last, else a deletion.
+            # Newest first. The store's times have a resolution of one second: within the same second the current version
+            # counts as the last one, else a deletion does.
             for item in (*page.get("DeleteMarkers", ()), *page.get("Versions", ())):
                 held = newest.get(item["Key"])
                 if item["LastModified"] <= moment and (held is None or _rank(item) > _rank(held)):
@@ -199,7 +199,7 @@ class Objects:
         ]
 
     def copy(self, found: Listed, uri: str) -> None:
-        """Copies a version of an object to a name that is only ever given these bytes; the store does it by itself."""
+        """Copies a version of an object, within the store, to a name that only ever holds these bytes."""
         bucket, key = split(found.uri)
         source = {"Bucket": bucket, "Key": key, "VersionId": found.version}
         whole = TransferConfig(multipart_threshold=LARGEST_COPY)
@@ -216,7 +216,7 @@ class Objects:
         return sorted(name.removeprefix(key).rstrip("/") for name in found)
 
     def signed(self, uri: str, seconds: int = 7 * 24 * 3600) -> str:
-        """An address under which a browser can read an object for so long."""
+        """A presigned URL under which a browser can read an object for `seconds`."""
         bucket, key = split(uri)
         address: str = self._client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=seconds)
         return address
@@ -226,10 +226,10 @@ class Objects:
         self._ask(uri, lambda: self._client.delete_object(Bucket=bucket, Key=key))
 
     def probe(self, root: str) -> None:
-        """Makes sure that the store holds conditional writes: creates an object twice and expects a refusal.
+        """Checks that the store supports conditional writes: creates an object twice and expects the second to be refused.
 
         Raises:
-            Unfit: the second create was accepted, so two writers could both win.
+            Unfit: the second create was accepted, so two writers could both succeed.
         """
         uri = f"{root.rstrip('/')}/.probe/{uuid.uuid4().hex}"
         bucket, key = split(uri)
@@ -241,8 +241,8 @@ class Objects:
         finally:
             self.delete(uri)
         raise Unfit(
-            f"The store of {root} accepted a conditional write (If-None-Match: *) over an object that exists, so two writers "
-            "could both win. Almanac needs AWS S3 or a server that answers 412, such as SeaweedFS; point ALMANAC_ROOT to one."
+            f"The store of {root} accepted a conditional write (If-None-Match: *) over an existing object, so two writers "
+            "could both succeed. Almanac needs AWS S3 or a server that answers 412, such as SeaweedFS; point ALMANAC_ROOT to one."
         )
 
     def _ask(self, uri: str, call: Callable[[], Answer]) -> Answer:
@@ -251,14 +251,14 @@ class Objects:
         except (NoCredentialsError, PartialCredentialsError):
             raise AccessRefused(
                 f"{uri}: no S3 credentials were found. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a "
-                "role that may use the bucket."
+                "role with access to the bucket."
             ) from None
         except ClientError as error:
             raise _refusal(uri, error) from error
         except BotoCoreError as error:
             raise Unreachable(
                 f"{uri}: the object store does not answer ({type(error).__name__}). "
-                "Check AWS_ENDPOINT_URL and that the server runs; nothing was changed."
+                "Nothing was changed. Check AWS_ENDPOINT_URL and that the server is running."
             ) from error
 
 
@@ -270,7 +270,7 @@ def _client() -> Any:
     return boto3.client(
         "s3",
         config=Config(
-            # Newer regions refuse links that are signed otherwise.
+            # Newer regions refuse presigned URLs with any other signature version.
             signature_version="s3v4",
             retries={"mode": "standard", "max_attempts": 5},
             connect_timeout=5,
@@ -281,7 +281,7 @@ def _client() -> Any:
 
 
 class _Refused(StoreError):
-    """A conditional write was refused: 412, or 409 where two came at one moment."""
+    """A conditional write was refused: 412, or 409 for two concurrent writers."""
 
     def __init__(self, uri: str, status: int) -> None:
         self.status = status
@@ -296,40 +296,42 @@ def _refusal(uri: str, error: ClientError) -> StoreError:
     if status in (401, 403):
         return AccessRefused(
             f"{uri}: the store refused the access key ({code}). Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-            "and that the key may use this bucket."
+            "and that the key has access to this bucket."
         )
     if code == "NoSuchBucket":
-        return NotFound(f"{uri}: there is no bucket {split(uri)[0]!r}. Create it, or change the URI.")
+        return NotFound(f"{uri}: bucket {split(uri)[0]!r} does not exist. Create it, or change the URI.")
     if status == 404:
-        return NotFound(f"{uri}: nothing is kept there.")
-    return StoreError(f"{uri}: the store answered {status} {code}. Nothing was changed; try again or ask who runs it.")
+        return NotFound(f"{uri}: the object does not exist.")
+    return StoreError(
+        f"{uri}: the store answered {status} {code}. Nothing was changed. Try again, or ask the operator of the store."
+    )
 
 
 def verified(body: bytes, sha256: str, uri: str) -> bytes:
-    """The bytes, if they are those that the digest promises.
+    """The bytes, if they match the digest.
 
     Raises:
-        IntegrityError: they are not.
+        IntegrityError: they do not.
     """
     found = digest(body)
     if found != sha256:
         raise IntegrityError(
-            f"{uri}: found bytes with SHA-256 {found[:16]}..., {sha256[:16]}... was written. The file was altered; "
-            "it is not used. Restore it from the bucket's versions, or make it again."
+            f"{uri}: expected SHA-256 {sha256[:16]}..., got {found[:16]}... The file was altered and is not used. Restore it "
+            "from the bucket's versions, or make it again."
         )
     return body
 
 
 def record(kind: type[Record], body: bytes, uri: str) -> Record:
-    """The record that was kept, sealed, as these bytes.
+    """The record that was stored, sealed, as these bytes.
 
     Raises:
-        IntegrityError: they are no such record.
+        IntegrityError: the bytes are not a sealed record of this kind.
     """
     try:
         return opened(kind, body)
     except ValueError as error:
         raise IntegrityError(
-            f"{uri}: found bytes that are no {kind.__name__} ({error}). The file was altered, or written by another Almanac; "
-            "it is not used. Restore it from the bucket's versions, or use the Almanac that wrote it."
+            f"{uri}: expected a valid {kind.__name__}, got other bytes ({error}). The file was altered, or written by "
+            "another version of Almanac. It is not used. Restore it from the bucket's versions, or use the version that wrote it."
         ) from error

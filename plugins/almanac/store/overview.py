@@ -1,4 +1,4 @@
-"""What there is to see of a pipeline: versions and how they fared, built for the command line and pages."""
+"""An overview of a pipeline's versions and their results, for the command line and the pages."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class VersionRow:
 
     Args:
         metrics: on its holdout.
-        decision: what the gate said last, and by hand if somebody promoted it all the same.
-        in_force: the periods that it is in force for, such as `2017-09 to 2017-10` or `from 2017-11`.
+        decision: the last gate verdict; marked as promoted by hand if it was promoted in spite of a rejection.
+        in_force: the periods for which it is in force, such as `2017-09 to 2017-10` or `from 2017-11`.
         withdrawn: whether it was withdrawn.
-        notes: what people said of it, the oldest first.
+        notes: what people noted about it, oldest first.
     """
 
     version: str
@@ -50,8 +50,8 @@ class VersionRow:
 
 
 def versions(home: Home) -> list[VersionRow]:
-    """Every version, the oldest first. One whose manifest was altered is left out, and named in a warning."""
-    log, decided, said = home.log(), decisions(home), notes(home)
+    """Every version, oldest first. One whose manifest was altered is left out and named in a warning."""
+    log, decided, noted = home.log(), decisions(home), notes(home)
     described = functools.cache(home.receipts.description)
     by_hand = {entry.version for entry in log.entries if entry.over_a_rejection}
     rows = []
@@ -70,15 +70,15 @@ def versions(home: Home) -> list[VersionRow]:
                 reasons=gate.findings if gate else (),
                 in_force=tuple(spans(log, name, described(manifest.description))),
                 withdrawn=name in log.withdrawn,
-                notes=said.get(name, ()),
+                notes=noted.get(name, ()),
             )
         )
     return rows
 
 
 def candidates(home: Home) -> list[Candidate]:
-    """Every version as conditions look at it; the one that was trained last first. One whose manifest was altered is left out."""
-    log, decided, said = home.log(), decisions(home), notes(home)
+    """Every version as conditions see it, the last trained first. One whose manifest was altered is left out."""
+    log, decided, noted = home.log(), decisions(home), notes(home)
     ended = {home.receipts.uri(one): one.run_info.ended for one in home.receipts.listed(Artifact.MODEL, Step.STAGE)}
 
     def look(name: str, manifest: Manifest) -> Candidate:
@@ -94,14 +94,14 @@ def candidates(home: Home) -> list[Candidate]:
             metrics=manifest.metrics,
             trained=ended.get(manifest.receipt),
             fates=tuple(fate for fate, met in fates.items() if met),
-            notes=said.get(name, ()),
+            notes=noted.get(name, ()),
         )
 
     return newest_first(look(name, manifest) for name, manifest in home.versions.readable().items())
 
 
 def decisions(home: Home) -> dict[str, Receipt]:
-    """Version to the receipt of its last gate, of those that can be read."""
+    """Version to the receipt of its last gate; unreadable receipts are left out."""
     found: dict[str, Receipt] = {}
     for receipt in home.receipts.listed(Artifact.CHAMPION, Step.AUDIT):
         if receipt.answered:
@@ -113,13 +113,13 @@ def decisions(home: Home) -> dict[str, Receipt]:
 
 
 def _when(receipt: Receipt) -> tuple[int, str]:
-    """The log's position that the gate saw; at one position, the time."""
+    """Sort key: the log position that the gate saw, then the time."""
     ended = receipt.run_info.ended
     return facts.read(Gated, receipt).decision.position, ended.isoformat() if ended else ""
 
 
 def spans(log: Log, version: str, pipeline: Pipeline) -> list[str]:
-    """The periods that a version is in force for, in words: `2017-08`, `2017-09 to 2017-11`, `from 2017-12`."""
+    """The periods for which a version is in force, as text: `2017-08`, `2017-09 to 2017-11`, `from 2017-12`."""
     changes = [(effective, held) for effective, held in log.assignments().items()]
     kept = [change for before, change in pairwise([("", None), *changes]) if before[1] != change[1]]
     found = []
@@ -132,13 +132,13 @@ def spans(log: Log, version: str, pipeline: Pipeline) -> list[str]:
 
 
 def last_gate(home: Home, version: str) -> Receipt | None:
-    """The receipt of a version's last gate, if it met one."""
+    """The receipt of a version's last gate, if it had one."""
     return decisions(home).get(version)
 
 
 def newest_description(home: Home) -> Pipeline:
-    """The description that the newest version was trained by. Raises: PromotionError, if there is no version."""
+    """The description that the newest version was trained with. Raises: PromotionError, if there is no version."""
     found = home.newest_description()
     if found is None:
-        raise PromotionError(f"Pipeline {home.name} has no version yet, so no description is kept. Run its retrain DAG first.")
+        raise PromotionError(f"Pipeline {home.name} has no version yet, so no description is stored. Run its retrain DAG first.")
     return found

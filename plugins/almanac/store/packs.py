@@ -1,6 +1,6 @@
-"""Packs: many small objects that never change, read in one request. A pack is derived: lost or altered, it is made again.
+"""Packs: many small immutable objects, read in one request. A pack is derived: if it is lost or altered, it is rebuilt.
 
-It is believed only for objects that the store lists with the etag under which the pack holds them: its digest of their bytes.
+A pack's copy of an object is used only if the store lists the object with the same etag, its own digest of the bytes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from almanac.store.objects import Listed, Objects, record
 
 log = logging.getLogger(__name__)
 READERS = 16
-FEW = 64  # so many objects are read one by one; when a pack lacks as many, it is put anew
+FEW = 64  # fewer objects than this are read one by one; a pack that lacks this many is written again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Pack:
 
 
 def read(objects: Objects, uri: str, wanted: Iterable[Listed]) -> dict[str, bytes]:
-    """The bytes of listed objects, by their URI; of one that is gone since, nothing. `uri`: where their pack lies."""
+    """The bytes of listed objects, by URI; objects deleted since are left out. `uri`: where their pack is stored."""
     listed = list(wanted)
     pack = _kept(objects, uri) if len(listed) >= FEW else Pack()
     held = {item.uri: pack.files[item.uri][1].encode() for item in listed if pack.files.get(item.uri, ("",))[0] == item.etag}
@@ -46,13 +46,13 @@ def _kept(objects: Objects, uri: str) -> Pack:
     try:
         return record(Pack, found[0], uri)
     except IntegrityError as error:
-        log.warning("The pack is made again from the objects that it holds: %s", error)
+        log.warning("The pack is rebuilt from its objects: %s", error)
         return Pack()
 
 
 def _put(objects: Objects, uri: str, before: Pack, new: Mapping[str, tuple[str, bytes]]) -> None:
     try:
-        told = {name: (etag, body.decode()) for name, (etag, body) in new.items()}
-        objects.put(uri, sealed(Pack(files={**before.files, **told})))
+        added = {name: (etag, body.decode()) for name, (etag, body) in new.items()}
+        objects.put(uri, sealed(Pack(files={**before.files, **added})))
     except (StoreError, UnicodeDecodeError) as error:
-        log.warning("The pack could not be put, so its objects are read one by one again: %s", error)
+        log.warning("The pack could not be written, so its objects will be read one by one again: %s", error)

@@ -1,4 +1,4 @@
-"""Pins on S3: a file for each source, beside the receipt that vouches for it."""
+"""Pins on S3: one file per source, beside the receipt that vouches for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from almanac.store.objects import verified
 
 
 def write_pins(home: Home, order: Order, pins: Mapping[str, Pin]) -> Iterator[Output]:
-    """Keeps the pins that an order gave, a file each."""
+    """Stores the pins of an order, one file each."""
     for name, found in pins.items():
         body = dumps(found)
         uri = home.layout.part(order.digest, f"{name}-{sha256(body)[:16]}.json")
@@ -26,12 +26,12 @@ def read_pins(home: Home, receipt: Receipt) -> dict[str, Pin]:
     return {
         output.name: decode(Pin, json.loads(verified(home.objects.get(output.uri), output.sha256, output.uri)))
         for output in receipt.outputs
-        if output.name in receipt.order.inputs  # an audit keeps its reports beside them
+        if output.name in receipt.order.inputs  # an audit stores its reports beside them
     }
 
 
 def admitted_pins(home: Home, receipt: Receipt) -> Mapping[str, Pin]:
-    """The pins of a receipt: of what pinned sources, or of their audit. Raises: IntegrityError when one was altered."""
+    """The pins of a receipt, of either a pin or a source audit. Raises: IntegrityError, if one was altered."""
     step = Step.AUDIT if receipt.order.step is Step.AUDIT else Step.PIN
     admit(receipt, Artifact.SOURCES, step, pipeline=home.name)
     return read_pins(home, receipt)

@@ -1,4 +1,4 @@
-"""The profiles of features that audits kept."""
+"""The feature profiles that audits stored."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def newest(home: Home, count: int) -> list[Profile]:
-    """The profiles of the newest periods whose features were audited and found good, so many of the definition that was audited
-    last; in the order of the periods. Of a period audited more than once the last audit's.
+    """The profiles of the newest `count` periods whose features passed an audit, for the definition that was audited last; sorted
+    by period. If a period was audited more than once, its last profile counts.
 
     Raises:
-        NotFound: there is none.
+        NotFound: there is no profile.
     """
     audits = [
         (receipt.run_info.ended or NEVER, receipt.order, output)
@@ -29,8 +29,8 @@ def newest(home: Home, count: int) -> list[Profile]:
     ]
     if not audits:
         raise NotFound(
-            f"No features of {home.name!r} were audited yet, so there is no profile to draft checks from. Run "
-            f"{home.name}_retrain once, with checks() that asks for nothing."
+            f"No features of {home.name!r} have been audited yet, so there is no profile to draft checks from. Run "
+            f"{home.name}_retrain once, with a checks() that checks nothing."
         )
     audits.sort(key=lambda audit: audit[0])
     definition = audits[-1][1].description

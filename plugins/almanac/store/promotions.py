@@ -1,4 +1,4 @@
-"""The promotion log on S3. The next number is the lock: of two writers, one gets it."""
+"""The promotion log on S3. The next number is the lock: only one of two writers gets it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from almanac.store import packs
 from almanac.store.objects import Listed, Objects, record
 
 REMEMBERED = 20_000
-# Entries never change, so one that was read is read no more. The etag is the store's own digest: an entry that was altered
-# by hand is another one.
+# Entries never change, so each is read only once. The key includes the etag, the store's own digest, so an entry that was
+# altered by hand is read again.
 _read: dict[Listed, Entry] = {}
 
 
@@ -25,7 +25,7 @@ class Promotions:
     layout: Layout
 
     def read(self) -> Log:
-        """The whole log, checked: one listing, and those entries that this process has not read yet.
+        """The whole log, checked. Takes one listing, and a read of each entry that this process has not read yet.
 
         Raises:
             IntegrityError: an entry was altered, removed, or added by hand.
@@ -41,16 +41,16 @@ class Promotions:
         return Log(tuple(known.get(item) or found[item] for item in listed if item in known or item in found))
 
     def append(self, entry: Entry) -> None:
-        """Appends an entry behind the log that its writer has seen.
+        """Appends an entry to the log that its writer has seen.
 
         Raises:
-            LogMoved: somebody else got the number; it carries that entry, and the message names it.
+            LogMoved: another writer took the number; the error carries that entry, and the message names it.
         """
         uri = self.layout.promotion(entry.sequence)
         if not self.objects.put_if_absent(uri, sealed(entry)):
             other = record(Entry, self.objects.get(uri), uri)
             raise LogMoved(
-                f"Entry {entry.sequence} of the promotion log was written by somebody else meanwhile: "
-                f"{other.action.value} {other.version} ({other.reason}). Nothing of ours was kept; look at it and decide again.",
+                f"Entry {entry.sequence} of the promotion log was written by another run meanwhile: {other.action.value} "
+                f"{other.version} ({other.reason}). Nothing was appended. Review that entry and decide again.",
                 other,
             )

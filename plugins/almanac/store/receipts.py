@@ -1,4 +1,4 @@
-"""Orders and receipts on S3. Of two receipts for one order and attempt, one wins and the other adopts it."""
+"""Orders and receipts on S3. Of two receipts for one attempt at an order, the first is kept and the other writer adopts it."""
 
 from __future__ import annotations
 
@@ -27,10 +27,9 @@ class Receipts:
     layout: Layout
 
     def place(self, placed: PlacedOrder, now: datetime | None = None) -> str:
-        """Keeps an order and gives its URI. Placing it twice keeps the first.
+        """Stores an order and returns its URI. If it was placed before, the first is kept.
 
-        Unless that is older than a day and nothing came of it: then the links of who asks now are kept, because what the
-        first one linked may be gone.
+        Exception: if the first is older than a day and led to nothing, it is replaced, because what it links may be deleted.
         """
         uri = self.layout.order(placed.order.digest)
         if not self.objects.put_if_absent(uri, sealed(placed)) and self._forgotten(placed.order, now or datetime.now(UTC)):
@@ -46,7 +45,7 @@ class Receipts:
         return read_order(self.objects, self.layout.order(digest))
 
     def find(self, order: Order) -> Receipt | None:
-        """The receipt of an order: that of its newest attempt, or None when nothing came of it yet."""
+        """The receipt of an order: that of its newest attempt, or None if there is none yet."""
         return self.find_digest(order.artifact.value, order.step.value, order.digest)
 
     def find_digest(self, artifact: str, step: str, digest: str) -> Receipt | None:
@@ -54,15 +53,15 @@ class Receipts:
         return self.read(uri) if uri else None
 
     def newest(self, artifact: str, step: str, digest: str) -> str:
-        """The URI of the receipt of an order's newest attempt; empty when nothing came of it yet."""
+        """The URI of the receipt of an order's newest attempt; empty if there is none yet."""
         prefix = f"{self.layout.receipts(artifact, step)}{digest}-"
         attempts = (item.uri for item in self.objects.walk(prefix))
         return max(attempts, key=lambda uri: int(uri.removeprefix(prefix).removesuffix(".json")), default="")
 
     def done(self, order: Order, now: datetime | None = None) -> Receipt | None:
-        """The receipt of an order, if it was answered; None when it is still to be carried out.
+        """The receipt of an order, if it was answered; None if the order has yet to run.
 
-        A stage that nobody published within a day is carried out again. `now`: the clock's, by default.
+        A stage that was not published within a day runs again. `now`: the local clock's time, by default.
         """
         receipt = self.find(order)
         return receipt if receipt is not None and self._stands(receipt, now or datetime.now(UTC)) else None
@@ -72,20 +71,20 @@ class Receipts:
             return receipt.answered
         if receipt.order.part:
             return not receipt.stale(now - (GROUP_FRESH - FRESH)) and all(self.objects.has(item.uri) for item in receipt.outputs)
-        # Files of a commit that was lost may be deleted: then they are staged again.
+        # If a commit was lost, its files may be deleted; then they are staged again.
         return self.is_published(receipt) and (
             receipt.order.artifact is Artifact.MODEL or all(self.objects.has(item.uri) for item in receipt.outputs)
         )
 
     def is_published(self, staged: Receipt) -> bool:
-        """Whether what an order staged is published: a version has its manifest, anything else its publish receipt."""
+        """Whether a staged artifact is published: a version by its manifest, any other by its publish receipt."""
         if staged.order.artifact is Artifact.MODEL:
             return self.objects.has(self.layout.manifest(version_of(staged)))
         return self.find(publish_order(staged.order)) is not None
 
     def keep(self, receipt: Receipt, now: datetime | None = None, instead: Receipt | None = None) -> Receipt:
-        """Keeps a receipt after those of failed attempts, of stages too old to be published, and of what was lost: `instead`.
-        Gives the one that is kept: ours, or the one that came first.
+        """Stores a receipt after those of failed attempts, of stages too old to publish, and of a lost commit: `instead`.
+        Returns the stored one: ours, or the one that came first.
         """
         while True:
             before = self.find(receipt.order)
@@ -95,7 +94,7 @@ class Receipts:
             if self.objects.put_if_absent(self.uri(ours), sealed(ours)):
                 return ours
             other = self.read(self.uri(ours))
-            # Somebody else's came first. A success adopts no failure: it is kept behind it.
+            # Another writer's came first. A success does not adopt a failure: it is stored after it.
             if not receipt.answered or self._stands(other, now or datetime.now(UTC)):
                 return other
 
@@ -103,20 +102,20 @@ class Receipts:
         """The receipt at a URI.
 
         Raises:
-            NotFound: nothing is kept there.
-            IntegrityError: it was altered, or is not the receipt that its name promises.
+            NotFound: there is no receipt.
+            IntegrityError: it was altered, or does not belong under its name.
         """
         return self._opened(uri, self.objects.get(uri))
 
     def _opened(self, uri: str, body: bytes) -> Receipt:
         receipt = record(Receipt, body, uri)
         if self.uri(receipt) != uri:
-            raise IntegrityError(f"{uri}: found a receipt that belongs to {self.uri(receipt)} ({receipt.order}). Restore it.")
+            raise IntegrityError(f"{uri}: the receipt belongs at {self.uri(receipt)} ({receipt.order}). Restore the right one.")
         return receipt
 
     def listed(self, artifact: Artifact, step: Step) -> list[Receipt]:
-        """Every receipt of a door, in the order of their names. One that was altered is left out, and named in a warning: it
-        stops nobody who asks for the others.
+        """Every receipt of a step, sorted by name. An altered one is left out and named in a warning; the others can still
+        be read.
         """
         listed = self.objects.walk(self.layout.receipts(artifact.value, step.value))
         bodies = packs.read(self.objects, self.layout.pack(f"{artifact.value}-{step.value}"), listed)
@@ -134,7 +133,7 @@ class Receipts:
         return self.layout.receipt(order.artifact.value, order.step.value, order.digest, receipt.attempt)
 
     def describe(self, pipeline: Pipeline, module: bytes) -> tuple[str, str]:
-        """Keeps the description and the zipped user module under their digests, and gives both."""
+        """Stores the description and the zipped user module under their digests, and returns both digests."""
         self.objects.put_if_absent(self.layout.description(pipeline.digest), dumps(pipeline))
         digest = sha256(module)
         self.objects.put_if_absent(self.layout.module(digest), module)
@@ -153,7 +152,7 @@ class Receipts:
         uri = self.layout.module(digest)
         body = self.objects.get(uri)
         if sha256(body) != digest:
-            raise IntegrityError(f"{uri}: the module was altered; it is not run. Restore it from the bucket's versions.")
+            raise IntegrityError(f"{uri}: the module was altered and is not run. Restore it from the bucket's versions.")
         return body
 
 
@@ -161,10 +160,10 @@ def read_order(objects: Objects, uri: str) -> PlacedOrder:
     """The order at a URI.
 
     Raises:
-        NotFound: nothing is kept there.
-        IntegrityError: it is not the order that its name promises.
+        NotFound: there is no order.
+        IntegrityError: it does not belong under its name.
     """
     placed = record(PlacedOrder, objects.get(uri), uri)
     if not uri.endswith(f"/{placed.order.digest}.json"):
-        raise IntegrityError(f"{uri}: the order was altered. It is not carried out; place it again.")
+        raise IntegrityError(f"{uri}: the order was altered and is not run. Place it again.")
     return placed

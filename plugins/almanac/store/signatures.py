@@ -1,7 +1,8 @@
-"""Signatures of manifests, by OpenSSF model-signing with keys of an elliptic curve; no network. The only model_signing.
+"""Signatures of manifests, by OpenSSF model-signing with elliptic-curve keys; no network. The only module that imports
+model_signing.
 
-What digests cannot tell, a signature can: whether who wrote a manifest holds the private key. model-signing signs folders,
-so a manifest's exact bytes are put into one of their own.
+A digest cannot show who wrote a manifest; a signature shows that its writer holds the private key. model-signing signs
+folders, so the manifest's exact bytes are put into a folder of their own.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def sign(body: bytes, key: Path) -> bytes:
     """The signature of a manifest's bytes, a Sigstore bundle as JSON. `key`: a PEM file, private.
 
     Raises:
-        StoreError: the package is missing, or the file is no such key.
+        StoreError: the package is missing, or the file is not such a key.
     """
     signing = _package("signing", "ALMANAC_SIGNING_KEY")
     with tempfile.TemporaryDirectory(prefix="almanac-") as folder:
@@ -33,11 +34,11 @@ def sign(body: bytes, key: Path) -> bytes:
 
 
 def check(body: bytes, signature: bytes | None, key: Path, uri: str) -> None:
-    """Makes sure that a manifest's bytes were signed with the private key of a public one. `key`: a PEM file.
+    """Checks that a manifest's bytes were signed with the private key that belongs to a public one. `key`: a PEM file, public.
 
     Raises:
-        Unsigned: there is no signature, or it is of other bytes or by another key.
-        StoreError: the package is missing, or the file is no such key.
+        Unsigned: there is no signature, or it is for other bytes or by another key.
+        StoreError: the package is missing, or the file is not such a key.
     """
     verifying = _package("verifying", "ALMANAC_VERIFYING_KEY")
     try:
@@ -46,19 +47,19 @@ def check(body: bytes, signature: bytes | None, key: Path, uri: str) -> None:
         raise _unusable("ALMANAC_VERIFYING_KEY", "public", key, error) from error
     if signature is None:
         raise Unsigned(
-            f"{uri}: the manifest is not signed, and ALMANAC_VERIFYING_KEY asks for a signature. If you know where it is from, "
-            "set ALMANAC_SIGNING_KEY and clear the task model.publish of its retrain: it signs what it published. Else retrain."
+            f"{uri}: the manifest is not signed, but ALMANAC_VERIFYING_KEY requires a signature. If you trust its origin, set "
+            "ALMANAC_SIGNING_KEY and clear the task model.publish of its retrain, which signs it. Otherwise retrain."
         )
     with tempfile.TemporaryDirectory(prefix="almanac-") as folder:
         model, kept = _laid_out(Path(folder), body)
         kept.write_bytes(signature)
         try:
             verifier.verify(model, kept)
-        except Exception as error:  # the package documents none: whatever it raises, the signature does not hold
+        except Exception as error:  # the package documents no exceptions: whatever it raises, the signature is invalid
             raise Unsigned(
-                f"{uri}: the manifest's signature does not hold for {key.name}: it was altered since it was signed, or signed "
-                "with another key. The version is not used. Restore its files from the bucket's versions, or retrain; where "
-                "keys were changed, set ALMANAC_VERIFYING_KEY to the one of its time."
+                f"{uri}: the manifest's signature is not valid for {key.name}: the manifest was altered after signing, or signed "
+                "with another key. The version is not used. Restore its files from the bucket's versions, or retrain. If the "
+                "keys were rotated, set ALMANAC_VERIFYING_KEY to the key that was used then."
             ) from error
 
 
@@ -70,7 +71,7 @@ def _laid_out(folder: Path, body: bytes) -> tuple[Path, Path]:
 
 
 def _package(part: str, setting: str) -> ModuleType:
-    # Imported when a key is set and not before: most installations have neither.
+    # Imported only if a key is set: most installations have neither the key nor the package.
     try:
         if part == "signing":
             from model_signing import signing
@@ -81,13 +82,13 @@ def _package(part: str, setting: str) -> ModuleType:
         return verifying
     except ImportError as error:
         raise StoreError(
-            f"{setting} is set, but the package model-signing cannot be imported ({error}). Install it here: {INSTALL}"
+            f"{setting} is set, but the package model-signing cannot be imported ({error}). Install it: {INSTALL}"
         ) from error
 
 
 def _unusable(setting: str, kind: str, key: Path, error: Exception) -> StoreError:
-    said = " ".join(str(error).split())[:200]
+    message = " ".join(str(error).split())[:200]
     return StoreError(
-        f"{setting}: {key} cannot be used ({said}), allowed is a PEM file with the {kind} key of an elliptic curve "
-        "(prime256v1, secp384r1, secp521r1), without a password. Make one with openssl: docs/models.md says how."
+        f"{setting}: expected a PEM file with the {kind} key of an elliptic curve (prime256v1, secp384r1 or secp521r1), without "
+        f"a password; {key} cannot be used ({message}). Create one with openssl, as docs/models.md shows."
     )

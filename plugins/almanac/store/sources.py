@@ -1,4 +1,4 @@
-"""Sources as they lie on S3: observed once into a pin, and held against it after they were read."""
+"""Sources on S3: observed once into a pin, and checked against it after they were read."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from almanac.store import schemas
 from almanac.store.objects import Listed, Objects
 
 READERS, STORE_ERROR = 16, "AWS Error"
-LOG_FILES = 100  # of a folder that may be a table's log, looked at
+LOG_FILES = 100  # how many files of a possible table log are looked at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointInTime:
-    """A time at which a source is looked at.
+    """A time as of which a source is read.
 
     Args:
         moment: in UTC.
-        copies: the URI of the copy of an older version of a file, by a digest of which one it is and its name.
+        copies: gives the URI for a copy of an older file version, from a digest that identifies the version and the file's name.
     """
 
     moment: datetime
@@ -47,17 +47,17 @@ class PointInTime:
 
 
 def observe(objects: Objects, name: str, source: Source, then: PointInTime | None = None, asked: Sequence[str] = ()) -> Pin:
-    """The files of a source as they are now, from a listing and their footers; or as they were at a time, where the bucket
-    keeps their versions. A version that is not the newest is copied, so that whatever reads files can read it.
+    """The files of a source as they are now, from a listing and their footers; or as they were at a given time, if the bucket
+    keeps object versions. A version that is not the newest is copied, so that any reader can open it.
 
     Args:
-        asked: the columns that somebody reads; when empty those that the source names, or all.
+        asked: the columns that are read; if empty, those that the source names, or all.
 
     Raises:
         SourceMissing: there are no files.
-        SourceError: they are a table's, which its log alone tells; they disagree about their columns; one is missing or unfit.
-        Unfit: the bucket does not keep versions.
-        Unreachable, AccessRefused: the store does not let us look.
+        SourceError: the files belong to a table with a log; they disagree about their columns; a column is missing or unfit.
+        Unfit: the bucket does not keep object versions.
+        Unreachable, AccessRefused: the store cannot be read.
     """
     try:
         listed = list(objects.walk(source.uri) if then is None else objects.as_of(source.uri, then.moment))
@@ -68,7 +68,7 @@ def observe(objects: Objects, name: str, source: Source, then: PointInTime | Non
         found, notes = _data(objects, name, source, listed, pool)
         if not found:
             raise SourceMissing(
-                f"Source {name!r} is missing: no Parquet file {'lies' if then is None else 'lay'} below {source.uri}"
+                f"Source {name!r} is missing: there {'is' if then is None else 'was'} no Parquet file below {source.uri}"
                 f"{'' if then is None else f' at {then.moment.isoformat()}'}. Deliver it, or correct the source's uri."
                 f"{''.join(f' {note}' for note in notes)}"
             )
@@ -85,11 +85,11 @@ def observe(objects: Objects, name: str, source: Source, then: PointInTime | Non
 
 
 def _check_plain(objects: Objects, name: str, source: Source, listed: Iterable[Listed], pool: Executor) -> None:
-    """A source's folder is no table with a log, and no part of one. Raises: SourceError."""
+    """Checks that a source's folder is neither a table with a log nor part of one. Raises: SourceError."""
 
     def above(place: tuple[str, str]) -> tuple[str, str, str] | None:
         whole, log = place
-        with contextlib.suppress(StoreError):  # who may read the source alone sees no more
+        with contextlib.suppress(StoreError):  # access may be limited to the source itself
             held = folder.table(item.uri.removeprefix(whole) for item in islice(objects.walk(log), LOG_FILES))
             return (whole, *held) if held else None
         return None
@@ -98,20 +98,20 @@ def _check_plain(objects: Objects, name: str, source: Source, listed: Iterable[L
     tables = [(source.uri, *inside)] if inside else [one for one in pool.map(above, folder.logs_above(source.uri)) if one]
     for whole, kind, path in tables:
         raise SourceError(
-            f"Source {name!r}: {whole} is {kind} (found {path}). Its log tells which files are data, so it is not read file by "
-            "file: rows that were overwritten would come back. Deliver a copy as plain Parquet files in a folder of its own."
+            f"Source {name!r}: {whole} is {kind} (found {path}). Only its log says which files are current, so it is not read "
+            "file by file: overwritten rows would come back. Deliver a copy as plain Parquet files in a folder of its own."
         )
 
 
 def _data(
     objects: Objects, name: str, source: Source, listed: Sequence[Listed], pool: Executor
 ) -> tuple[list[Listed], list[str]]:
-    """The files that are data, and what is to be told of files with other names. Raises: SourceError for an empty one."""
+    """The files that are data, and notes on files with unusual names. Raises: SourceError, for an empty file."""
     folders = {part for item in listed for part in _folders(item.uri)}
     kinds = {item: folder.kind(item.uri.removeprefix(source.uri), item.size) for item in listed if item.uri not in folders}
-    asked = [item for item, kind in kinds.items() if kind in (FileKind.UNNAMED, FileKind.OTHER)]
-    begins = pool.map(lambda item: objects.begin(item, len(folder.MAGIC[0])), asked)
-    parquet = {item for item, begin in zip(asked, begins, strict=True) if begin in folder.MAGIC}
+    unsure = [item for item, kind in kinds.items() if kind in (FileKind.UNNAMED, FileKind.OTHER)]
+    beginnings = pool.map(lambda item: objects.begin(item, len(folder.MAGIC[0])), unsure)
+    parquet = {item for item, begin in zip(unsure, beginnings, strict=True) if begin in folder.MAGIC}
     found = [item for item, kind in kinds.items() if kind is FileKind.DATA or (kind is FileKind.UNNAMED and item in parquet)]
     if empty := [item.uri for item in found if not item.size]:
         raise SourceError(
@@ -133,14 +133,14 @@ def _data(
 
 
 def _folders(uri: str) -> Iterator[str]:
-    """The folders that a file lies in, as some tools leave an empty object of their name."""
+    """The folders that contain a file: some tools leave an empty object under a folder's name."""
     while "/" in uri.removeprefix("s3://"):
         uri = uri.rsplit("/", 1)[0]
         yield uri
 
 
 def _infinities(name: str, looked: Iterable[tuple[PinnedFile, frozenset[str]]], asked: Sequence[str]) -> Iterator[str]:
-    """Which columns hold infinite values, as far as statistics tell."""
+    """Notes on the columns that hold infinite values, as far as statistics show."""
     found: dict[str, list[str]] = {}
     for file, names in looked:
         for column in names:
@@ -154,24 +154,24 @@ def _infinities(name: str, looked: Iterable[tuple[PinnedFile, frozenset[str]]], 
 
 
 def _copied(objects: Objects, item: Listed, then: PointInTime | None) -> str:
-    """Where an older version of a file was copied to; empty for the newest one."""
+    """The URI of the copy of an older file version; empty for the newest one."""
     if then is None or not item.version:
         return ""
     uri = then.copies(digest([item.uri, item.version])[:32], item.uri.rsplit("/", 1)[-1])
     kept = next(objects.walk(uri), None)
-    if kept is None or datetime.now(UTC) - kept.modified > GROUP_FRESH:  # gc would soon delete it
+    if kept is None or datetime.now(UTC) - kept.modified > GROUP_FRESH:  # else `almanac gc` could soon delete it
         objects.copy(item, uri)
     return uri
 
 
 def _check_reached(uri: str, error: Exception) -> None:
-    """An error of reading is of the file, and not of the way to it. Raises: Unreachable."""
-    if STORE_ERROR in str(error):  # so pyarrow tells what the store answered, or that it did not
+    """Checks that a read error concerns the file and not the connection to the store. Raises: Unreachable."""
+    if STORE_ERROR in str(error):  # how pyarrow marks errors of the store and of the connection
         raise Unreachable(f"{uri}: the file cannot be read ({error}). Check the store and its credentials.") from error
 
 
 def _look(name: str, source: Source, item: Listed, copy: str) -> tuple[PinnedFile, pa.Schema, frozenset[str]]:
-    """A file, its columns as they are compared, and those that hold infinite values."""
+    """A file, its columns with plain types, and the columns that hold infinite values."""
     try:
         system, path = locate(copy or item.uri)
         with system.open_input_file(path) as opened:
@@ -208,31 +208,31 @@ def _infinite(footer: pq.FileMetaData, places: Mapping[str, int], names: Iterabl
 
 
 def _stats(footer: pq.FileMetaData, place: int) -> Iterator[tuple[Any, Any]]:
-    """The smallest and largest value of a column in each row group; None twice where a group does not tell."""
+    """The smallest and largest value of a column in each row group; None twice for a group without statistics."""
     for number in range(footer.num_row_groups):
         stats = footer.row_group(number).column(place).statistics
         try:
             yield (stats.min, stats.max) if stats is not None and stats.has_min_max else (None, None)
-        except (OverflowError, ValueError):  # a time that Python does not know
+        except (OverflowError, ValueError):  # a time outside the range of Python
             yield None, None
 
 
 def _bounds(
     footer: pq.FileMetaData, places: Mapping[str, int], source: EventSource, name: str
 ) -> tuple[datetime | None, datetime | None]:
-    """The oldest and newest time in a file's column, or None where its statistics do not tell."""
-    told = list(_stats(footer, places[name])) if name in places else []
-    if not all(isinstance(one, datetime) for pair in told for one in pair):
+    """The oldest and newest time in a file's column, or None where its statistics do not show it."""
+    pairs = list(_stats(footer, places[name])) if name in places else []
+    if not all(isinstance(one, datetime) for pair in pairs for one in pair):
         return None, None
     try:
-        lows, highs = ([as_utc(one, source.timezone) for one in side] for side in zip(*told, strict=True)) if told else ([], [])
+        lows, highs = ([as_utc(one, source.timezone) for one in side] for side in zip(*pairs, strict=True)) if pairs else ([], [])
     except OverflowError:
         return None, None
     return min(lows, default=None), max(highs, default=None)
 
 
 def look(objects: Objects, source: EventSource, pin: Pin, span: Span) -> SpanContents:
-    """What a source holds of a span. The times of those rows are read where files can hold such rows, and no others.
+    """What a source holds of a span. Times are read only from files that can hold rows of the span.
 
     Raises:
         SourceError: a file cannot be read.
@@ -255,12 +255,12 @@ def _newest(moments: Iterable[datetime | None]) -> datetime | None:
 
 
 def _last(file: PinnedFile, source: EventSource, cut: Cut) -> datetime | None:
-    """The newest event of a file that lies wholly before the cut's end: its statistics tell it, but not what was known when."""
+    """The newest event of a file that ends before the cut does. Statistics give it, but not by knowledge time."""
     return file.high if file.high is not None and not source.knowledge_time else _count(file, source, cut)[1]
 
 
 def _count(file: PinnedFile, source: EventSource, cut: Cut) -> tuple[int, datetime | None]:
-    """How many rows of a file lie inside a cut, and the newest of those before the cut's end."""
+    """How many rows of a file are inside a cut, and the newest event before the cut's end."""
     schema = pa.schema([(name, UTC_TIME) for name in source.times])
     rows, newest = 0, None
     system, path = locate(file.place)
@@ -277,15 +277,15 @@ def _count(file: PinnedFile, source: EventSource, cut: Cut) -> tuple[int, dateti
 
 
 def check_unchanged(objects: Objects, pin: Pin, files: Iterable[PinnedFile]) -> None:
-    """The files that were read are still those that were pinned.
+    """Checks that the files that were read are still those that were pinned.
 
     Raises:
-        SourceError: one was replaced or removed while it was read.
+        SourceError: a file was replaced or removed while it was read.
     """
     now = {item.uri: item.etag for item in objects.walk(pin.uri)}
     changed = [file.uri for file in files if not file.copy and now.get(file.uri) != file.etag]
     if changed:
         raise SourceError(
-            f"Source {pin.source!r} changed while it was read: {examples(changed)} is not what was pinned. "
-            "Nothing was published. Start the run again: it pins the files as they are then."
+            f"Source {pin.source!r} changed while it was read: {examples(changed)} no longer matches the pin. "
+            "Nothing was published. Start the run again to pin the current files."
         )

@@ -1,7 +1,8 @@
-"""Delta tables without a JVM, and the second atomic primitive: a commit that replaces one period. The only deltalake.
+"""Delta tables without a JVM, and the second atomic primitive: a commit that replaces one period. The only module that imports
+deltalake.
 
-Data files are staged in the table's folder under names that begin with their order, and become visible with a commit
-that carries `Transaction("period/P", fence + 1)`: two publishers of one period conflict even when the period is new.
+Data files are staged in the table's folder under names that begin with their order. They become visible with a commit that
+carries `Transaction("period/P", fence + 1)`, so two publishers of one period conflict even if the period is new.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ Answer = TypeVar("Answer")
 
 ATTEMPTS_BESIDE_OTHERS = 30
 THREADS = 4
-# Whole numbers that a column may hold besides those of its own width.
+# The wider integer types that can hold the values of each.
 WIDTHS = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
 WIDER = {kind: WIDTHS[number + 1 :] for number, kind in enumerate(WIDTHS)}
 
@@ -53,7 +54,7 @@ class Visible:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
-    """A commit that published: what it carried, and when."""
+    """A publishing commit: its metadata and its time."""
 
     version: int
     metadata: Mapping[str, str]
@@ -61,13 +62,13 @@ class Commit:
 
 
 class Table:
-    """A Delta table partitioned by `period`. An ordinary one: Spark, DuckDB, Polars and Trino read it as it is."""
+    """A plain Delta table partitioned by `period`: Spark, DuckDB, Polars and Trino can read it."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
 
     def create(self, columns: pa.Schema) -> None:
-        """Creates the table, empty, if it is not there. Before the first stage, so that staged files have a home."""
+        """Creates the table, empty, unless it exists. Called before the first stage, so that staged files have a folder."""
         if self._open() is None:
             schema = _with_partition(columns)
             try:
@@ -78,7 +79,7 @@ class Table:
                     mode="ignore",
                     partition_by=[PARTITION],
                     configuration=RETENTION,
-                    # Tried again, it would create the table once more on top of the one that came first.
+                    # A retry would create the table again on top of the one that came first.
                     commit_properties=CommitProperties(max_commit_retries=0),
                 )
             except DeltaError as error:
@@ -86,24 +87,24 @@ class Table:
                     raise StoreError(f"{self.uri}: the table could not be created: {_first_line(error)}") from error
 
     def columns(self) -> list[str]:
-        """The columns of the table, without its partition's; none while there is no table."""
+        """The columns of the table without the partition column; none while there is no table."""
         return self._ask(lambda table: [field.name for field in table.schema().fields if field.name != PARTITION], [])
 
     def shown(self) -> pa.Schema:
-        """The columns of what readers see, without the partition's; none while no period is visible."""
+        """The visible columns without the partition column; none while no period is visible."""
         nothing = pa.schema([])
         return self._ask(lambda table: _columns(table) if _seen(table) else nothing, nothing)
 
     def fitting(self, columns: pa.Schema) -> pa.Schema:
-        """Columns as they are to be staged: whole numbers as wide as those that readers see.
+        """The columns as they must be staged: integers widened to the visible type.
 
         Raises:
-            DataError: a column has another type than readers see.
+            DataError: a column has another type than the visible one.
         """
         return _fitting(self.uri, self.shown(), columns)
 
     def staging(self, order: Order) -> tuple[str, str]:
-        """The folder, and the beginning of a file's name, under which an order stages."""
+        """The folder that an order stages into, and the prefix of its file names."""
         folder, stem = f"{self.uri}/{staged_file(order.period, order.digest, '')}".removesuffix("-.parquet").rsplit("/", 1)
         return folder, stem
 
@@ -112,11 +113,11 @@ class Table:
         return self._ask(lambda table: _fence(table, period), 0)
 
     def visible(self) -> dict[str, Visible]:
-        """What readers see: period to files, in the order of periods."""
+        """What readers see: period to files, sorted by period."""
         return self._ask(_seen, {})
 
     def standing(self, periods: Iterable[str] = ()) -> tuple[dict[str, Visible], dict[str, int]]:
-        """What readers see, and the fences of these periods and of those that are asked for: of one moment."""
+        """What readers see, with the fences of the visible and the given periods, all from one table version."""
         listed = list(periods)
 
         def look(table: DeltaTable) -> tuple[dict[str, Visible], dict[str, int]]:
@@ -129,20 +130,20 @@ class Table:
         return self._ask(look, nothing)
 
     def publish(self, period: str, files: Sequence[Output], *, fence: int, metadata: Mapping[str, str]) -> None:
-        """Replaces a period with staged files, in one commit. `metadata` holds the `order` of the publish. Columns that the files
-        have and the table has not are in its schema from this commit on.
+        """Replaces a period with staged files, in one commit. `metadata` holds the `order` of the publish. The commit adds
+        new columns of the files to the table's schema.
 
         Raises:
-            DataError: a column has another type than in the periods that readers see.
-            Conflict: the period was published by somebody else since its fence was read; nothing of ours is visible.
-            StoreError: the commit failed, or met commits of other periods too often; nothing of ours is visible.
+            DataError: a column has another type than in the visible periods.
+            Conflict: another run published the period since its fence was read; nothing became visible.
+            StoreError: the commit failed, or collided with commits of other periods too often; nothing became visible.
         """
         met: CommitFailedError | None = None
         columns = _columns_of(files[0].uri) if files else pa.schema([])
         for attempt in range(ATTEMPTS_BESIDE_OTHERS):
             table = self._open()
             if table is None:
-                raise StoreError(f"{self.uri}: there is no such table. It is made when a period is staged; stage it again.")
+                raise StoreError(f"{self.uri}: the table does not exist. Staging a period creates it; stage the period again.")
             if _fence(table, period) != fence:
                 raise Conflict(_beaten(self.uri, period))
             try:
@@ -150,15 +151,15 @@ class Table:
                 return
             except CommitFailedError as error:
                 met = error
-                # Delta takes a commit that replaced another period for one that concerns ours. The fence knows better.
+                # Delta reports a conflict even if the other commit replaced another period. Only the fence decides.
                 time.sleep(random.uniform(0, 0.02 * (1 + attempt)))
             except DeltaError as error:
                 raise StoreError(
-                    f"{self.uri}: the commit of {period} failed: {_first_line(error)}. Nothing became visible; try again."
+                    f"{self.uri}: the commit of {period} failed: {_first_line(error)}. Nothing became visible. Try again."
                 ) from error
         raise StoreError(
-            f"{self.uri}: {ATTEMPTS_BESIDE_OTHERS} commits of {period} in a row met commits of other periods. "
-            "Nothing became visible; try again when fewer runs publish at a time."
+            f"{self.uri}: {ATTEMPTS_BESIDE_OTHERS} commits of {period} in a row collided with commits of other periods. "
+            "Nothing became visible. Try again when fewer runs publish at a time."
         ) from met
 
     def commit_of(self, order: str) -> Commit | None:
@@ -171,7 +172,7 @@ class Table:
         return self._ask(lambda table: table.version(), -1)
 
     def _ask(self, ask: Callable[[DeltaTable], Answer], absent: Answer) -> Answer:
-        """What a table answers; `absent` where there is none. Raises: StoreError, also for what its library raises late."""
+        """The table's answer; `absent` if there is no table. Raises: StoreError, also for errors that deltalake raises late."""
         table = self._open()
         if table is None:
             return absent
@@ -201,7 +202,7 @@ def _fence(table: DeltaTable, period: str) -> int:
 
 
 def _columns(table: DeltaTable) -> pa.Schema:
-    """The columns of a table, without its partition's."""
+    """The columns of a table without the partition column."""
     return pa.schema([field for field in pa.schema(table.schema().to_arrow()) if field.name != PARTITION])
 
 
@@ -211,17 +212,17 @@ def _columns_of(uri: str) -> pa.Schema:
     try:
         return pq.read_schema(path, filesystem=system)
     except (OSError, pa.ArrowInvalid) as error:
-        said = " ".join(str(error).split())
-        raise StoreError(f"{uri}: the staged file cannot be read ({said}). Nothing became visible; stage it again.") from error
+        message = " ".join(str(error).split())
+        raise StoreError(f"{uri}: the staged file cannot be read ({message}). Nothing became visible. Stage it again.") from error
 
 
 def _schema(table: DeltaTable, columns: pa.Schema) -> Schema:
     """The schema of a table that also holds files of these columns. Raises: DataError."""
-    # A time without a zone would need a feature that the table was not made with, and a period is the partition's own.
-    told = [field for field in columns if field.name != PARTITION and not _is_naive(field.type)]
-    shown, columns = _columns(table), pa.schema(told)
+    # A timestamp without a zone needs a table feature that this table lacks, and the period column is the partition's.
+    stored = [field for field in columns if field.name != PARTITION and not _is_naive(field.type)]
+    shown, columns = _columns(table), pa.schema(stored)
     if columns and not _seen(table) and set(shown) != set(columns):
-        return _with_partition(columns)  # what a stage that was never published left behind binds nobody
+        return _with_partition(columns)  # columns of a stage that was never published bind nothing
     _fitting(table.table_uri, shown, columns)
     added = [field.with_nullable(True) for field in columns if field.name not in shown.names]
     return _with_partition([*shown, *added]) if added else table.schema()
@@ -237,16 +238,16 @@ def _with_partition(columns: Iterable[pa.Field]) -> Schema:
 
 def _fitting(uri: str, shown: pa.Schema, columns: pa.Schema) -> pa.Schema:
     fields = []
-    for field, told in zip(columns, pa.schema(Schema.from_arrow(columns).to_arrow()), strict=True):
-        kept = told.type if field.name not in shown.names else shown.field(field.name).type
-        if kept == told.type:
+    for field, found in zip(columns, pa.schema(Schema.from_arrow(columns).to_arrow()), strict=True):
+        kept = found.type if field.name not in shown.names else shown.field(field.name).type
+        if kept == found.type:
             fields.append(field)
-        elif kept in WIDER.get(told.type, ()):
+        elif kept in WIDER.get(found.type, ()):
             fields.append(field.with_type(kept))
         else:
             raise DataError(
-                f"{uri.rstrip('/')}: column {field.name!r} is {told.type}, expected {kept}, as in the periods that readers see. "
-                "Nothing became visible. Give the column its type back, or describe the change in a pipeline of another name."
+                f"{uri.rstrip('/')}: column {field.name!r} is {found.type}, expected {kept}, as in the visible periods. Nothing "
+                "became visible. Restore the column's type, or describe the change in a pipeline with another name."
             )
     return pa.schema(fields)
 
@@ -309,12 +310,12 @@ def _commits(table: DeltaTable) -> list[Commit]:
 
 
 def _first_line(error: Exception) -> str:
-    """A text of deltalake without the backtrace of its Rust."""
+    """An error message of deltalake without its Rust backtrace."""
     return str(error).strip().splitlines()[0].rstrip(".")
 
 
 def _beaten(uri: str, period: str) -> str:
     return (
-        f"{uri}: {period} was published by somebody else since this run staged it. Nothing of ours became visible. "
-        "Start the run again: it sees what was published and does only what is still missing."
+        f"{uri}: another run published {period} since this run staged it. Nothing from this run became visible. "
+        "Start the run again: it does only what is still missing."
     )

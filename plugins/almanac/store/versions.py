@@ -1,6 +1,6 @@
-"""Model versions on S3: immutable bundles whose manifest, put last, makes them visible.
+"""Model versions on S3: immutable bundles, made visible by their manifest, which is written last.
 
-Nothing is unpickled here: `spark.models` does that, with what a manifest's `bundle` names.
+Nothing is unpickled here: `model.loading` does that, with what a manifest's `bundle` names.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ class Manifest:
     """What a version is.
 
     Args:
-        period: the one it was trained for; it is in force from the next one at the earliest.
+        period: the period it was trained for; it is in force from the next period at the earliest.
         order: the digest of the order that trained it; the version's id holds its first 8 digits.
         receipt, audit: URIs of its receipts.
-        definition: of the features it wants.
-        features: their names in order; all float32.
+        definition: of the features that it reads.
+        features: the feature names in order; all float32.
         training, holdout: the periods of its snapshots.
-        estimator: the name under which the user's module gave it.
+        estimator: its name in the user's module.
         metrics: on the holdout.
         files: name to file.
         content: digest of the training rows.
-        environment: distribution to version, where it was trained.
-        classes: of the fitted pipeline and of what is within it.
+        environment: distribution to version, as installed where it was trained.
+        classes: the class names of the fitted pipeline and its parts.
         target: what it predicts.
-        engine: what scores with it.
+        engine: the engine that scores with it.
     """
 
     pipeline: str
@@ -72,7 +72,7 @@ class Manifest:
 
     @property
     def bundle(self) -> Bundle:
-        """What a load needs of it."""
+        """What is needed to load the version."""
         return Bundle(
             version=self.version,
             files=self.files,
@@ -91,9 +91,9 @@ class Versions:
     layout: Layout
 
     def publish(self, manifest: Manifest) -> Manifest:
-        """Makes a version visible, signed where ALMANAC_SIGNING_KEY is set. A second publish of it finds the first.
+        """Makes a version visible, signed if ALMANAC_SIGNING_KEY is set. A second publish finds the first.
 
-        The signature is put first, so that no version is ever seen without it.
+        The signature is written first, so that no version is ever visible without it.
         """
         uri, body = self.layout.manifest(manifest.version), sealed(manifest)
         if (key := signing_key()) is not None:
@@ -102,11 +102,11 @@ class Versions:
             return manifest
         kept = self.read(manifest.version)
         if kept.order != manifest.order:
-            raise IntegrityError(f"Version {manifest.version} exists already, trained by another order. Nothing was changed.")
+            raise IntegrityError(f"Version {manifest.version} already exists, trained by another order. Nothing was changed.")
         return kept
 
     def read(self, version: str, expected: str | None = None) -> Manifest:
-        """The manifest of a version, to look at; with `expected`, only if that is its digest.
+        """The manifest of a version, to look at; with `expected`, only if its digest matches.
 
         Raises:
             PromotionError: there is no such version.
@@ -115,8 +115,8 @@ class Versions:
         return self._expected(self._opened(version, self._body(version)), expected)
 
     def trusted(self, version: str, expected: str | None = None) -> Manifest:
-        """The manifest of a version that is to be promoted, compared or scored with: its signature holds as well, where
-        ALMANAC_VERIFYING_KEY asks for one.
+        """The manifest of a version to promote, compare or score with: as `read`, with a valid signature if
+        ALMANAC_VERIFYING_KEY is set.
 
         Raises:
             PromotionError, IntegrityError: as for `read`.
@@ -133,28 +133,28 @@ class Versions:
             return self.objects.get(self.layout.manifest(version))
         except NotFound:
             raise PromotionError(
-                f"Version {version!r} is unknown (there are: {examples(self.names(), 12)}). Name one of them."
+                f"Version {version!r} is unknown (known: {examples(self.names(), 12)}). Name one of them."
             ) from None
 
     def _expected(self, manifest: Manifest, digest: str | None) -> Manifest:
         if digest is not None and manifest.digest != digest:
             uri = self.layout.manifest(manifest.version)
-            raise IntegrityError(f"{uri}: the manifest is not the one that was promoted. It is not used; restore it.")
+            raise IntegrityError(f"{uri}: the manifest is not the one that was promoted. It is not used. Restore it.")
         return manifest
 
     def _opened(self, version: str, body: bytes) -> Manifest:
-        """A manifest of this very version: one that was copied to another place is as little of use as an altered one."""
+        """The manifest of exactly this version: one copied from another version is as useless as an altered one."""
         uri = self.layout.manifest(version)
         manifest = record(Manifest, body, uri)
         if (manifest.pipeline, manifest.version) != (self.layout.pipeline, version):
             raise IntegrityError(
-                f"{uri}: found the manifest of {manifest.pipeline} {manifest.version}. It was put there by hand; it is not used. "
-                "Restore it from the bucket's versions."
+                f"{uri}: expected the manifest of {self.layout.pipeline} {version}, got that of {manifest.pipeline} "
+                f"{manifest.version}. It was copied there by hand and is not used. Restore it from the bucket's versions."
             )
         return manifest
 
     def readable(self) -> dict[str, Manifest]:
-        """Every visible version's manifest, the oldest first, of those that can be read. Another one is named in a warning."""
+        """The readable manifests of visible versions, oldest first. An unreadable one is named in a warning."""
         listed = [item for item in self.objects.walk(self.layout.models) if item.uri.endswith("/manifest.json")]
         found = {}
         for uri, body in packs.read(self.objects, self.layout.pack("manifests"), listed).items():
@@ -170,12 +170,12 @@ class Versions:
         return {name: known.get(name) or self.read(name) for name in sorted(names)}
 
     def names(self) -> list[str]:
-        """Every visible version, the oldest first."""
+        """Every visible version, oldest first."""
         found = (item.uri for item in self.objects.walk(self.layout.models))
         return sorted(uri.split("/")[-2] for uri in found if uri.endswith("/manifest.json"))
 
     def importance(self, manifest: Manifest) -> dict[str, float]:
-        """Feature group to its share of the version's importance, from its report; empty where that does not tell it.
+        """Feature group to its share of the version's importance, from its report; empty if the report has none.
 
         Raises:
             NotFound, IntegrityError: as for `file`.
