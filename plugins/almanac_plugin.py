@@ -1,4 +1,4 @@
-"""The shim that Airflow's plugin loader finds; the package beside it is kept out of the loader by .airflowignore."""
+"""The plugin that Airflow's loader finds; .airflowignore hides the package beside it from the loader."""
 
 from airflow.plugins_manager import AirflowPlugin
 
@@ -6,7 +6,7 @@ from almanac.airflow.links import ReportLink
 
 
 class AlmanacPlugin(AirflowPlugin):
-    """Registers the links that Almanac's tasks show in the UI."""
+    """Registers the links of Almanac's tasks in the UI."""
 
     name = "almanac"
     operator_extra_links = [ReportLink()]  # noqa: RUF012 - Airflow reads a plain list
