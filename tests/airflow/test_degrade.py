@@ -94,5 +94,5 @@ def test_features_without_a_group_do_not_take_the_place_of_whole_ones_that_came_
     with pytest.raises(Conflict) as beaten:
         tasks.publish_features(Task(world).context, **whole)
 
-    assert "The published features lack traits, which these features have. Clear the task features.stage.combine; " in str(beaten.value)
+    assert "The published features lack traits, which these features have. Clear the task features.stage" in str(beaten.value)
     assert shop.state() == before
