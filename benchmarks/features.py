@@ -159,7 +159,7 @@ def told(runs: list[Run]) -> dict[str, Any]:
 
 
 def ratios(parts: dict[str, Any]) -> dict[str, figures.Figure]:
-    """Times as long as the others, by name: the less the better."""
+    """Ratios of Almanac's time to the others', by name; lower is better."""
     found: dict[str, figures.Figure] = {}
     nine = parts.get(NINE, {}).get("contestants", {})
     found |= {
