@@ -1,4 +1,4 @@
-# Almanac. `make demo` is the place to begin.
+# Almanac. Start with `make demo`.
 PYTHON ?= python3
 KEEP ?= yes
 VENV := .venv
@@ -11,60 +11,60 @@ STATE := .almanac
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast fuzz figures bench-scoring bench-features check docs lock clean
 
-help:  ## what can be made
+help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/demo.stamp  ## the main job on real data, and the Airflow UI; KEEP=no ends when it is done
+demo: $(VENV)/demo.stamp  ## the demo on real data, with the Airflow UI; KEEP=no exits when it is done
 	@$(BIN)/python -m demo --folder $(STATE) --keep $(KEEP)
 
-test: $(VENV)/dev.stamp  ## all tests, dealt to two processes a file at a time, those with long tests first
+test: $(VENV)/dev.stamp  ## all tests, in two processes, files with long tests first
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test-fast: $(VENV)/dev.stamp  ## the tests that need no Spark and no scheduler, a minute or so
+test-fast: $(VENV)/dev.stamp  ## the tests that need neither Spark nor a scheduler, about a minute
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not spark and not airflow and not slow and not figure"
 
-fuzz: $(VENV)/dev.stamp  ## many made-up examples, other ones each time, some minutes; SEED=... for the same again, EXAMPLES=1000
+fuzz: $(VENV)/dev.stamp  ## property tests with new examples, some minutes; SEED=... repeats a run, EXAMPLES=1000 tries more
 	@echo "make fuzz SEED=$(SEED) EXAMPLES=$(EXAMPLES)"
 	FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -m hypothesis --hypothesis-profile=fuzz --hypothesis-seed=$(SEED)
 
-figures: $(VENV)/dev.stamp  ## the figures that are promised, measured: ROC AUC of the first example, provenance among 10,000 receipts
+figures: $(VENV)/dev.stamp  ## measure the published figures: ROC AUC of the first example, provenance among 10,000 receipts
 	$(BIN)/python -m pytest -m figure -s
 
-bench-scoring: $(VENV)/demo.stamp $(PEERS)/bench.stamp  ## batch scoring beside its peers, most of an hour; BENCH="--rows 1000000 --rounds 3"
+bench-scoring: $(VENV)/demo.stamp $(PEERS)/bench.stamp  ## benchmark batch scoring against its peers, most of an hour; BENCH="--rows 1000000 --rounds 3"
 	$(BIN)/python -m benchmarks.scoring --folder $(STATE)/bench $(BENCH)
 	$(PEERS)/bin/python -m benchmarks.picture scoring
 
-bench-features: $(VENV)/demo.stamp $(PEERS)/bench.stamp  ## feature building beside DuckDB, Polars and Spark SQL; BENCH="--times 2"
+bench-features: $(VENV)/demo.stamp $(PEERS)/bench.stamp  ## benchmark feature building against DuckDB, Polars and Spark SQL; BENCH="--times 2"
 	$(BIN)/python -m benchmarks.features --folder $(STATE)/bench $(BENCH)
 	$(PEERS)/bin/python -m benchmarks.picture features
 
-check: $(VENV)/dev.stamp docs  ## ruff, mypy, the rooms' import directions, the docs' links; warns of files over 350 lines
+check: $(VENV)/dev.stamp docs  ## ruff, mypy, import rules and links in the docs; warns of files over 350 lines
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@long=$$(git ls-files '*.py' | xargs wc -l | awk '$$2 != "total" && $$1 > 350'); \
-		if [ -n "$$long" ]; then echo "warning: files over 350 lines, look whether one has two subjects:"; echo "$$long"; fi
+		if [ -n "$$long" ]; then echo "warning: files over 350 lines; check whether one has two subjects:"; echo "$$long"; fi
 
-docs: $(VENV)/dev.stamp  ## the documentation site, in site/; fails for a link that leads nowhere
-	@# Without --quiet: with it mkdocs does not count warnings, and nothing is strict.
+docs: $(VENV)/dev.stamp  ## build the documentation site in site/; fails on a broken link
+	@# No --quiet: with it mkdocs does not count warnings, so --strict has no effect.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-lock: $(VENV)/dev.stamp  ## pin requirements*.in anew, for every supported Python
+lock: $(VENV)/dev.stamp  ## pin requirements*.in again, for every supported Python
 	$(BIN)/pip install -q uv
 	for name in requirements requirements-demo requirements-dev requirements-bench; do \
 		$(BIN)/uv pip compile --universal --python-version 3.11 --no-header -q $$name.in -o $$name.txt || exit 1; done
 
-clean:  ## stop what a demo left running and remove its state
+clean:  ## stop what a demo left running and delete its state
 	@if [ -d $(STATE) ] && [ -x $(BIN)/python ]; then \
 		$(BIN)/python -c "from pathlib import Path; from demo.processes import stop_leftovers; \
 [stop_leftovers(Path('$(STATE)') / part) for part in ('airflow', 'store')]" || \
-		{ echo "A demo is running in $(STATE). End it with Ctrl-C, then make clean."; exit 1; }; fi
+		{ echo "A demo is running in $(STATE). Stop it with Ctrl-C, then run make clean again."; exit 1; }; fi
 	rm -rf $(STATE)
 
 $(VENV)/demo.stamp: requirements.txt requirements-demo.txt pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(0 if sys.version_info >= (3, 11) else \
-'Almanac needs Python 3.11 or newer, found ' + sys.version.split()[0] + '. Say which one: make demo PYTHON=python3.12')"
+'Python: expected 3.11 or newer, got ' + sys.version.split()[0] + '. Name another one: make demo PYTHON=python3.12')"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the pinned requirements into $(VENV); the first time takes a few minutes ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt -r requirements-demo.txt
@@ -77,7 +77,7 @@ $(VENV)/dev.stamp: $(VENV)/demo.stamp requirements-dev.txt
 
 $(PEERS)/bench.stamp: requirements-bench.txt
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
-	@echo "Installing what Almanac is compared with into $(PEERS); the first time takes a few minutes ..."
+	@echo "Installing the benchmark peers into $(PEERS); the first time takes a few minutes ..."
 	@$(PEERS)/bin/python -m pip --version > /dev/null 2>&1 || $(PEERS)/bin/python -m ensurepip -q
 	@$(PEERS)/bin/python -m pip install -q --disable-pip-version-check -r requirements-bench.txt
 	@touch $@

@@ -1,4 +1,4 @@
-"""Whether two sets of scores are the same: a time counts only when they are."""
+"""Whether two sets of scores agree: a time counts only if they do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOLERANCE, LARGEST = 1e-5, 1e-3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """How far the scores of the same entities are apart. `entities` says whether they are the same at all."""
+    """How far the scores of the same entities differ. `entities`: whether both sets have the same entities."""
 
     rows: int
     entities: bool
@@ -31,7 +31,7 @@ class Agreement:
 
     def __str__(self) -> str:
         if not self.entities:
-            return "the entities are others than those that were to be scored"
+            return "the entities differ from those to be scored"
         high, worst = f"{self.high:.1e} ({TOLERANCE:.0e} is allowed)", f"{self.worst:.1e} ({LARGEST:.0e})"
         return f"99.99 % of the scores differ by at most {high}, all by at most {worst}"
 
@@ -45,7 +45,7 @@ def scores(folder: Path) -> Scores:
 
 
 def compare(expected: Scores, found: Scores) -> Agreement:
-    """Holds scores against those that are expected. One that is no number agrees with nothing."""
+    """Compares scores with the expected ones. NaN agrees with nothing."""
     if not np.array_equal(expected[0], found[0]):
         return Agreement(rows=len(found[0]), entities=False, high=1.0, worst=1.0)
     apart = np.nan_to_num(np.abs(expected[1].astype(float) - found[1].astype(float)), nan=1.0)

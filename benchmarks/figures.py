@@ -9,7 +9,7 @@ from statistics import median
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A figure that was measured several times: its median, and the lowest and highest that was seen."""
+    """A figure from several measurements: median, lowest and highest."""
 
     value: float
     low: float
@@ -21,8 +21,8 @@ class Figure:
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> Figure:
-    """The ratio of two things that were measured in turns: taken round by round, so that a slow moment of the machine,
-    which slows both, does not count. A round that one of them lacks is left out.
+    """The ratio of two series measured in turns. It is taken round by round, so that a slow moment of the machine, which slows
+    both, does not count. A round that one of them lacks is left out.
 
         >>> ratio([2.0, 4.0], [1.0, 1.0])
         Figure(value=3.0, low=2.0, high=4.0)
@@ -36,7 +36,7 @@ def rates(rows: int, seconds: Sequence[float]) -> list[float]:
 
 
 def short(rows: int) -> str:
-    """4000000 is 4M, 250000 is 250k."""
+    """4000000 as 4M, 250000 as 250k."""
     for size, letter in ((1_000_000, "M"), (1_000, "k")):
         if rows % size == 0:
             return f"{rows // size}{letter}"

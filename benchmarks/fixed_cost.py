@@ -1,4 +1,4 @@
-"""What a job costs that has next to nothing to do: as plain spark-submit, and as Almanac's embedded default starts it."""
+"""The cost of a job with almost nothing to do: with plain spark-submit, and as Almanac's embedded default starts it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ JOB = REPOSITORY / "benchmarks" / "empty_job.py"
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds of one job from its submit to its end, and those that all its processes computed."""
+    """Seconds of one job: wall time from submit to end, and CPU time of all its processes."""
 
     wall: float
     cpu: float
@@ -36,7 +36,7 @@ Costs = Mapping[str, Sequence[Cost]]
 
 
 def measure(stage: Stage, rounds: int, tell: Callable[[int, str, Costs], None]) -> None:
-    """Submits in turns, each way once before it counts; `tell` hears of every turn, with all so far. Raises: Failed."""
+    """Submits in turns, after one warm-up for each way; calls `tell` after every turn with all costs so far. Raises: Failed."""
     features, model = stage.cache / "few.parquet", models.folder_of(stage.cache, "boosted", stage.tell)
     pq.write_table(rows.group(models.GOLDEN_GROUP, ROWS), features)
     keep_scorer(model)
@@ -51,7 +51,7 @@ def measure(stage: Stage, rounds: int, tell: Callable[[int, str, Costs], None]) 
 
 
 def part(date: str, costs: Costs) -> dict[str, Any]:
-    """What is kept of it."""
+    """The part for the results file."""
     kept = {
         kind: {way: [round(getattr(one, kind), 3) for one in seen] for way, seen in costs.items()} for kind in ("wall", "cpu")
     }
@@ -59,7 +59,7 @@ def part(date: str, costs: Costs) -> dict[str, Any]:
 
 
 def _environments(stage: Stage) -> dict[str, dict[str, str]]:
-    """Plain is what the programs need at all; Almanac's has the class archive and the settings of demo/spark_conf.py."""
+    """Plain has only what the programs need; Almanac's has the class archive and the settings of demo/spark_conf.py."""
     own = {name: stage.environment[name] for name in ("JAVA_HOME", "PYTHONPATH")}
     shared = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_", "PYSPARK_"))} | own
     quick = spark_conf.environment(stage.cache / "spark", Path(own["JAVA_HOME"]))
@@ -79,5 +79,7 @@ def _submit(stage: Stage, environment: Mapping[str, str], model: Path, features:
         )
     took, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode or done.stdout.split()[-1:] != [str(ROWS)]:
-        raise Failed(f"The empty job ended with {done.returncode} and said {done.stdout[-200:]!r}: see {log}")
+        raise Failed(
+            f"The empty job: expected exit code 0 and {ROWS} rows, got {done.returncode} and {done.stdout[-200:]!r}. See {log}."
+        )
     return Cost(took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)

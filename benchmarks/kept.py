@@ -1,4 +1,4 @@
-"""What is made once and kept: whole or not at all, also when the program that makes it is stopped."""
+"""Creates files once and keeps them: complete or not at all, even if the program is stopped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def folder(kept: Path, make: Callable[[Path], None]) -> Path:
-    """A folder that `make` fills when it is not there yet."""
+    """A folder, which `make` fills if it does not exist."""
     if not kept.exists():
         draft = kept.with_suffix(".new")
         shutil.rmtree(draft, ignore_errors=True)
@@ -21,7 +21,7 @@ def folder(kept: Path, make: Callable[[Path], None]) -> Path:
 
 
 def results(path: Path, found: dict[str, Any]) -> None:
-    """Keeps results as a file of JSON, in the place of the ones before."""
+    """Writes results to a JSON file, replacing the previous ones."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".new")
     draft.write_text(json.dumps(found, indent=2) + "\n")

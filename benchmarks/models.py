@@ -1,10 +1,10 @@
-"""The two models that score: a linear pipeline and a gradient-boosted one, fitted once and kept as files for all.
+"""The two models to score with, a linear pipeline and a gradient-boosted one, fitted once and saved as files for all contestants.
 
 model.joblib    the scikit-learn pipeline, fitted on float32 frames with column names
 model.onnx      the same, exported by skl2onnx: an input [rows, 1] for each column, an output `probabilities`
-joined.onnx     the same, exported by Almanac: columns that go together are one input, which is quicker to fill
-golden.parquet  rows with the score that they must get again, which Almanac asks of a model before it scores
-train.parquet   the rows that it was fitted on, with their label
+joined.onnx     the same, exported by Almanac: columns that go together are one input, which is faster to fill
+golden.parquet  rows with their scores, which a model must reproduce before Almanac scores with it
+train.parquet   the rows that the model was fitted on, with their label
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from benchmarks import kept, rows
 
 EDITION = 2
 TRAIN_ROWS, GOLDEN_ROWS = 100_000, 200
-# Row groups that no set of rows to score reaches.
+# Row groups beyond any set of rows to score.
 TRAIN_GROUP, GOLDEN_GROUP = 1_000_000, 1_000_001
 
 
@@ -50,7 +50,7 @@ MODELS: dict[str, Callable[[], Pipeline]] = {"linear": linear, "boosted": booste
 
 
 def folder_of(cache: Path, name: str, tell: Callable[[str], None] = print) -> Path:
-    """The folder of a model's files, which are made when they are not there yet."""
+    """The folder of a model's files, which are created if they do not exist."""
 
     def make(draft: Path) -> None:
         tell(f"fitting the {name} pipeline")
@@ -73,7 +73,7 @@ def _make(folder: Path, model: Pipeline) -> None:
 
 
 def exported(model: Pipeline, example: pd.DataFrame) -> bytes:
-    """The pipeline as ONNX. Raises: AssertionError, where it does not give the pipeline's scores of the example."""
+    """The pipeline as ONNX. Raises: AssertionError, if it does not reproduce the pipeline's scores of the example."""
     import onnxruntime
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType

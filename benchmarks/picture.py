@@ -1,4 +1,4 @@
-"""The pictures of races, from their results: a bar for each contestant. `python -m benchmarks.picture scoring features`."""
+"""Charts of the races, from their results: a bar for each contestant. `python -m benchmarks.picture scoring features`."""
 
 from __future__ import annotations
 
@@ -31,20 +31,24 @@ OURS, OTHERS, INK = "#1b6ca8", "#b8c4cc", "#30363d"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="+", choices=tuple(PICTURES), help="whose results")
-    parser.add_argument("--folder", type=Path, default=Path(__file__).resolve().parent / "results", help="where they are kept")
-    asked = parser.parse_args()
-    for name in asked.names:
+    parser.add_argument("names", nargs="+", choices=tuple(PICTURES), help="which benchmark")
+    parser.add_argument(
+        "--folder", type=Path, default=Path(__file__).resolve().parent / "results", help="the folder of the results"
+    )
+    arguments = parser.parse_args()
+    for name in arguments.names:
         part, drawn = PICTURES[name]
-        results = asked.folder / f"{name}.json"
+        results = arguments.folder / f"{name}.json"
         found = json.loads(results.read_text()) if results.exists() else {"parts": {}}
         if part not in found["parts"]:
-            sys.exit(f"{results} holds no race yet. Measure one first: python -m benchmarks.{name} --parts {part}")
+            sys.exit(
+                f"{results}: expected the part {part!r}, got none. Measure it first: python -m benchmarks.{name} --parts {part}"
+            )
         drawn(found["parts"][part], found["about"], results.with_suffix(".svg"))
 
 
 def bars(contestants: Mapping[str, Any]) -> list[tuple[str, Mapping[str, float]]]:
-    """Title and rows a second of each contestant, the slowest first; of several batch sizes the fastest stands for all."""
+    """Title and rows a second of each contestant, the slowest first; of several batch sizes only the fastest."""
     best: dict[str, Mapping[str, float]] = {}
     for name, measured in contestants.items():
         key, rate = name.split("-")[0], measured["rows_per_s"]
@@ -57,7 +61,7 @@ def _pyplot() -> Any:
     import matplotlib
 
     matplotlib.use("Agg")
-    # The same picture of the same results, byte for byte.
+    # The same results give the same file, byte for byte.
     matplotlib.rcParams.update({"svg.hashsalt": "almanac", "font.size": 9, "svg.fonttype": "none", "text.color": INK})
     from matplotlib import pyplot
 
@@ -117,7 +121,7 @@ def _save(figure: Any, path: Path) -> None:
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
-# Whose results, the part that is drawn, and how.
+# Benchmark to the part that is drawn, and how.
 PICTURES = {"scoring": ("race", draw), "features": ("nine", draw_features)}
 
 

@@ -1,4 +1,4 @@
-"""Contestants that take turns: A B C A B C ..., so that what disturbs the machine disturbs all."""
+"""Runs contestants in turns, A B C A B C ..., so that a disturbance of the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from demo import java
 REPOSITORY = Path(__file__).resolve().parent.parent
 OWN, PEERS = REPOSITORY / ".venv/bin/python", REPOSITORY / ".venv-bench/bin/python"
 WARM_UP_ROWS = 100_000
-# Spark ends Python workers that had nothing to do for a minute: while others take their turns, a contestant cools down.
+# Spark ends Python workers that were idle for a minute, so a contestant cools down while others take their turns.
 IDLE_SECONDS = 20
-# A task of a thread each: libraries that take all cores for one task would only get into each other's way.
+# One thread for each task: libraries that use all cores for one task would compete with each other.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 class Failed(RuntimeError):
-    """A contestant that did not do what it was asked."""
+    """A contestant failed at its task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contestant:
-    """A way to score: the program, and the options that it is given with each task.
+    """A way to score: the program, and the options that it gets with each task.
 
     Args:
-        options: what goes with each task; contestants that differ in nothing else share a process.
-        peer: it runs in the peers' environment.
-        same_model: its scores must agree with scikit-learn's. Spark's own models are other models.
+        options: sent with each task; contestants that differ only in these share a process.
+        peer: whether it runs in the peers' environment.
+        same_model: whether its scores must agree with scikit-learn's. Spark's own models are other models.
     """
 
     name: str
@@ -47,14 +47,14 @@ class Contestant:
 
 
 def with_batch(contestant: Contestant, size: int) -> Contestant:
-    """The contestant, handed so many rows at once by Spark."""
+    """The contestant with a batch size: the number of rows that Spark passes at once."""
     return replace(contestant, name=f"{contestant.name}-{size}", options={"batch": size})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One turn: how many rows in how many seconds, how well what was written agrees, and the most memory (bytes) that one
-    process of each command has held so far.
+    """One turn: rows, seconds, how well the output agrees, and the most memory (bytes) that one process of each command has
+    held so far.
     """
 
     rows: int
@@ -64,7 +64,7 @@ class Run:
 
 
 class Racer:
-    """A contestant's process. It is started once, warmed up, and then given one task after another."""
+    """A contestant's process. It is started once, warmed up, and then gets one task after another."""
 
     def __init__(self, contestant: Contestant, stage: Stage) -> None:
         self.name, self._stage = f"{contestant.program}{''.join(contestant.arguments)}", stage
@@ -86,12 +86,12 @@ class Racer:
         self._answer()
 
     def run(self, contestant: Contestant, model: str, count: int) -> Run:
-        """Scores so many rows, after a small task that warms up where the last one is a while ago. Raises: Failed."""
-        told = f"{model} {dict(contestant.options)}"
-        if told not in self._warm or time.monotonic() - self._warm[told] > IDLE_SECONDS:
+        """Scores `count` rows, after a small warm-up task if the last task is a while ago. Raises: Failed."""
+        key = f"{model} {dict(contestant.options)}"
+        if key not in self._warm or time.monotonic() - self._warm[key] > IDLE_SECONDS:
             self.ask(contestant, model, min(self._stage.warm_up, count))
         answer = self.ask(contestant, model, count)
-        self._warm[told] = time.monotonic()
+        self._warm[key] = time.monotonic()
         agreement = self._stage.held(contestant, model, count, self.out)
         return Run(rows=count, seconds=answer["seconds"], agreement=agreement, peak=answer["peak"])
 
@@ -101,21 +101,21 @@ class Racer:
         try:
             print(json.dumps(task), file=self._process.stdin, flush=True)
         except BrokenPipeError:
-            raise Failed(f"{self.name} has ended: see {self.log}") from None
+            raise Failed(f"{self.name} exited. See {self.log}.") from None
         return self._answer()
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise Failed(f"{self.name} has ended: see {self.log}")
+            raise Failed(f"{self.name} exited. See {self.log}.")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise Failed(f"{self.name}: {answer['error']} (see {self.log})")
         return answer
 
     def stop(self) -> None:
-        """Ends the process; what it wrote is removed."""
+        """Stops the process and removes its output."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
@@ -127,7 +127,7 @@ class Racer:
 
 @dataclass
 class Stage:
-    """Where contestants run: the folder of rows, models and logs, their environment, and the processes that are up."""
+    """Where contestants run: the folder of rows, models and logs, their environment, and the running processes."""
 
     cache: Path
     environment: Mapping[str, str]
@@ -149,7 +149,7 @@ class Stage:
         return cls(cache, {**os.environ, **ONE_THREAD, **own}, tell)
 
     def run(self, contestant: Contestant, model: str, count: int) -> Run:
-        """One turn of a contestant, whose process is started when it is not up. Raises: Failed."""
+        """One turn of a contestant; starts its process if it is not running. Raises: Failed."""
         key = f"{contestant.program}{contestant.arguments}"
         if key not in self._racers:
             self.tell(f"starting {contestant.program} {' '.join(contestant.arguments)}")
@@ -161,7 +161,7 @@ class Stage:
             raise
 
     def task(self, contestant: Contestant, model: str, count: int, out: Path) -> dict[str, Any]:
-        """A task's line; rows and models are made when they are not there yet."""
+        """A task as JSON; creates rows and models that do not exist."""
         return {
             "files": rows.files(self.cache, count, self.tell),
             "model": str(models.folder_of(self.cache, model, self.tell)),
@@ -170,11 +170,11 @@ class Stage:
         }
 
     def truth(self, model: str, count: int) -> agreement.Scores:
-        """What scikit-learn itself says of the rows, computed once and kept. Raises: Failed."""
+        """scikit-learn's own scores of the rows, computed once and kept. Raises: Failed."""
         kept = self.cache / f"truth-{rows.EDITION}.{models.EDITION}-{count}-{model}"
         if self._truth is None or self._truth[0] != kept.name:
             if not kept.exists():
-                self.tell(f"{model}: scikit-learn itself scores {count:,} rows, which others are held against")
+                self.tell(f"{model}: scoring {count:,} rows with scikit-learn, to compare the others with")
                 racer = Racer(TRUTH, self)
                 racer.ask(TRUTH, model, count)
                 racer.out.rename(kept)
@@ -183,10 +183,10 @@ class Stage:
         return self._truth[1]
 
     def held(self, contestant: Contestant, model: str, count: int, out: Path) -> str:
-        """How well the scores that a contestant wrote agree with scikit-learn's. Raises: Failed where they do not."""
+        """How well a contestant's scores agree with scikit-learn's. Raises: Failed, if they do not."""
         written = agreement.scores(out)
         if len(written[0]) != count:
-            raise Failed(f"{contestant.name} wrote {len(written[0])} rows of {count}")
+            raise Failed(f"{contestant.name}: expected {count} rows, got {len(written[0])}")
         if not contestant.same_model:
             return "not compared: another model"
         found = agreement.compare(self.truth(model, count), written)
@@ -207,7 +207,7 @@ Turns = dict[str, dict[str, list[Run]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """What is told of a turn: which it was, what came of it, and all turns so far."""
+    """A finished turn: which one, its result, and all turns so far."""
 
     number: int
     model: str
@@ -224,9 +224,9 @@ def alternate(
     rounds: int,
     tell: Callable[[Turn], None],
 ) -> Turns:
-    """Lets contestants take turns, round after round; gives the runs by model and contestant.
+    """Runs contestants in turns, round after round; returns the runs by model and contestant.
 
-    A contestant that fails at a model takes no more turns at it, and has no times there. `tell` hears of every turn.
+    A contestant that fails at a model takes no more turns at it, and has no times there. Calls `tell` after every turn.
     """
     turns: Turns = {model: {} for model in names}
     out: set[tuple[str, str]] = set()

@@ -1,6 +1,6 @@
-"""What is kept of a measurement: the ratios on top, below them what they were made from. Pure.
+"""The results file of a measurement: the ratios on top, below them the figures that they come from. Pure.
 
-A part is what one command measured of one question, model by model with its date; what is measured again replaces what was there.
+A part holds what one command measured for one question, by model, with its date; a new measurement replaces the old one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from benchmarks import figures
 from benchmarks.figures import Figure
 
 RACE, CORES, SCALE, FIXED = PARTS = ("race", "cores", "scale", "fixed")
-# The ratio's name, and the contestants that it is against: of several, the fastest.
+# The name of a ratio, and the contestant that it compares with: of several, the fastest.
 AGAINST = {
     "ratio_vs_mlflow": "mlflow-",
     "ratio_vs_mlflow_default": "mlflow-10000",
@@ -29,7 +29,7 @@ Part = Mapping[str, Any]
 
 
 def part(date: str, rows: int, turns: Mapping[str, Mapping[str, Any]], failed: Mapping[str, str]) -> dict[str, Any]:
-    """A part: for each model and contestant its seconds, round by round. `turns` holds runs with rows, seconds, agreement."""
+    """A part: the seconds of each model and contestant, round by round. `turns` holds runs with rows, seconds, agreement."""
     found: dict[str, dict[str, Any]] = {}
     for model, contestants in turns.items():
         for name, runs in contestants.items():
@@ -46,14 +46,14 @@ def part(date: str, rows: int, turns: Mapping[str, Mapping[str, Any]], failed: M
 
 
 def beside(new: Part, before: Part | None) -> dict[str, Any]:
-    """A part with the models of the one before that were not measured again, where these were measured on as many rows."""
+    """A part, plus the models of the previous one that were not measured again, if those had the same number of rows."""
     if before is None or "models" not in new or any(new.get(key) != before.get(key) for key in ("rows", "large")):
         return dict(new)
     return {**new, **{key: {**before[key], **new[key]} for key in ("dates", "models")}}
 
 
 def ratios(parts: Mapping[str, Part]) -> dict[str, Figure]:
-    """The ratios by name, such as `ratio_vs_limit.linear`, of the parts that there are."""
+    """The ratios by name, such as `ratio_vs_limit.linear`, of the parts that exist."""
     found = dict(_against_others(parts.get(RACE)))
     for name, key, above, below in ((CORES, "speedup_2_cores", "almanac", "almanac-1"), (SCALE, "", "large", "rows")):
         if measured := parts.get(name):
@@ -79,7 +79,7 @@ def _against_others(race: Part | None) -> Iterator[tuple[str, Figure]]:
 
 
 def _ratio(above: Part, below: Part) -> Figure:
-    """How many times as many rows a second."""
+    """The ratio of rows a second."""
     return figures.ratio(*(figures.rates(one["rows"], one["seconds"]) for one in (above, below)))
 
 
@@ -89,16 +89,16 @@ def scale_key(measured: Part) -> str:
 
 
 def report(parts: Mapping[str, Part], about: Mapping[str, Any]) -> dict[str, Any]:
-    """The whole file: `ratio_vs_limit.linear` stands as `{"ratio_vs_limit": {"linear": ...}}`, the rest as numbers.
+    """The whole file: `ratio_vs_limit.linear` becomes `{"ratio_vs_limit": {"linear": ...}}`, the rest are numbers.
 
-    Of a figure that was taken for each model and has one number, that number is the lower one.
+    A figure with a single number for several models has the lowest of them.
     """
     kept = {name: parts[name] for name in PARTS if name in parts}
     return {**summary(ratios(parts)), "about": dict(about), "parts": kept}
 
 
 def summary(found: Mapping[str, Figure]) -> dict[str, Any]:
-    """Figures by name, rounded, what a dot parts below one key; and beside them `spread`, each with its lowest and highest."""
+    """Rounded figures by name, nested at the dot; and `spread`, each figure with its lowest and highest."""
     top: dict[str, Any] = {}
     for name, figure in found.items():
         key, _, model = name.partition(".")

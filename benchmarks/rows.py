@@ -1,4 +1,4 @@
-"""The rows that are scored: made up, the same for all, local Parquet files as a feature table has them.
+"""The rows to score: synthetic, the same for all contestants, in local Parquet files like those of a feature table.
 
 The generator is seeded by row group, so the first rows of a large set are those of a small one. Memory is bounded by one
 row group.
@@ -17,11 +17,11 @@ from benchmarks import kept
 
 ENTITY = "entity_id"
 NUMERIC = tuple(f"n{number}" for number in range(24))
-# A category's values are codes, from 0 to one below so many; small ones are frequent.
+# Category to its number of values: codes from 0; small ones are frequent.
 CATEGORIES = {"c0": 4, "c1": 12, "c2": 30, "c3": 60}
 FEATURES = (*NUMERIC, *CATEGORIES)
 GROUP_ROWS, FILE_ROWS = 250_000, 1_000_000
-# Counted up when other rows are made, so that no old file is taken for a new one.
+# Increase when the rows change, so that no old file is taken for a new one.
 EDITION = 1
 SCHEMA = pa.schema([(ENTITY, pa.int64()), *((name, pa.float32()) for name in FEATURES)])
 
@@ -41,7 +41,7 @@ def group(number: int, rows: int) -> pa.Table:
 
 
 def labels(rows: pa.Table) -> np.ndarray:
-    """What the models learn: some columns speak for it, some only together, and chance."""
+    """The labels: some columns contribute on their own, some only together, and the rest is random."""
     value = {name: rows[name].to_numpy().astype(float) for name in FEATURES}
     odds = (
         value["n0"]
@@ -55,7 +55,7 @@ def labels(rows: pa.Table) -> np.ndarray:
 
 
 def files(folder: Path, rows: int, tell: Callable[[str], None] = print) -> list[str]:
-    """The files that hold so many rows, made when they are not there yet."""
+    """The files that hold `rows` rows, created if they do not exist."""
 
     def make(draft: Path) -> None:
         tell(f"making {rows:,} rows")

@@ -1,9 +1,9 @@
-"""Batch scoring, measured: Almanac beside its peers and beside a program written for this one job. `make bench-scoring`.
+"""Benchmarks batch scoring: Almanac against its peers and a program written for this one job. `make bench-scoring`.
 
 race    all contestants on the same rows with the same models, in turns
 cores   Almanac on one core and on two
 scale   Almanac on many rows and on four times as many
-fixed   what a job costs that has nothing to score, as plain spark-submit and as Almanac's embedded default
+fixed   the cost of a job with nothing to score, with plain spark-submit and as Almanac's embedded default
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LIMIT = Contestant(name="limit", program="limit")
 LIMIT_APART = Contestant(name="limit_apart", program="limit", arguments=("--apart",))
 OWN = {"almanac": ALMANAC, "limit": LIMIT, "limit_apart": LIMIT_APART}  # they need no environment of their own
 SPARK_ML = Contestant(name="spark_ml", program="spark_ml", peer=True, same_model=False)
-# These are handed batches by Spark, whose size is theirs to choose.
+# Spark passes these contestants batches, whose size they choose.
 BATCHED = {
     "mlflow": Contestant(name="mlflow", program="mlflow_udf", arguments=("--flavour=sklearn",), peer=True),
     "mlflow_onnx": Contestant(name="mlflow_onnx", program="mlflow_udf", arguments=("--flavour=onnx",), peer=True),
@@ -54,7 +54,7 @@ EXAMPLES = """examples:
 
 
 def main() -> int:
-    """Exit code 1 when a contestant failed or its scores were wrong, 130 after Ctrl-C; what was measured is kept."""
+    """Exit code 1 if a contestant failed or its scores were wrong, 130 after Ctrl-C; finished measurements are saved."""
     asked = _arguments()
     signal.signal(signal.SIGTERM, _interrupt)
     session = Session(asked.results, asked.rounds)
@@ -62,9 +62,9 @@ def main() -> int:
         with closing(Stage.open(asked.folder, session.tell)) as stage:
             _measure(session, stage, asked)
     except KeyboardInterrupt:
-        session.tell(f"Stopped. The turns so far are kept in {asked.results}.")
+        session.tell(f"Stopped. The turns so far are in {asked.results}.")
         return 130
-    session.tell(f"kept in {asked.results}")
+    session.tell(f"saved in {asked.results}")
     for name, figure in report.ratios(session.parts).items():
         print(f"{name:40} {figure.value:8.3f}   ({figure.low:.3f} to {figure.high:.3f})")
     for name, text in session.failed.items():
@@ -87,7 +87,7 @@ def _measure(session: Session, stage: Stage, asked: argparse.Namespace) -> None:
 
 @dataclass
 class Session:
-    """A measurement under way: the clock, and the results, which are kept after every turn."""
+    """A running measurement: the clock, and the results, which are saved after every turn."""
 
     results: Path
     rounds: int
@@ -107,7 +107,7 @@ class Session:
         kept.results(self.results, report.report(self.parts, about()))
 
     def turns(self, name: str, stage: Stage, contestants: Sequence[Contestant], models: Sequence[str], rows: int) -> None:
-        """A part in which contestants take turns on the same rows."""
+        """Measures a part in which contestants take turns on the same rows."""
         failed: dict[str, str] = {}
 
         def heard(turn: Turn) -> None:
@@ -134,7 +134,7 @@ def _race(session: Session, stage: Stage, only: Sequence[str], models: Sequence[
 
 
 def _tuned(session: Session, stage: Stage, one: Contestant, models: Sequence[str], rows: int) -> list[Contestant]:
-    """The contestant with Spark's own batch size, and with the one of a few that is the fastest with any of the models."""
+    """The contestant with Spark's own batch size, and with the fastest of a few sizes for each model."""
     sizes = {size: race.with_batch(one, size) for size in BATCHES}
     best = {DEFAULT_BATCH}
     failed: dict[str, str] = {}
@@ -153,7 +153,7 @@ def _tuned(session: Session, stage: Stage, one: Contestant, models: Sequence[str
 
 
 def _scale(session: Session, stage: Stage, models: Sequence[str], rows: int, large: int) -> None:
-    """Both sizes in turns. They stand in the part as two contestants, `rows` and `large`."""
+    """Measures both sizes in turns. The part has them as two contestants, `rows` and `large`."""
     both: Turns = {model: {} for model in models}
     failed: dict[str, str] = {}
     for number in range(1, session.rounds + 1):
@@ -174,7 +174,7 @@ def _fixed(session: Session, stage: Stage) -> None:
 
     def heard(number: int, way: str, costs: Any) -> None:
         cost = costs[way][-1]
-        session.tell(f"fixed {number}/{session.rounds}  {way:8} {cost.wall:8.2f} s, {cost.cpu:.2f} s of them computing")
+        session.tell(f"fixed {number}/{session.rounds}  {way:8} {cost.wall:8.2f} s, CPU {cost.cpu:.2f} s")
         if all(costs.values()):
             session.keep(FIXED, fixed_cost.part(today(), costs))
 
@@ -193,7 +193,7 @@ def today() -> str:
 
 
 def about() -> dict[str, Any]:
-    """The machine, and what is installed on both sides."""
+    """The machine, and the packages of both environments."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "date": today(),
@@ -209,7 +209,7 @@ _PACKAGES: dict[Path, dict[str, str]] = {}
 
 
 def _packages(python: Path) -> dict[str, str]:
-    """Every distribution of an environment and its version; none when there is no such environment."""
+    """The distributions of an environment and their versions; empty if it does not exist."""
     if python not in _PACKAGES:
         listing = (
             "import importlib.metadata as m, json; print(json.dumps({d.name.lower(): d.version for d in m.distributions()}))"
@@ -226,34 +226,35 @@ def _arguments() -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--rows", type=int, default=4_000_000, help="how many rows are scored (default: %(default)s)")
-    parser.add_argument("--large", type=int, default=16_000_000, help="and how many in the part scale (default: %(default)s)")
+    parser.add_argument("--rows", type=int, default=4_000_000, help="number of rows to score (default: %(default)s)")
+    parser.add_argument("--large", type=int, default=16_000_000, help="number of rows of the part scale (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant (default: %(default)s)")
     parser.add_argument("--only", type=some_of(ALL), default=ALL, help=f"contestants of the race, of {','.join(ALL)}")
     parser.add_argument("--models", type=some_of(tuple(MODELS)), default=tuple(MODELS), help=f"of {','.join(MODELS)}")
-    parser.add_argument("--parts", type=some_of(PARTS), default=PARTS, help=f"what is measured, of {','.join(PARTS)}")
+    parser.add_argument("--parts", type=some_of(PARTS), default=PARTS, help=f"what to measure, of {','.join(PARTS)}")
     parser.add_argument(
         "--folder", type=Path, default=Path(".almanac/bench"), help="rows, models and logs (default: %(default)s)"
     )
-    parser.add_argument("--results", type=Path, default=RESULTS, help="parts that are measured replace those kept there")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="file of results; measured parts replace those in it")
     asked = parser.parse_args()
     if asked.rounds < 1 or asked.rows < 1 or asked.large < 1:
-        parser.error("--rounds, --rows and --large are 1 or more")
+        parser.error("--rounds, --rows, --large: expected 1 or more")
     wanted = set(asked.only) - set(OWN)
     if RACE in asked.parts and wanted and not PEERS.exists():
         parser.error(
-            f"{', '.join(sorted(wanted))} need the peers' environment. Say make .venv-bench/bench.stamp, or --only almanac,limit"
+            f"{', '.join(sorted(wanted))} need the peers' environment. Run make .venv-bench/bench.stamp, or use "
+            "--only almanac,limit"
         )
     return asked
 
 
 def some_of(known: tuple[str, ...]) -> Any:
-    """A type for argparse: names out of a list, with commas between them."""
+    """An argparse type: names from a list, separated by commas."""
 
     def parse(text: str) -> tuple[str, ...]:
         names = tuple(name for name in text.split(",") if name)
         if strange := sorted(set(names) - set(known)):
-            raise argparse.ArgumentTypeError(f"found {', '.join(strange)}, allowed are {', '.join(known)}")
+            raise argparse.ArgumentTypeError(f"expected names of {', '.join(known)}; got {', '.join(strange)}")
         return names
 
     return parse

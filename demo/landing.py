@@ -1,7 +1,7 @@
-"""The landing zone: Complete Journey as a shop would deliver it, a file of transactions a day, below `landing/`.
+"""The landing zone: the Complete Journey data as a shop would deliver it, one file of transactions a day, in `landing/`.
 
-A fault can be delivered as well: from a day on, every household's id is exchanged for another one's, as a key migration
-gone wrong would do. Counts, ranges and the set of ids stay as they were, so no check of ranges sees it.
+It can also deliver a fault: in some days every household's id is exchanged for another one's, as a failed key migration would
+do. Counts, ranges and the set of ids stay the same, so no range check notices.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ SEED = 2017
 
 
 def deliver(store: Store) -> int:
-    """Puts every file that is not there yet; gives how many were put. What lies there stays, the fault of the story too."""
+    """Writes the missing files; returns how many. Existing files stay, including the story's fault."""
     files = {day_key(day): rows for day, rows in days().items()}
     files.update({f"{PREFIX}/{name}/part-0.parquet": _plain(name) for name in TABLES})
     return _put(store, files, _present(store))
 
 
 def shuffle_households(store: Store, first: date, last: date) -> int:
-    """Delivers the days from `first` to `last` again with exchanged households; gives how many files were put."""
+    """Delivers the days from `first` to `last` again with exchanged households; returns the number of files."""
     chosen = {day_key(day): shuffled(rows) for day, rows in days().items() if first.isoformat() <= day <= last.isoformat()}
     return _put(store, chosen)
 
 
 def repair(store: Store, first: date, last: date) -> int:
-    """Delivers the sound files of the days from `first` to `last` again; gives how many were put."""
+    """Delivers the correct files of the days from `first` to `last` again; returns the number of files."""
     chosen = {day_key(day): rows for day, rows in days().items() if first.isoformat() <= day <= last.isoformat()}
     return _put(store, chosen)
 
@@ -53,7 +53,7 @@ def day_key(day: str) -> str:
 
 @cache
 def days() -> dict[str, pa.Table]:
-    """The transactions by the day of their timestamp, `2017-01-01` and on; times in microseconds, naive as they come."""
+    """The transactions by day, from `2017-01-01`; times are naive, as in the data set, in microseconds."""
     rows = _plain("transactions")
     place = rows.schema.get_field_index("transaction_timestamp")
     times = rows.column(place).cast(pa.timestamp("us"), safe=False)
@@ -65,7 +65,7 @@ def days() -> dict[str, pa.Table]:
 
 
 def shuffled(rows: pa.Table) -> pa.Table:
-    """The rows with every household exchanged for another one: one fixed permutation, the same for every day."""
+    """The rows with every household exchanged for another one, by one fixed permutation for all days."""
     known = np.unique(np.concatenate([day["household_id"].to_numpy() for day in days().values()]))
     others = np.random.default_rng(SEED).permutation(known)
     column = rows["household_id"]

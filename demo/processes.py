@@ -1,6 +1,6 @@
-"""Processes that end: each is started in a session of its own, and the whole session is stopped with it.
+"""Starts processes so that all of them end: each has its own session, which is stopped as a whole.
 
-A record of every start lies in a folder, so that a later start finds what a killed one left behind.
+A folder holds a record of every start, so that a later start finds what a killed one left behind.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from pathlib import Path
 
 import psutil
 
-SAME_BOOT = 60.0  # seconds; the boot's time is reckoned from a clock that is set now and then
-SAME_START = 5.0  # seconds; a start time is counted from the boot's, so it shifts a little with the clock
+SAME_BOOT = 60.0  # seconds; the boot time is computed from a clock that may be adjusted
+SAME_START = 5.0  # seconds; a start time is relative to the boot time, so it shifts a little with the clock
 
 
 class InUse(RuntimeError):
-    """What a folder records was started by a process that still lives."""
+    """A process that is still alive started what a folder records."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A running program and everything that it starts. `record` is the file that remembers it."""
+    """A running program and everything that it starts. `record` is the file that records it."""
 
     name: str
     popen: subprocess.Popen[bytes]
@@ -40,9 +40,9 @@ class Session:
         return self.popen.poll() is None
 
     def stop(self, patience: float = 10.0) -> None:
-        """Asks every process of the session to end, and after `patience` seconds ends it.
+        """Terminates every process of the session, and after `patience` seconds kills it.
 
-        A second Ctrl-C has to wait: it would leave the rest running.
+        A second Ctrl-C has to wait, or the rest would keep running.
         """
         with _undisturbed():
             _end(self.popen.pid, patience)
@@ -51,7 +51,7 @@ class Session:
             self.record.unlink(missing_ok=True)
 
     def last_lines(self, count: int = 15) -> str:
-        """The end of what the program wrote, for an error's text."""
+        """The end of the program's output, for an error message."""
         try:
             return "\n".join(self.log.read_text(errors="replace").splitlines()[-count:])
         except FileNotFoundError:
@@ -59,7 +59,7 @@ class Session:
 
 
 def spawn(name: str, command: Sequence[str], *, environment: Mapping[str, str], folder: Path) -> Session:
-    """Starts a program in a session of its own; output goes to `folder/NAME.log`, the record to `folder/NAME.pid`."""
+    """Starts a program in its own session; output goes to `folder/NAME.log`, the record to `folder/NAME.pid`."""
     folder.mkdir(parents=True, exist_ok=True)
     log, record = folder / f"{name}.log", folder / f"{name}.pid"
     with log.open("ab") as output:
@@ -75,15 +75,15 @@ def spawn(name: str, command: Sequence[str], *, environment: Mapping[str, str], 
     by = {"starter": os.getpid(), "starter_started": _started(os.getpid())}
     draft = record.with_suffix(".new")
     draft.write_text(json.dumps({**ours, **by}))
-    draft.replace(record)  # whole or not at all
+    draft.replace(record)  # atomic
     return Session(name, popen, record, log)
 
 
 def stop_leftovers(folder: Path, patience: float = 3.0) -> list[str]:
-    """Stops what earlier starts left running in the sessions recorded in a folder. Gives the names of those stopped.
+    """Stops what earlier starts left running in the sessions recorded in a folder; returns the names of those stopped.
 
     Raises:
-        InUse: it is not left over, for the process that started it lives.
+        InUse: the process that started them is still alive.
     """
     stopped = []
     for record in sorted(folder.glob("*.pid")):
@@ -91,12 +91,12 @@ def stop_leftovers(folder: Path, patience: float = 3.0) -> list[str]:
             seen = json.loads(record.read_text())
             pid, started = int(seen["pid"]), float(seen["started"])
             boot, starter, began = float(seen["boot"]), int(seen.get("starter", 0)), float(seen.get("starter_started", 0))
-        except (ValueError, KeyError, TypeError, AttributeError):  # not a record of ours
+        except (ValueError, KeyError, TypeError, AttributeError):  # not our record
             record.unlink(missing_ok=True)
             continue
         if abs(boot - psutil.boot_time()) < SAME_BOOT and _still_ours(pid, started):
             if starter != os.getpid() and abs((_started(starter) or 0.0) - began) < SAME_START:
-                raise InUse(f"{folder} is in use by process {starter}. End that one first: Ctrl-C, or kill {starter}.")
+                raise InUse(f"{folder} is in use by process {starter}. Stop that process first: Ctrl-C, or kill {starter}.")
             _end(pid, patience)
             stopped.append(record.stem)
         record.unlink(missing_ok=True)
@@ -104,7 +104,7 @@ def stop_leftovers(folder: Path, patience: float = 3.0) -> list[str]:
 
 
 def members(session: int) -> list[psutil.Process]:
-    """The processes of a session, whichever process groups they made for themselves."""
+    """The processes of a session, whatever their process groups."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, ProcessLookupError, PermissionError):
@@ -114,9 +114,9 @@ def members(session: int) -> list[psutil.Process]:
 
 
 def _still_ours(pid: int, started: float) -> bool:
-    """A number names our session as long as its leader is the one we started, or is gone and its children are not.
+    """Whether a number still names our session: its leader is the process we started, or has ended but left children.
 
-    The kernel does not give a session's number to a new process while the session has members.
+    The kernel does not reuse a session's number while the session has members.
     """
     leader = _started(pid)
     if leader is not None:
@@ -126,7 +126,7 @@ def _still_ours(pid: int, started: float) -> bool:
 
 
 def _started(pid: int) -> float | None:
-    """When a process started; None when there is none of that number."""
+    """When a process started; None if it does not exist."""
     with suppress(psutil.Error):
         return float(psutil.Process(pid).create_time())
     return None
@@ -134,7 +134,7 @@ def _started(pid: int) -> float | None:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Keeps Ctrl-C and SIGTERM away. Python lets only the main thread do so; elsewhere nothing is kept away."""
+    """Ignores Ctrl-C and SIGTERM. Only in the main thread, as Python allows; does nothing elsewhere."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -28,7 +28,7 @@ ENDED = ("success", "failed")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A DAG run that is watched."""
+    """A watched DAG run."""
 
     dag: str
     run: str
@@ -36,19 +36,19 @@ class Run:
 
 
 def watch(airflow: Airflow, runs: list[Run], console: Console, poll: float = 1.5) -> dict[Run, str]:
-    """Shows runs until all have ended; gives the state in which each did."""
+    """Shows runs until all have ended; returns the final state of each."""
     began = time.monotonic()
     if console.is_terminal:
         with Live(console=console, refresh_per_second=4) as live:
             return _until_ended(airflow, runs, lambda seen: live.update(_table(seen, time.monotonic() - began)), poll)
-    said: dict[tuple[str, str], str] = {}
+    shown: dict[tuple[str, str], str] = {}
 
     def tell(seen: Iterable[tuple[Run, str, list[dict[str, Any]]]]) -> None:
         for run, state, tasks in seen:
             for name, now in [(_name(task), str(task["state"])) for task in tasks] + [("run", state)]:
-                if said.get((run.run, name)) != now and now in ("running", "success", "failed", "skipped", "up_for_retry"):
+                if shown.get((run.run, name)) != now and now in ("running", "success", "failed", "skipped", "up_for_retry"):
                     console.print(f"{time.monotonic() - began:6.1f} s  {run.title}  {name}: {now}")
-                said[run.run, name] = now
+                shown[run.run, name] = now
 
     return _until_ended(airflow, runs, tell, poll)
 

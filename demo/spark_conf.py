@@ -1,10 +1,10 @@
-"""How Spark is set up for many short jobs on one machine, as environment variables.
+"""Spark's settings for many short jobs on one machine, as environment variables.
 
-Most of a short job's cost is the JVM's start. Two things halve it: an archive of the classes that a job loads, made once
-by running `first_job`, and a compiler that does not spend on code that will not run long.
+Most of a short job's cost is the start of the JVM. Two things halve it: an archive of the classes that a job loads, created once
+by running `first_job`, and a compiler that does not optimise code that runs only briefly.
 
-The properties go by SPARK_SUBMIT_OPTS, not by a spark-defaults.conf: Spark puts SPARK_CONF_DIR on the JVM's class path,
-and a JVM does not make (17) or use (21) a class archive when there is a folder on its class path.
+The properties are passed in SPARK_SUBMIT_OPTS, not in a spark-defaults.conf: Spark puts SPARK_CONF_DIR on the JVM's class path,
+and a JVM does not create (17) or use (21) a class archive if there is a folder on its class path.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ PROPERTIES = {
     "spark.sql.shuffle.partitions": "4",
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",
-    # Over TCP the system waits some 40 ms in each task before it confirms what a worker said.
+    # Over TCP each task waits about 40 ms for the acknowledgement of a worker's message.
     "spark.python.unix.domain.socket.enabled": "true",
-    # Notes the line of the user's code with every column expression: thousands of calls into the JVM.
+    # Records the user's source line with every column expression: thousands of calls into the JVM.
     "spark.python.sql.dataFrameDebugging.enabled": "false",
 }
 SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-Xlog:disable", "-Xlog:all=error:stderr")
@@ -46,7 +46,7 @@ appender.stderr.name = stderr
 appender.stderr.target = SYSTEM_ERR
 appender.stderr.layout.type = PatternLayout
 appender.stderr.layout.pattern = %d{HH:mm:ss} %p %c{1}: %m%n%ex
-# Said at every start, and nothing to be done about it.
+# Logged at every start, and nothing can be done about it.
 logger.native.name = org.apache.hadoop.util.NativeCodeLoader
 logger.native.level = error
 """
@@ -54,9 +54,9 @@ ARCHIVE_SECONDS = 300
 
 
 def environment(folder: Path, java_home: Path) -> dict[str, str]:
-    """What a process needs so that its `spark-submit` starts fast. Makes the class archive when there is none yet.
+    """The variables with which `spark-submit` starts fast. Creates the class archive if there is none.
 
-    `folder` is where the settings and the archive are kept.
+    `folder` holds the settings and the archive.
     """
     folder = folder.resolve()
     plain = _plain(folder, java_home)
@@ -75,7 +75,7 @@ def _plain(folder: Path, java_home: Path) -> dict[str, str]:
     return {
         "JAVA_HOME": str(java_home),
         "SPARK_HOME": str(Path(pyspark.__file__).parent),
-        "SPARK_CONF_DIR": str(folder / "none"),  # is never made: see above
+        "SPARK_CONF_DIR": str(folder / "none"),  # never created: see above
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_LAUNCHER_OPTS": " ".join(SHORT_LIVED),
         "SPARK_SUBMIT_OPTS": " ".join((*SHORT_LIVED, *properties, f"-Dlog4j2.configurationFile={log4j.as_uri()}")),
@@ -85,7 +85,7 @@ def _plain(folder: Path, java_home: Path) -> dict[str, str]:
 
 
 def _archive(folder: Path, java_home: Path, plain: Mapping[str, str]) -> str | None:
-    """The value for -XX:SharedArchiveFile: files that belong to this very Java and this very Spark."""
+    """The value for -XX:SharedArchiveFile: the archives of exactly this Java and this Spark."""
     if any(character.isspace() for character in f"{folder}{plain['SPARK_HOME']}"):
         return None  # the options are split at spaces
     java = (java_home / "bin" / "java").read_bytes()[:4096]
@@ -102,13 +102,13 @@ def _archive(folder: Path, java_home: Path, plain: Mapping[str, str]) -> str | N
         try:
             _make(base, top, plain)
         except (OSError, subprocess.SubprocessError, RuntimeError) as error:
-            warnings.warn(f"Spark jobs start more slowly: no class archive could be made ({error}).", stacklevel=3)
+            warnings.warn(f"Could not create a class archive, so Spark jobs start more slowly ({error}).", stacklevel=3)
             return None
     return f"{base}:{top}"
 
 
 def _make(base: Path, top: Path, plain: Mapping[str, str]) -> None:
-    """Writes the archive of Java's own classes (a small runtime comes without one), then that of Spark's above it."""
+    """Writes the archive of Java's own classes, which a small runtime lacks, then that of Spark's on top of it."""
     java = Path(plain["JAVA_HOME"]) / "bin" / "java"
     dump = [str(java), "-Xshare:dump", "-XX:+UseSerialGC", f"-XX:SharedArchiveFile={base}", "-Xlog:disable"]
     subprocess.run(dump, check=True, capture_output=True, timeout=ARCHIVE_SECONDS)
@@ -121,5 +121,5 @@ def _make(base: Path, top: Path, plain: Mapping[str, str]) -> None:
     finally:
         run.stop()
     if code != 0 or not draft.exists():
-        raise RuntimeError(f"the first job ended with {code}: {run.last_lines(3)}")
+        raise RuntimeError(f"the first job exited with {code}: {run.last_lines(3)}")
     draft.replace(top)

@@ -1,6 +1,6 @@
-"""The story that the demo plays: two sound months, a bad version that a person promotes, and the rollback of it.
+"""The story of the demo: two good months, a bad version that a person promotes, and its rollback.
 
-Every step has a fixed run id, so that a demo that was stopped goes on where it was.
+Every step has a fixed run id, so that a stopped demo resumes where it was.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ REGRET = "trained on a feed with exchanged households"
 
 
 class Astray(RuntimeError):
-    """The story did not go as it should."""
+    """The story did not go as planned."""
 
 
 @dataclass
 class Story:
-    """What the story is told with: the running Airflow, the store, and a note of the steps that are done."""
+    """The running Airflow, the store, and a record of the finished steps."""
 
     airflow: Airflow
     store: Store
@@ -44,36 +44,36 @@ class Story:
 
     def tell(self) -> None:
         """Plays the story to its end. Raises: Astray."""
-        self.chapter("July: the first version. Nothing is in force, so the gate's floor alone decides.")
+        self.chapter("July: train the first version. Nothing is in force, so only the gate's floor decides.")
         self.run(retrain("2017-07"))
         self.expect_promoted("2017-07", True)
-        self.chapter("August is scored; meanwhile a second version is trained and meets the first at the gate.")
+        self.chapter("August: score it; meanwhile train a second version and compare it with the first at the gate.")
         self.run(score("2017-08"), retrain("2017-08"))
-        self.chapter("September is scored by what is in force for it.")
+        self.chapter("September: score it with the version in force.")
         self.run(score("2017-09"))
-        self.chapter("The feed goes wrong: its newest days carry exchanged households, which no range check sees.")
+        self.chapter("The feed breaks: its newest days carry exchanged households, which no range check notices.")
         self.once("fault", lambda: landing.shuffle_households(self.store, *FAULT))
         self.run(retrain("2017-09"))
         self.expect_promoted("2017-09", False)
-        self.chapter("The gate said no. The feed is repaired, but a person promotes the version all the same.")
+        self.chapter("The gate rejects the version. The feed is repaired, but a person promotes the version anyway.")
         self.once("repair", lambda: landing.repair(self.store, *FAULT))
         bad = self.version_of("2017-09")
         if bad not in self.promoted():
             self.almanac("promote", PIPELINE, bad, "--reason", PROMISE)
-        self.chapter("October is scored by it.")
+        self.chapter("October: score it with that version.")
         self.run(score("2017-10"))
         self.once("plan", lambda: self.almanac("rollback", PIPELINE, "--dry-run"))
-        self.chapter("The rollback: the version is withdrawn, and exactly what it wrote is scored again.")
+        self.chapter("Rollback: withdraw the version, and score again exactly what it wrote.")
         self.run(Run(DAGS[2], "demo-rollback", "roll back"), conf={"reason": REGRET, "to": None})
         self.expect_repaired(bad)
-        self.chapter("The proof: everything that a reader can reach is read again and held against its digests.")
+        self.chapter("Proof: reread everything that a reader can reach, and check it against its digests.")
         self.almanac("verify", PIPELINE)
 
     def chapter(self, text: str) -> None:
         self.console.print(f"\n[bold]{text}[/bold]")
 
     def run(self, *runs: Run, conf: Mapping[str, Any] | None = None) -> None:
-        """Starts runs and watches them to their end. Raises: Astray when one failed."""
+        """Starts runs and watches them until they end. Raises: Astray, if one failed."""
         for run in runs:
             self.airflow.trigger(run.dag, run.run, conf or {"period": run.run[-7:]})
         ended = progress.watch(self.airflow, list(runs), self.console)
@@ -84,7 +84,7 @@ class Story:
                 raise Astray(f"{run.title} ended as {state} ({', '.join(task['task_id'] for task in failed)}):\n{why}")
 
     def once(self, step: str, work: Any) -> None:
-        """Does a step that no DAG run remembers, and notes that it is done."""
+        """Runs a step that is not a DAG run, once, and records it as done."""
         done = json.loads(self.notes.read_text()) if self.notes.exists() else []
         if step not in done:
             work()
@@ -103,7 +103,7 @@ class Story:
         env = {**self.environment, "COLUMNS": str(self.console.width)}
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise Astray(f"almanac {' '.join(arguments)} ended with {done.returncode}: {done.stderr}")
+            raise Astray(f"almanac {' '.join(arguments)} exited with {done.returncode}: {done.stderr}")
         return done.stdout
 
     def versions(self) -> list[dict[str, Any]]:
@@ -122,7 +122,7 @@ class Story:
         version = self.version_of(period)
         gates = [entry["verdict"] for entry in self.history() if entry["version"] == version and entry["action"] == "promote"]
         if ("promote" in gates) != wanted:
-            raise Astray(f"Version {version} was {'not ' if wanted else ''}promoted, which the story did not foresee.")
+            raise Astray(f"Version {version}: expected the gate to {'promote' if wanted else 'reject'} it, but it did not.")
 
     def expect_repaired(self, bad: str) -> None:
         left = [row["period"] for row in json.loads(self._ask("predictions", PIPELINE, "--json")) if row["version"] == bad]
@@ -130,7 +130,7 @@ class Story:
             raise Astray(f"Periods {', '.join(left)} still show predictions of {bad}.")
 
     def tables(self) -> None:
-        """What there is to see at the end."""
+        """Shows the final tables."""
         for command in ("versions", "predictions", "history"):
             self.almanac(command, PIPELINE)
 

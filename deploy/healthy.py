@@ -1,7 +1,7 @@
-"""Is this container's service doing its work? Compose asks `python healthy.py SERVICE`; the exit code answers.
+"""Checks the health of this container's service. Compose runs `python healthy.py SERVICE`; the exit code is the answer.
 
-The image has no curl, and `airflow jobs check` costs seconds of processor time a call, so that asking every half minute
-would keep a small machine busy. These are one or two HTTP requests each.
+The image has no curl, and `airflow jobs check` takes seconds of CPU time, too much for a small machine every half minute. Each
+check here is one or two HTTP requests.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WORKER = "http://127.0.0.1:8081/json/"
 
 
 def _answer(url: str) -> bytes:
-    """Raises URLError, which is an OSError, for any status but 2xx."""
+    """Raises: URLError, an OSError, for any status but 2xx."""
     with urllib.request.urlopen(url, timeout=10) as answer:
         body: bytes = answer.read()
     return body
@@ -31,18 +31,18 @@ def _get(url: str) -> dict[str, Any]:
 
 
 def _scheduler() -> bool:
-    """The scheduler's own server says 200 or 503, with no body: is there a young heartbeat from this very container?"""
+    """The scheduler's own server answers 200 or 503: whether this container sent a recent heartbeat."""
     _answer(SCHEDULER)
     return True
 
 
 def _airflow(part: str) -> bool:
-    """Airflow's own word: the part's last heartbeat in the metadata database is young enough."""
+    """Airflow's own verdict: the part's last heartbeat in the metadata database is recent enough."""
     return bool(_get(AIRFLOW)[part]["status"] == "healthy")
 
 
 def _spark_worker() -> bool:
-    """A worker that its master does not list runs and answers, but is given no work."""
+    """Asks the master as well: a worker that it does not list runs and answers, but gets no work."""
     own = _get(WORKER)["id"]
     return any(worker["id"] == own and worker["state"] == "ALIVE" for worker in _get(MASTER)["workers"])
 
@@ -61,7 +61,7 @@ def main(service: str) -> int:
     try:
         if CHECKS[service]():
             return 0
-        print(f"{service}: it answers, but it does not call itself healthy.")
+        print(f"{service}: answers, but does not report itself healthy.")
     except (OSError, ValueError, KeyError) as error:  # not reachable or not 2xx; not JSON; JSON without the part
         print(f"{service}: {type(error).__name__}: {error}")
     return 1
@@ -69,5 +69,5 @@ def main(service: str) -> int:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1] not in CHECKS:
-        sys.exit(f"Give one of {', '.join(CHECKS)}.")
+        sys.exit(f"SERVICE: expected one of {', '.join(CHECKS)}.")
     sys.exit(main(sys.argv[1]))

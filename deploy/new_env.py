@@ -1,4 +1,4 @@
-"""Writes .env from .env.example with fresh secrets: `python3 deploy/new_env.py`. Needs nothing but Python."""
+"""Writes .env from .env.example with fresh secrets: `python3 deploy/new_env.py`. Needs only Python."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECRETS: dict[str, Callable[[], str]] = {
 
 
 def fill(example: str) -> str:
-    """The example with a fresh value for every secret; what has a default stays empty."""
+    """The example with a fresh value for every secret; variables with a default stay empty."""
     lines = []
     for line in example.splitlines():
         name, equals, value = line.partition("=")
@@ -39,5 +39,5 @@ if __name__ == "__main__":
         with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(text)
     except FileExistsError:
-        sys.exit(".env exists, and the volumes were made with its secrets. Move it away first if you want new ones.")
-    print("Wrote .env. AIRFLOW_ADMIN_PASSWORD in it is the password of Airflow's user admin.")
+        sys.exit(".env exists, and the volumes were created with its secrets. Move it away first if you want new ones.")
+    print("Wrote .env. Its AIRFLOW_ADMIN_PASSWORD is the password of Airflow's user admin.")

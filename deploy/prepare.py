@@ -1,4 +1,4 @@
-"""What Airflow's own commands cannot prepare: the login, and the bucket. Safe to repeat; airflow-init runs it."""
+"""Prepares what Airflow's own commands cannot: the login and the bucket. airflow-init runs it; safe to repeat."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from botocore.exceptions import ClientError
 
 
 def write_passwords(path: Path, password: str) -> None:
-    """Airflow's simple auth manager reads this file at each login, and makes up a password where it finds none."""
+    """Writes the file that Airflow's simple auth manager reads at each login; without it, Airflow invents a password."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(".new")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump({"admin": password}, file)
-    new.replace(path)  # a login that happens now sees the old file or the new one, whole
+    new.replace(path)  # atomic: a login sees the old file or the new one
 
 
 def ensure_bucket(bucket: str, endpoint: str) -> str:
-    """Finds the bucket; makes it on a server of one's own, never on AWS: there a mistyped name would become a bucket.
+    """Finds the bucket, or creates it, but never on AWS, where a mistyped name would become a bucket.
 
     Raises:
         SystemExit: the bucket cannot be read with these keys, or is missing on AWS.
@@ -36,7 +36,7 @@ def ensure_bucket(bucket: str, endpoint: str) -> str:
         if status != 404:
             raise SystemExit(
                 f"Bucket {bucket!r} at {endpoint} answered {status}. Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
-                "AWS_REGION and the rights of that user."
+                "AWS_REGION and the permissions of that user."
             ) from error
     if (urlsplit(endpoint).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn")):
         raise SystemExit(f"Bucket {bucket!r} does not exist. Create it on AWS, or correct ALMANAC_BUCKET.")

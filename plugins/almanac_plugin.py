@@ -1,4 +1,4 @@
-"""The shim that Airflow's plugin loader finds; the package beside it is kept out of the loader by .airflowignore."""
+"""The plugin that Airflow's loader finds; .airflowignore hides the package beside it from the loader."""
 
 from airflow.plugins_manager import AirflowPlugin
 
@@ -7,7 +7,7 @@ from almanac.airflow.timetable import UntilTimetable
 
 
 class AlmanacPlugin(AirflowPlugin):
-    """Registers the links that Almanac's tasks show in the UI, and the schedule of pipelines whose data has ended."""
+    """Registers the links of Almanac's tasks in the UI, and the schedule of pipelines whose data has ended."""
 
     name = "almanac"
     operator_extra_links = [ReportLink()]  # noqa: RUF012 - Airflow reads a plain list

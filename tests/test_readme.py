@@ -58,6 +58,41 @@ def test_the_two_files_of_a_pipeline_load_and_fit_each_other(text: str, reposito
     assert list(module.checks()) == ["features"]
 
 
+ARGUMENTS = """
+import json
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag({folder!r}, safe_mode=True)
+assert not bag.import_errors, bag.import_errors
+print(json.dumps({{name: {{
+    "runs": dag.max_active_runs,
+    "tags": sorted(dag.tags),
+    "owners": sorted({{task.owner for task in dag.tasks}}),
+    "retries": sorted({{task.retries for task in dag.tasks}}),
+    "on_failure": sorted({{call.__name__ for task in dag.tasks for call in task.on_failure_callback}}),
+}} for name, dag in bag.dags.items()}}))
+"""
+
+
+@pytest.mark.airflow
+def test_airflows_own_arguments_reach_the_dags_and_their_tasks(text: str, repository: Path, tmp_path: Path):
+    described = "from tests.support import shop\n\npipeline = shop.pipeline('s3://shop')\n"
+    (tmp_path / "shop_dags.py").write_text(described + block(text, "arguments"))
+    env = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "ALMANAC"))},
+        "AIRFLOW_HOME": str(tmp_path / "home"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "PYTHONPATH": os.pathsep.join((str(repository), str(repository / "plugins"))),
+    }
+    script = ARGUMENTS.format(folder=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    dags = json.loads(done.stdout.strip().splitlines()[-1])
+    assert {name: dag["runs"] for name, dag in dags.items()} == {"shop_retrain": 16, "shop_rollback": 16, "shop_score": 3}
+    for name, dag in dags.items():
+        assert dag["tags"] == sorted({"almanac", "marketing", "shop", name.removeprefix("shop_")})
+        assert (dag["owners"], dag["retries"], dag["on_failure"]) == (["growth"], [4], ["notify"])
+
+
 def test_every_command_of_the_readme_exists(text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     used = set(re.findall(r"^    almanac (\w+)", text, re.MULTILINE))
     assert used >= {"versions", "predictions", "history", "show", "promote", "rollback", "explain", "impact", "verify", "gc"}

@@ -1,13 +1,23 @@
 """Almanac keeps models fresh: Airflow DAGs that retrain, score and roll back, with Spark jobs and everything on S3.
 
-These are the nouns a user writes. To read the code, follow one thing through its doors:
+This module exports what a user describes a pipeline with. The rest is write-audit-publish: features, models, the champion and
+predictions are staged where no reader looks, audited as they were staged, and published in one atomic step. An order says what to
+make, a receipt records the result, and each step requires the receipt of the step before.
 
-1. `core/pipeline.py`    what a user describes
-2. `core/receipts.py`    orders, receipts, and what they admit to
-3. `doors/`              stage, audit, publish: one function a thing
-4. `core/promotions.py`  which version is in force, and `core/rollback.py`
-5. `store/`              how it is kept; `spark/` how it is computed
-6. `airflow/dags.py`     the DAGs that chain it
+The rooms, in the order to read them:
+
+1. `core/`        the rules, pure. `pipeline` (what a user describes), `receipts` (orders and receipts), `promotions` (which
+                  version is in force), `rollback`
+2. `runs/`        in an Airflow worker or the command line, without Spark: `plan`, `pin`, `orders`, `publish`, `rollback`, `redo`
+3. `jobs/`        in a Spark driver: `run` finds the function of an order; a file for each artifact has its stage and audit
+4. `spark/`       in Spark's tasks: reading, features, checks, scoring; `model/` training and engines, which know no Spark
+5. `store/`       how all of it is kept on S3: objects, Delta tables, receipts, versions, the promotion log
+6. `airflow/`     the DAGs that chain it: `dags`, `operators`, and in `tasks` what each task does
+7. `lineage/`     what is asked later: `tree` (explain), `impact`, `verification` (verify)
+8. `deliveries/`  predictions copied to other systems
+9. `cli/`         the command `almanac`
+
+docs/glossary.md explains the terms, docs/formats.md what is stored, docs/adr the decisions.
 """
 
 from almanac.core.aggregates import Aggregates

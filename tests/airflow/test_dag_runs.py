@@ -124,7 +124,7 @@ def test_a_failed_check_fails_the_task_with_what_was_found_and_publishes_nothing
     assert re.search(r"warning: source 'visits': \d+ of \d+ rows \([\d.]+\) were set aside: \d+ by expect_column", ended["log"])
     assert ended["tasks"]["features.audit"] == "failed"
     assert ended["tasks"]["features.publish"] == "upstream_failed"
-    *_, report = re.findall(r"The whole report, for seven days: (http\S+)", ended["log"])
+    *_, report = re.findall(r"Full report \(link valid for seven days\): (http\S+)", ended["log"])
     with urllib.request.urlopen(report) as answer:
         assert b"Did not pass." in answer.read()
     assert "did not pass its audit; nothing was published" in ended["log"]

@@ -51,12 +51,12 @@ def test_a_scoring_run_combines_what_was_built_only_where_groups_may_be_left_out
         (
             {"plan": "success", "sources.pin": "upstream_failed"},
             "NotAdmitted",
-            r"The task sources.pin ended as upstream_failed, so nothing is combined. Clear it.",
+            r"Task sources.pin: expected state 'success', got 'upstream_failed', so nothing is combined. Clear it.",
         ),
         (
             {"plan": "success", "sources.pin": "success", "sources.audit": "failed"},
             "NotAdmitted",
-            r"The task sources.audit ended as failed, so nothing is combined. Clear it.",
+            r"Task sources.audit: expected state 'success', got 'failed', so nothing is combined. Clear it.",
         ),
     ],
     ids=["the plan was skipped", "what is waited for never came", "the audit failed"],
@@ -94,5 +94,5 @@ def test_features_without_a_group_do_not_take_the_place_of_whole_ones_that_came_
     with pytest.raises(Conflict) as beaten:
         tasks.publish_features(Task(world).context, **whole)
 
-    assert "It lacks traits, which these features have. Clear the task features.stage.combine: it " in str(beaten.value)
+    assert "The published features lack traits, which these features have. Clear the task features.stage" in str(beaten.value)
     assert shop.state() == before

@@ -72,7 +72,7 @@ def test_a_score_run_delivers_after_it_published() -> None:
     assert task.upstream_task_ids == {"predictions.publish"}
     assert task.downstream_task_ids == set()
     assert (task.function.__name__, task.task_display_name, task.trigger_rule) == ("deliver", "deliver", "all_success")
-    assert "is then **delivered** to `lake`, `warehouse`." in dag.doc_md
+    assert "are then **delivered** to `lake`, `warehouse`." in dag.doc_md
 
 
 def test_a_rollback_delivers_once_between_what_it_scores_and_verify() -> None:
@@ -84,7 +84,7 @@ def test_a_rollback_delivers_once_between_what_it_scores_and_verify() -> None:
     assert (task.function.__name__, task.trigger_rule) == ("deliver_in_rollback", "all_done")
     assert {"deliver", "predictions.publish"} <= dag.get_task("verify").upstream_task_ids
     assert task.get_closest_mapped_task_group() is None
-    assert "is then **delivered** to `lake`." in dag.doc_md
+    assert "are then **delivered** to `lake`." in dag.doc_md
 
 
 def test_without_deliveries_no_dag_has_such_a_task() -> None:
@@ -142,7 +142,7 @@ def test_a_connection_that_airflow_does_not_know_is_refused(scores: Scores, in_p
         deliveries.address(PostgresDelivery("warehouse", "scores", connection="nowhere"))
     assert str(refused.value) == (
         "Airflow has no connection 'nowhere', which delivery 'warehouse' needs. Add it, for example with "
-        "AIRFLOW_CONN_NOWHERE='postgresql://user:password@host:5432/database', or name another one in "
+        "AIRFLOW_CONN_NOWHERE='postgresql://user:password@host:5432/database', or name another connection in "
         "PostgresDelivery(connection=...)."
     )
 
@@ -154,8 +154,8 @@ def test_a_connection_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(DescriptionError) as refused:
         deliveries.address(PostgresDelivery("warehouse", "scores", connection="other"))
     assert str(refused.value) == (
-        "Airflow's connection 'other' is of type 'mysql', allowed for delivery 'warehouse' is 'postgres'. Change its type, or "
-        "name another one in PostgresDelivery(connection=...)."
+        "Airflow's connection 'other' of delivery 'warehouse': expected type 'postgres', got 'mysql'. Change its type, or name "
+        "another connection in PostgresDelivery(connection=...)."
     )
 
 
@@ -189,7 +189,7 @@ def test_one_that_fails_keeps_no_other_back_and_is_mended_by_the_next_run(
 
     text = str(refused.value)
     assert text.startswith("Delivery 'warehouse': the database does not answer, or refuses access (")
-    assert text.endswith("\nWhat is published stays published; the next run of the score DAG delivers what is missing.")
+    assert text.endswith("\nPublished periods stay published; the next run of the score DAG delivers what is missing.")
     assert "s3cret" not in text + caplog.text
     assert on_s3.seen() == scores.seen()
     assert deliveries.deliver_all(running) == {"warehouse": ["2017-07"], "lake": []}
@@ -219,7 +219,7 @@ def test_in_a_rollback_a_failure_is_left_to_the_task_that_verifies(
     scores.publish("2017-07", version="good")
     with monkeypatch.context() as patch:
         patch.setenv("AIRFLOW_CONN_ALMANAC_DELIVERIES", CLOSED)
-        with pytest.raises(AirflowSkipException, match=r"does not answer(.|\n)* The task verify tries it again\."):
+        with pytest.raises(AirflowSkipException, match=r"does not answer(.|\n)* The task verify retries it\."):
             tasks.deliver_in_rollback(running)
         with pytest.raises(StoreError, match="Delivery 'warehouse': the database does not answer"):
             deliveries.verify(running, "bad")
@@ -253,6 +253,6 @@ def test_a_delivery_that_shows_the_withdrawn_version_again_fails_the_rollback(
     with pytest.raises(DeliveryError) as refused:
         deliveries.verify(context(scores, on_s3), "bad")
     assert str(refused.value) == (
-        "Delivery 'lake' still shows 2017-07 as bad wrote it, which is withdrawn: the predictions moved while it was delivered. "
-        "Clear the task verify: it delivers again."
+        "Delivery 'lake' still shows 2017-07 as written by the withdrawn version bad: the predictions changed while they were "
+        "delivered. Clear the task verify; it delivers again."
     )

@@ -79,8 +79,8 @@ def planned(world: World, **params: Any) -> list[RunPlan]:
         ),
         (
             {"from": "2017-08", "to": "2017-09", "period": "2017-08"},
-            "This run has from (2017-08) and to (2017-09), and a period besides. Leave out one of the two; scheduled runs and "
-            "backfills have their own.",
+            "from, to: expected no period besides, got from 2017-08 and to 2017-09 in a run that has a period. Leave out `from` "
+            "and `to`, or the period; scheduled runs and backfills have a period of their own.",
         ),
     ],
 )

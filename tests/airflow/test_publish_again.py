@@ -175,7 +175,7 @@ def test_a_rollback_names_the_periods_that_keep_appearing(world: World, monkeypa
 
     with pytest.raises(PromotionError) as refused:
         tasks.verify_rollback(Task(world).context, Task(world).run_orders, plan=encode(planned))
-    assert f"Periods 2017-08 still show predictions of {world.new}, which is withdrawn" in str(refused.value)
+    assert f"Periods 2017-08 still show predictions of the withdrawn version {world.new}" in str(refused.value)
 
 
 def test_a_promotion_is_gated_again_when_the_log_moved(world: World) -> None:
@@ -262,7 +262,7 @@ def test_a_person_is_asked_with_the_comparison_and_only_about_what_the_gate_let_
     assert subject == f"Promote {world.new}?"
     assert f"| metric | {world.new} | {world.old} in force |" in body
     assert "| roc_auc | 0." in body
-    assert "The gate says: promote." in body
+    assert "The gate's verdict: promote." in body
     shop.describe(gate=type(shop.pipeline.gate)(floor=1.0))
     rejected = shop.gate("2017-07", world.new)
     with pytest.raises(AirflowSkipException, match=f"The gate rejected version {world.new}: .* below the floor 1.0000"):
@@ -294,7 +294,7 @@ def test_a_version_that_is_in_the_log_is_nothing_new_and_asks_nobody(world: Worl
     before = shop.state()
 
     assert tasks.publish_champion(Task(world).context, Task(world).run_orders, **asked) == world.new
-    with pytest.raises(AirflowSkipException, match=f"Nothing new: version {world.new} is in the promotion log already"):
+    with pytest.raises(AirflowSkipException, match=f"Nothing to do: version {world.new} is already in the promotion log"):
         tasks.question(Task(world).context, gate=asked["gate"])
     assert shop.state() == before
 
@@ -309,7 +309,7 @@ def test_a_retrain_that_gives_a_withdrawn_version_again_ends_with_nothing_new(wo
     promotions.withdraw(shop.home, world.new, reason="bad", run_info=RunInfo())
     asked = {"plan": encode(world.planned("2017-07")), "gate": {"2017-07": shop.home.receipts.uri(gate)}}
 
-    with pytest.raises(AirflowSkipException, match=f"Nothing new: version {world.new} was withdrawn, and stays so"):
+    with pytest.raises(AirflowSkipException, match=f"Nothing to do: version {world.new} is withdrawn until"):
         tasks.publish_champion(Task(world).context, Task(world).run_orders, **asked)
 
 

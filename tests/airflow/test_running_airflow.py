@@ -114,7 +114,7 @@ def test_events_that_came_late_are_scored_by_one_command(running: Running, backf
 
     assert done.returncode == 0, done.stderr[-3000:]
     assert "shop_score 2017-09" in done.stderr and "predictions.publish: success" in done.stderr
-    assert done.stdout.endswith("Nothing: every source still holds what was used.\n")
+    assert done.stdout.endswith("Nothing to redo: every source still holds what was used.\n")
     assert running.table()["2017-08"] == table["2017-08"]
     assert running.table()["2017-09"][0] == table["2017-09"][0]
     assert running.table()["2017-09"][1] != table["2017-09"][1]

@@ -48,7 +48,7 @@ def test_what_building_features_costs_is_as_measured(repository: Path) -> None:
         "Spark SQL": found["about"]["packages"]["peers"]["pyspark"],
     }
     for title, name in (("Polars", "polars"), ("DuckDB", "duckdb"), ("Spark SQL", "spark_sql")):
-        assert f"| {title} {versions[title]}, a query a period | {nine[name]['median_seconds']:.1f} |" in page
+        assert f"| {title} {versions[title]}, one query for each period | {nine[name]['median_seconds']:.1f} |" in page
     assert f"| **Almanac**, partial sums made and kept | {nine['almanac']['median_seconds']:.1f} |" in page
     following, growth = found["parts"]["next"]["contestants"]["almanac"], found["growth_60_vs_20"]
     assert (

@@ -41,8 +41,8 @@ def test_what_was_written_in_parts_or_whole_is_the_same_and_no_event_is_zero(tmp
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        (table([1, 2, 3], NAMES), "almanac built 3 rows, of other entities than the 2 that were expected"),
-        (table([1, 2], NAMES, 1.1), "almanac: shopping_count_7d of household_id 1 is 1.1"),
+        (table([1, 2, 3], NAMES), "almanac: expected the periods and entities of 2 rows, got 3 rows with others"),
+        (table([1, 2], NAMES, 1.1), "almanac: shopping_count_7d of household_id 1: expected 1.0, got 1.1"),
     ],
 )
 def test_other_entities_or_values_make_a_time_worthless(changed: pa.Table, told: str) -> None:

@@ -54,7 +54,7 @@ def test_a_few_scores_in_many_may_differ_more_but_none_beyond_the_largest_differ
 def test_scores_of_other_entities_and_scores_that_are_no_numbers_do_not_agree() -> None:
     other = agreement.compare(scored(0.1, 0.2), (np.array([0, 7]), np.array([0.1, 0.2])))
     assert not other.holds
-    assert str(other) == "the entities are others than those that were to be scored"
+    assert str(other) == "the entities differ from those to be scored"
     nothing = agreement.compare(scored(0.1, 0.2), scored(0.1, float("nan")))
     assert not nothing.holds
     assert str(nothing) == ("99.99 % of the scores differ by at most 1.0e+00 (1e-05 is allowed), all by at most 1.0e+00 (1e-03)")

@@ -103,5 +103,5 @@ def test_the_command_says_what_is_allowed_and_gives_examples(repository: Path) -
     assert "python -m benchmarks.scoring --parts fixed --rounds 10" in asked("--help").stdout
     refused = asked("--only", "almanac,nobody")
     assert refused.returncode == 2
-    assert "found nobody, allowed are almanac, limit, limit_apart, mlflow, mlflow_onnx, pandas_udf, spark_ml" in refused.stderr
-    assert "--rounds, --rows and --large are 1 or more" in asked("--rounds", "0").stderr
+    assert "expected names of almanac, limit, limit_apart, mlflow, mlflow_onnx, pandas_udf, spark_ml; got" in refused.stderr
+    assert "--rounds, --rows, --large: expected 1 or more" in asked("--rounds", "0").stderr

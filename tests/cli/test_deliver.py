@@ -105,8 +105,8 @@ def test_a_pipeline_whose_deliveries_nobody_knows_is_refused(scores: Scores, ask
 
     assert code == 1
     assert errors == (
-        "almanac: Pipeline 'shop' has no deliveries that anything kept knows of. Describe them in its DAG file, Pipeline("
-        "deliveries=(...)), and let its score DAG run once: from then on this command knows them.\n"
+        "almanac: No deliveries of pipeline 'shop' are recorded. Describe them in its DAG file, Pipeline(deliveries=(...)), and "
+        "run its score DAG once; after that this command finds them.\n"
     )
 
 

@@ -106,7 +106,7 @@ def test_find_shows_people_a_line_for_each_version(world: World, ask: Asking) ->
 def test_finding_nothing_is_no_error_and_says_so(ask: Asking) -> None:
     code, output, errors = ask("find", "--feature", "nothing")
     assert (code, errors) == (0, "")
-    assert output == "None of 2 versions fits. Leave a condition out, or see them all: almanac find\n"
+    assert output == "None of 2 versions meets these conditions. Leave one out, or list all versions: almanac find\n"
     assert ask.json("find", "--feature", "nothing") == []
 
 
@@ -128,7 +128,7 @@ def test_a_condition_that_cannot_be_read_is_a_wrong_call_with_an_example(ask: As
 def test_find_in_an_unknown_pipeline_lists_those_that_there_are(ask: Asking) -> None:
     code, _, errors = ask("find", "--pipeline", "shopp")
     assert code == 1
-    assert "Nothing is kept of a pipeline 'shopp' (there are: " in errors
+    assert "Pipeline 'shopp' does not exist in ALMANAC_ROOT (found: " in errors
 
 
 # --- compare ---
@@ -179,7 +179,7 @@ def test_compare_on_one_holdout_gives_differences_of_figures_features_and_librar
     _, output, _ = ask("compare", "shop", world.old, other.version)
     lines = {line.split("  ")[0]: line for line in output.splitlines()}
     assert lines["roc_auc"].rstrip().endswith("-0.2500")
-    assert "baskets_30d" in lines["features of one alone"] and old.features[0] in lines["features of one alone"]
+    assert "baskets_30d" in lines["features only in one"] and old.features[0] in lines["features only in one"]
     assert "1.0" in lines["numpy"]
     assert "an older numpy [trial]" in lines["notes"]
     assert "not comparable" not in output

@@ -47,7 +47,7 @@ def test_it_lists_by_kind_number_and_bytes_and_deletes_nothing(world: World, ask
     assert lines["predictions"][:3] == ["predictions", "1", "1.5"]
     assert lines["models"] == ["models", "0", "0.0"]
     assert int(lines["parts"][1]) > 0
-    assert output.rstrip().endswith("Nothing was deleted; to delete them: almanac gc shop --delete")
+    assert output.rstrip().endswith("Nothing was deleted. To delete them: almanac gc shop --delete")
     assert world.changed() == before == [uri]
 
 
@@ -75,7 +75,7 @@ def test_with_delete_exactly_what_was_listed_goes(world: World, ask: Asking, a_w
 
     code, output, _ = ask("gc", "shop", "--delete")
     assert code == 0 and output.rstrip().endswith("Deleted 0 files, 0.0 MB.")
-    assert ask("gc", "shop")[1].rstrip().endswith("Nothing is older than 7d and without use. Nothing was deleted.")
+    assert ask("gc", "shop")[1].rstrip().endswith("No unused file is older than 7d. Nothing was deleted.")
 
 
 def test_a_longer_age_is_kept_to_and_named_in_what_to_do(world: World, ask: Asking, a_week_later: None) -> None:
@@ -109,4 +109,4 @@ def test_an_age_below_a_week_or_none_at_all_is_a_wrong_call(world: World, ask: A
 def test_an_unknown_pipeline_is_refused(ask: Asking) -> None:
     code, _, errors = ask("gc", "shopp", "--delete")
     assert code == 1
-    assert "Nothing is kept of a pipeline 'shopp' (there are: " in errors
+    assert "Pipeline 'shopp' does not exist in ALMANAC_ROOT (found: " in errors

@@ -142,8 +142,8 @@ def test_explain_writes_prov_to_a_file_or_to_the_output(world: World, ask: Ask, 
     code, output, error = ask("explain", "shop", "2017-07", "--prov", str(tmp_path / "none" / "prov.json"))
     assert (code, output) == (2, "")
     assert error == (
-        f"almanac: --prov: {tmp_path}/none/prov.json cannot be written (No such file or directory). "
-        "Name a file that can, or - for the output.\n"
+        f"almanac: --prov: cannot write {tmp_path}/none/prov.json (No such file or directory). "
+        "Name a writable file, or - for standard output.\n"
     )
 
 
@@ -184,9 +184,9 @@ def test_impact_is_asked_of_features_of_a_version_and_of_a_run(world: World, ask
 @pytest.mark.parametrize(
     ("arguments", "found"),
     [
-        ((), "Found 0 of --source, --features, --version and --run;"),
-        (("--version", "v", "--run", "r"), "Found 2 of --source, --features, --version and --run;"),
-        (("--version", "v", "--definition", "d"), "Found 1 of --source, --features, --version and --run and --definition;"),
+        ((), "got 0 of the four"),
+        (("--version", "v", "--run", "r"), "got 2 of the four"),
+        (("--version", "v", "--definition", "d"), "got 1 of the four and --definition"),
     ],
 )
 def test_impact_of_nothing_or_of_two_things_is_a_wrong_call(ask: Ask, arguments: tuple[str, ...], found: str):
@@ -194,7 +194,8 @@ def test_impact_of_nothing_or_of_two_things_is_a_wrong_call(ask: Ask, arguments:
 
     assert (code, output) == (2, "")
     assert error == (
-        f"almanac: impact of what? {found} allowed is one of the four, and --definition beside --features. Name one.\n"
+        "almanac: impact: expected one of --source, --features, --version and --run, with --definition only beside --features; "
+        f"{found}. Name one.\n"
     )
 
 
@@ -212,7 +213,7 @@ def test_verify_says_what_it_read_and_that_nothing_differs(world: World, ask: As
     code, output, error = ask("verify", "shop")
 
     assert (code, error) == (0, "")
-    assert output.startswith("shop: read again descriptions 1, entries 1, files ")
+    assert output.startswith("shop: reread descriptions 1, entries 1, files ")
     assert output.endswith("Nothing differs from what was written.\n")
     found = json.loads(ask("verify", "shop", "--json")[1])
     assert (found["findings"], found["checked"]["partitions"]) == ([], 7)
@@ -228,7 +229,7 @@ def test_verify_names_what_differs_and_ends_with_1(world: World, ask: Ask):
     assert (
         f"{output.uri}\n    found     5 bytes with SHA-256 d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa\n"
         f"    expected  {output.bytes} bytes with SHA-256 {output.sha256}\n"
-        "    do        Restore it from the bucket's versions, or make it again.\n"
+        "    remedy    Restore it from the bucket's versions, or make it again.\n"
     ) in told
     assert f"source {world.shop.landing}/visits/2017-01.parquet: changed since it was pinned as " in told
     assert told.endswith("1 object differs.\n")

@@ -30,7 +30,7 @@ def test_where_nothing_changed_there_is_nothing_to_do(ask: Asking) -> None:
     code, output, errors = ask("plan", "shop")
 
     assert (code, errors) == (0, "")
-    assert output.endswith("Nothing: every source still holds what was used.\n")
+    assert output.endswith("Nothing to redo: every source still holds what was used.\n")
 
 
 def test_each_thing_to_do_again_is_a_row_that_says_why(world: World, ask: Asking) -> None:
@@ -69,7 +69,7 @@ def test_doing_it_needs_an_airflow_and_changes_nothing_without_one(world: World,
     code, _, errors = ask("plan", "shop", "--run")
 
     assert code == 1
-    assert "ALMANAC_AIRFLOW_URL: found nothing, allowed is Airflow's address" in errors
+    assert "ALMANAC_AIRFLOW_URL: expected Airflow's address" in errors
     assert world.shop.state() == before
 
 

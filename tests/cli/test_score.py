@@ -30,14 +30,14 @@ def test_a_dry_run_tells_each_periods_version_and_whether_features_are_built(wor
         ("2017-09", world.new, ["2017-09"]),
     ]
     code, output, _ = ask("score", "shop", "--from", "2017-08", "--to", "2017-09", "--dry-run")
-    assert code == 0 and "are there" in output and "are built" in output
+    assert code == 0 and "published" in output and "will be built" in output
     assert world.shop.state() == before
 
 
 def test_a_run_needs_an_airflow(world: World, ask: Asking) -> None:
     code, _, error = ask("score", "shop", "--from", "2017-08", "--to", "2017-09")
     assert code == 1
-    assert "ALMANAC_AIRFLOW_URL: found nothing, allowed is Airflow's address such as http://localhost:8080." in error
+    assert "ALMANAC_AIRFLOW_URL: expected Airflow's address, such as http://localhost:8080, got nothing." in error
 
 
 def test_periods_that_nothing_is_in_force_for_are_refused(world: World, ask: Asking) -> None:

@@ -43,7 +43,7 @@ def test_versions_show_period_metrics_decision_and_where_each_is_in_force(world:
 def test_the_newest_of_many_are_shown_and_how_many_came_before(world: World, ask: Asking, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(console, "MANY", 1)
     code, output, told = ask("versions", "shop")
-    assert (code, told) == (0, "The newest 1 of 2. --last 0 shows the 1 before them too.\n")
+    assert (code, told) == (0, "Showing the newest 1 of 2. --last 0 also shows the 1 before them.\n")
     assert world.new in output and world.old not in output
     assert ask("versions", "shop", "--last", "0")[1:] == ask("versions", "shop", "--last", "9")[1:]
     for asked, shown in (((), 2), (("--last", "1"), 1)):
@@ -98,7 +98,7 @@ def test_a_rollback_needs_a_reason_and_an_airflow(world: World, ask: Asking):
     assert (code, error) == (1, "almanac: Rollback: expected a reason, got none. Give one: it stays in the promotion log.\n")
     code, _, error = ask("rollback", "shop", "--reason", "bad")
     assert code == 1
-    assert "ALMANAC_AIRFLOW_URL: found nothing, allowed is Airflow's address such as http://localhost:8080." in error
+    assert "ALMANAC_AIRFLOW_URL: expected Airflow's address, such as http://localhost:8080, got nothing." in error
     assert world.shop.state() == before
 
 
@@ -109,7 +109,7 @@ def test_a_rollback_without_a_login_or_with_an_airflow_that_does_not_answer_says
     monkeypatch.setenv("ALMANAC_AIRFLOW_URL", "http://127.0.0.1:9")
     code, _, error = ask("rollback", "shop", "--reason", "bad")
     assert code == 1
-    assert "There is no login for Airflow at http://127.0.0.1:9. Set ALMANAC_AIRFLOW_TOKEN, or ALMANAC_AIRFLOW_USER" in error
+    assert "No login is set for Airflow at http://127.0.0.1:9. Set ALMANAC_AIRFLOW_TOKEN, or ALMANAC_AIRFLOW_USER" in error
     monkeypatch.setenv("ALMANAC_AIRFLOW_TOKEN", "a token")
     code, _, error = ask("rollback", "shop", "--reason", "bad")
     assert code == 1
@@ -175,7 +175,7 @@ def test_the_approver_of_a_promotion_is_shown_wherever_the_promotion_is(world: W
 def test_an_unknown_pipeline_lists_those_that_there_are(ask: Asking):
     code, _, error = ask("versions", "shopp")
     assert code == 1
-    assert "Nothing is kept of a pipeline 'shopp' (there are: " in error and "shop" in error
+    assert "Pipeline 'shopp' does not exist in ALMANAC_ROOT (found: " in error and "shop" in error
 
 
 def test_a_missing_root_says_what_to_set(ask: Asking, monkeypatch: pytest.MonkeyPatch):
@@ -187,7 +187,7 @@ def test_a_missing_root_says_what_to_set(ask: Asking, monkeypatch: pytest.Monkey
 
 def test_a_check_tells_what_a_pin_would_find_in_the_sources(world: World, ask: Asking, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ALMANAC_SPARK_JOBS", str(MODULE.parent))
-    assert ask("check", "shop")[:2] == (0, "shop: every function is there and takes what the description reads.\n")
+    assert ask("check", "shop")[:2] == (0, "shop: every function exists and takes what the description reads.\n")
 
     world.shop.put("visits", "2017-05.parquet.bak", visits(MONTHS[4]))
     world.shop.home.objects.put(f"{world.shop.landing}/people/all.parquet", b"")

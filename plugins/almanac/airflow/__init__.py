@@ -1,4 +1,4 @@
-"""The only room that knows Airflow: the DAGs of a pipeline, and the operators that they chain."""
+"""The DAGs of a pipeline, their operators and tasks. Only this room imports Airflow."""
 
 from almanac.airflow.dags import build_dags
 

@@ -1,6 +1,6 @@
-"""The context of a running task: its pipeline and period, the orders it places, and why a Spark job failed.
+"""The context of a running task: its pipeline and period, the orders it places, and why its Spark job failed.
 
-Imported by a running task only, never when DAGs are parsed.
+Only running tasks import this module; DAG parsing does not.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class TaskContext:
-    """One running task: its pipeline, the pipeline's home, and Airflow's own context."""
+    """A running task: its pipeline, the pipeline's home, and Airflow's own context."""
 
     pipeline: Pipeline
     home: Home
@@ -64,15 +64,15 @@ class TaskContext:
 
     @property
     def range(self) -> tuple[Period, ...]:
-        """The periods that a person asked for with `from` and `to`; none when these are empty. Raises: PeriodError."""
+        """The periods from the parameters `from` and `to`; empty when these are not set. Raises: PeriodError."""
         first, last = self.params.get("from"), self.params.get("to")
         if not first and not last:
             return ()
         kind = str(getattr(self.context["dag_run"].run_type, "value", self.context["dag_run"].run_type))
         if kind in ("scheduled", "backfill") or self.params.get("period"):
             raise PeriodError(
-                f"This run has from ({first}) and to ({last}), and a period besides. Leave out one of the two; scheduled runs "
-                "and backfills have their own."
+                f"from, to: expected no period besides, got from {first} and to {last} in a run that has a period. Leave out "
+                "`from` and `to`, or the period; scheduled runs and backfills have a period of their own."
             )
         return self.pipeline.range(first, last)
 
@@ -82,12 +82,12 @@ class TaskContext:
 
     @property
     def run(self) -> str:
-        """The DAG run's name, which no other has."""
+        """The unique name of the DAG run."""
         found = self.context["dag_run"]
         return f"{found.dag_id} {found.run_id}"
 
     def states_of(self, *tasks: str) -> dict[str, str]:
-        """How those of the tasks that this run has ended; empty where this task only runs after all succeeded."""
+        """The final states of those tasks that this run has; empty if this task runs only after all succeeded."""
         run, rule = self.context["dag_run"], getattr(self.context["task"], "trigger_rule", "all_success")
         if str(getattr(rule, "value", rule)) == "all_success":
             return {}
@@ -109,21 +109,19 @@ class TaskContext:
         return str(self.settings.spark_jobs / "steps" / "run.py")
 
     def place(self, placed: list[PlacedOrder]) -> list[str]:
-        """Places orders; gives the URIs of those that are not answered yet."""
+        """Places orders; returns the URIs of those without an answer yet."""
         uris = [(self.home.receipts.place(one), one) for one in placed]
         left = [uri for uri, one in uris if self.home.receipts.done(one.order) is None]
-        log.info("%d orders, %d of them answered before", len(placed), len(placed) - len(left))
+        log.info("%d orders, %d already answered", len(placed), len(placed) - len(left))
         return left
 
     def receipts_of(self, placed: list[PlacedOrder]) -> dict[str, str]:
-        """Period to the URI of its receipt. Raises: CheckFailed, NotFound."""
+        """Maps each period to the URI of its receipt. Raises: CheckFailed, NotFound."""
         found = {}
         for one in placed:
             receipt = self.home.receipts.find(one.order)
             if receipt is None:
-                raise NotFound(
-                    f"No receipt for {one.order}, although its job succeeded. Look at the job's log and clear the task."
-                )
+                raise NotFound(f"No receipt for {one.order}, although its job succeeded. Check the job's log and clear the task.")
             if not receipt.answered:
                 raise _failure(receipt)
             for finding in receipt.findings:
@@ -134,7 +132,7 @@ class TaskContext:
 
     @contextlib.contextmanager
     def explaining(self, placed: list[PlacedOrder]) -> Iterator[None]:
-        """Where a job fails, its receipts say why: that is raised, instead of spark-submit's exit code."""
+        """If the job fails, raises the reason from its receipts instead of spark-submit's exit code."""
         before = {one.order.digest: self.home.receipts.find(one.order) for one in placed}
         try:
             yield
@@ -150,16 +148,16 @@ class TaskContext:
         page = next((output.uri for output in receipt.outputs if output.name.endswith(".html")), "")
         if page:
             self.context["task"].left_report = page
-            log.info("The whole report, for seven days: %s", self.home.objects.signed(page))
+            log.info("Full report (link valid for seven days): %s", self.home.objects.signed(page))
 
     def announce_decisions(self, uris: Iterable[str]) -> None:
-        """Puts what a gate decided into the events of the task's assets, where it has some."""
+        """Adds a gate's decision to the events of the task's assets, if it has any."""
         for receipt in map(self.home.receipts.read, uris if self.context["task"].outlets else ()):
             gated = facts.read(Gated, receipt)
             self.announce(version=gated.comparison.candidate_version, **encode(gated.decision))
 
     def announce(self, **extra: Any) -> None:
-        """Puts what was published into the events of the task's assets."""
+        """Adds what was published to the events of the task's assets."""
         for asset in self.context["task"].outlets:
             self.context["outlet_events"][asset].extra = {"pipeline": self.pipeline.name, **extra}
 
@@ -172,7 +170,7 @@ def _failure(receipt: Receipt) -> AlmanacError:
 
 @contextlib.contextmanager
 def failing_clearly() -> Iterator[None]:
-    """An error of Almanac's fails the task with its text. Only a store that does not answer is worth Airflow's retry."""
+    """Fails the task with the message of an Almanac error. Airflow retries only if a store did not answer."""
     try:
         yield
     except StoreError as error:
@@ -182,15 +180,15 @@ def failing_clearly() -> Iterator[None]:
 
 
 def check_connection(name: str) -> None:
-    """Airflow knows the Spark connection: an unknown one would silently mean YARN.
+    """Checks that Airflow has the Spark connection; without one, spark-submit would silently use YARN.
 
     Raises:
-        DescriptionError: it does not.
+        DescriptionError: Airflow has no such connection.
     """
     try:
         BaseHook.get_connection(name)
     except AirflowNotFoundException:
         raise DescriptionError(
-            f"Airflow has no connection {name!r}; without one, the Spark job would go to YARN. Add it, for example with "
+            f"Airflow has no connection {name!r}; without it the Spark job would go to YARN. Add it, for example with "
             f'AIRFLOW_CONN_{name.upper()}=\'{{"conn_type": "spark", "host": "local[2]"}}\'.'
         ) from None

@@ -1,4 +1,4 @@
-"""The DAGs of a pipeline: retrain, score and rollback. Task ids are `artifact.step`, display names the verbs people know."""
+"""The DAGs of a pipeline: retrain, score and rollback. Task ids are `artifact.step`, display names are verbs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from almanac.core.pipeline import Pipeline
 from almanac.core.sources import EventSource
 from almanac.errors import DescriptionError
 
-RESERVED = ("dag_id", "params", "schedule")  # the DAGs' own: their tasks and each other's documents rely on them
+RESERVED = ("dag_id", "params", "schedule")  # set by Almanac: tasks and docs rely on them
 
 
 def build_dags(
@@ -29,21 +29,21 @@ def build_dags(
     rollback: Mapping[str, Any] | None = None,
     **dag_arguments: Any,
 ) -> dict[str, DAG]:
-    """Gives a pipeline its DAGs, by id. Call it once in a DAG file; the DAGs register themselves.
+    """Builds the DAGs of a pipeline, by id. Call it once in a DAG file; the DAGs register themselves.
 
-    `NAME_retrain` and `NAME_score` have a data interval for each period, so that schedules, backfills and `dags test`
-    work as people know them; `NAME_rollback` is started by hand.
+    `NAME_retrain` and `NAME_score` have a data interval for each period, so schedules, backfills and `dags test` work as usual;
+    `NAME_rollback` is started by hand.
 
     Args:
-        default_args: of all tasks, as on any DAG: retries, owner, callbacks.
-        retrain, score, rollback: arguments for one of the DAGs; they come before those for all. Its `default_args` are
-            merged with those for all.
-        dag_arguments: arguments of Airflow's `DAG` for all of them: `max_active_runs`, `start_date`, `access_control`, callbacks.
+        default_args: for all tasks, as in any DAG: retries, owner, callbacks.
+        retrain, score, rollback: arguments for one of the DAGs; they override those for all. Its `default_args` are merged
+            with those for all.
+        dag_arguments: arguments of Airflow's `DAG` for all three: `max_active_runs`, `start_date`, `access_control`, callbacks.
             `tags` are added to Almanac's.
 
     Raises:
-        DescriptionError: an argument that the DAGs set themselves.
-        TypeError: one that Airflow's `DAG` does not know.
+        DescriptionError: an argument that Almanac sets itself.
+        TypeError: an argument that Airflow's `DAG` does not have.
     """
     built = _Dags(pipeline, {**dag_arguments, "default_args": default_args or {}})
     dags = (built.retrain(retrain or {}), built.score(score or {}), built.rollback(rollback or {}))
@@ -63,8 +63,8 @@ class _Dags:
             "known_at": Param(
                 None,
                 type=["null", "string"],
-                description="Count corrections of labels until this time, and read versioned sources as they were then. Labels "
-                "count until the period's end when empty.",
+                description="Use label corrections until this time, and read versioned sources as they were then. When empty, "
+                "labels count until the period's end.",
             ),
             "dry_run": Param(False, type="boolean", description="Plan only; change nothing."),
         }
@@ -95,18 +95,18 @@ class _Dags:
         params = {
             "period": self._period_param(),
             "from": Param(
-                None, type=["null", "string"], description="The first of several periods to score in one run, with to."
+                None, type=["null", "string"], description="The first of several periods to score in one run; needs `to`."
             ),
-            "to": Param(None, type=["null", "string"], description="The last of them."),
+            "to": Param(None, type=["null", "string"], description="The last of these periods; needs `from`."),
             "version": Param(None, type=["null", "string"], description="Score with this version instead of the one in force."),
             "allow_in_sample": Param(
-                False, type="boolean", description="Score a period that the version was trained on; recorded as in-sample."
+                False, type="boolean", description="Allow a period that the version was trained on; recorded as in-sample."
             ),
             "refresh": self._refresh_param(),
         }
         with self._dag("score", score_doc(self.pipeline), params, dag_arguments, scheduled=True) as dag:
             plan = self._worker("plan", "plan", tasks.plan_score).output
-            # A group that could not be built may be left out: combine decides.
+            # Combine also runs after a failed group: it decides whether the group may be left out.
             rule = "all_done" if self.pipeline.scoring.degrade else "all_success"
             published = self._features(plan, self._pin(plan), rule)
             with TaskGroup("predictions"):
@@ -116,19 +116,19 @@ class _Dags:
 
     def rollback(self, dag_arguments: Mapping[str, Any]) -> DAG:
         params = {
-            "reason": Param(type="string", minLength=1, description="Why; it stays in the promotion log."),
+            "reason": Param(type="string", minLength=1, description="The reason; it stays in the promotion log."),
             "to": Param(
-                None, type=["null", "string"], description="The version to go back to; the one in force before, when empty."
+                None, type=["null", "string"], description="The version to go back to; when empty, the one in force before."
             ),
             "from": Param(
-                None, type=["null", "string"], description="The version to take out of force; the one in force now, when empty."
+                None, type=["null", "string"], description="The version to take out of force; when empty, the one in force now."
             ),
-            "withdraw": Param(True, type="boolean", description="Score again what the bad version wrote."),
+            "withdraw": Param(True, type="boolean", description="Withdraw the version and score again what it wrote."),
             "periods": Param(
                 None,
                 type=["null", "array"],
                 items={"type": "string"},
-                description="Only these of the affected periods; all when empty.",
+                description="Only these affected periods; all when empty.",
             ),
             "dry_run": Param(False, type="boolean", description="Plan only; change nothing."),
         }
@@ -143,18 +143,18 @@ class _Dags:
 
             @task_group(group_id="predictions")
             def score_again(plan: Any) -> None:
-                # Features that need no building are skipped.
+                # The tasks that build features are skipped where none are missing.
                 self._predictions(plan, trigger_rule="none_failed_min_one_success")
 
             built, again = build.expand(plan=rebuilds), score_again.expand(plan=back)
             verified = self._publish("verify", "verify", tasks.verify_rollback, trigger_rule="none_failed", plan=plan)
             built >> again >> verified
-            # What was repaired is delivered, also where another period could not be.
+            # Repaired periods are delivered even if another period failed.
             self._deliver("deliver", tasks.deliver_in_rollback, after=again, before=verified, trigger_rule="all_done")
         return dag
 
     def _pin(self, plan: Any) -> dict[str, Any]:
-        """The sources pinned, once those that are waited for are complete, and checked where the description says so."""
+        """Waits for the sources with a `wait` policy, pins all, and audits those whose description asks for it."""
         pin = self._worker("sources.pin", "pin sources", tasks.pin_sources, plan=plan)
         for name, source in self.pipeline.sources.items():
             if isinstance(source, EventSource) and source.late.does.waits:
@@ -173,7 +173,7 @@ class _Dags:
         return self._spark(task_id, "check sources", tasks.source_orders, plan=plan, pin=pin).output
 
     def _features(self, plan: Any, pinned: Mapping[str, Any], trigger_rule: str = "all_success") -> Any:
-        """Feature groups, each a task, then combined, checked and published. Gives the publishing task."""
+        """Builds each feature group in a task, then combines, checks and publishes them. Returns the publishing task."""
         with TaskGroup("features"):
             with TaskGroup("stage"):
                 groups = [
@@ -186,9 +186,9 @@ class _Dags:
             return self._publish_features(staged, audited)
 
     def _all_features(self, plan: Any) -> None:
-        """The features of an older version, whichever groups its own description has, in one Spark job for each step."""
+        """Builds an older version's features, with the groups of its own description, in one Spark job for each step."""
         pin = self._worker("pin", "pin sources", tasks.pin_sources, plan=plan).output
-        # Where that description checks no source, this does nothing.
+        # Does nothing if that description has no audited source.
         pinned = {"pin": pin, "checked": self._audit("check", plan, pin)}
         built = self._spark("stage", "build features", tasks.all_group_orders, plan=plan, **pinned)
         staged = self._spark("combine", "combine", tasks.combine_orders, plan=plan, **pinned)
@@ -201,7 +201,7 @@ class _Dags:
         return self._worker("publish", "publish features", tasks.publish_features, publishes="features", **receipts)
 
     def _predictions(self, plan: Any, trigger_rule: str = "all_success") -> Any:
-        """A period scored, checked and published. Gives the scoring task."""
+        """Scores, checks and publishes a period. Returns the scoring task."""
         staged = self._spark("stage", "score", tasks.prediction_orders, trigger_rule=trigger_rule, plan=plan)
         audited = self._spark("audit", "check predictions", tasks.audit_orders, staged=staged.output)
         receipts: dict[str, Any] = {"staged": staged.output, "audited": audited.output}
@@ -211,7 +211,7 @@ class _Dags:
     def _deliver(
         self, task_id: str, function: TaskFunction, *, after: Any, before: Any = None, trigger_rule: str = "all_success"
     ) -> None:
-        """The task that brings the deliveries up to date, where the description has any."""
+        """Adds the task that brings the deliveries up to date, if the description has any."""
         if not self.pipeline.deliveries:
             return
         delivering = self._worker(task_id, "deliver", function, trigger_rule=trigger_rule)
@@ -262,11 +262,11 @@ class _Dags:
         return Approve(**self._common("approve", "approve"), gate=gate)
 
     def _common(self, task_id: str, shown: str) -> dict[str, Any]:
-        """What every operator of a pipeline is given."""
+        """The arguments of every operator of the pipeline."""
         return {"task_id": task_id, "task_display_name": shown, "description": self.description}
 
     def _outlets(self, publishes: str) -> list[Asset]:
-        """The asset that a task publishes, for DAGs of others to wait for; none where it publishes nothing."""
+        """The asset that a task publishes, for other DAGs to wait for; empty if it publishes nothing."""
         name = self.pipeline.name
         return [Asset(name=f"{name}.{publishes}", uri=f"almanac://{name}/{publishes}")] if publishes else []
 
@@ -293,8 +293,8 @@ class _Dags:
         pipeline, given = self.pipeline, {**self.dag_arguments, **dag_arguments}
         if taken := [name for name in RESERVED if name in given]:
             raise DescriptionError(
-                f"build_dags({pipeline.name}): {', '.join(taken)} is set by Almanac, so it cannot be an argument. Leave it out; "
-                "a pipeline's name, periods and parameters are in its description."
+                f"build_dags({pipeline.name}): expected no {', '.join(taken)}: Almanac sets it from the pipeline's name, periods "
+                "and parameters. Leave it out."
             )
         default_args = {**self.dag_arguments["default_args"], **dag_arguments.get("default_args", {})}
         return DAG(

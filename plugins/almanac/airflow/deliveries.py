@@ -1,6 +1,6 @@
-"""What the delivering tasks do. The address of a database comes from Airflow's connection, and stays in this process.
+"""The functions of the tasks that deliver. A database's address comes from Airflow's connection and stays in this process.
 
-Imported by a running task only, never when DAGs are parsed.
+Only running tasks import this module; DAG parsing does not.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from almanac.errors import AlmanacError, DeliveryError, DescriptionError, StoreE
 
 log = logging.getLogger(__name__)
 TYPES = ("postgres", "postgresql")
-# What of a connection's extra is the database's own; the rest is for Airflow's hooks.
+# The keys of a connection's extra that libpq knows; the rest is for Airflow's hooks.
 LIBPQ = (
     "application_name",
     "channel_binding",
@@ -37,11 +37,11 @@ LIBPQ = (
 
 
 def deliver_all(context: TaskContext) -> dict[str, list[str]]:
-    """Brings all of the pipeline's deliveries up to date; gives delivery to the periods that were brought. One that fails
-    keeps no other back.
+    """Brings all deliveries of the pipeline up to date; maps each delivery to the periods that were delivered. If one fails,
+    the others still run.
 
     Raises:
-        StoreError: some failed, and one of them because its place does not answer: that is worth another try.
+        StoreError: some failed, one of them because its place does not answer; a retry may help.
         DeliveryError: some failed.
     """
     keep_described(context.home, context.pipeline)
@@ -58,25 +58,25 @@ def deliver_all(context: TaskContext) -> dict[str, list[str]]:
     if failed:
         kind = StoreError if any(isinstance(error, StoreError) for error in failed) else DeliveryError
         reasons = "\n".join(map(str, failed))
-        raise kind(f"{reasons}\nWhat is published stays published; the next run of the score DAG delivers what is missing.")
+        raise kind(f"{reasons}\nPublished periods stay published; the next run of the score DAG delivers what is missing.")
     return done
 
 
 def deliver_in_rollback(context: TaskContext) -> dict[str, list[str]]:
-    """As `deliver_all`. The rollback's last task delivers again, so a failure here must not keep it back."""
+    """As `deliver_all`, but a failure skips the task: the rollback's last task delivers again and must still run."""
     if context.params.get("dry_run"):
         raise AirflowSkipException("Dry run. Nothing was delivered.")
     try:
         return deliver_all(context)
     except AlmanacError as error:
-        raise AirflowSkipException(f"{error} The task verify tries it again.") from None
+        raise AirflowSkipException(f"{error} The task verify retries it.") from None
 
 
 def verify(context: TaskContext, withdrawn: str) -> None:
-    """Delivers what is left after a rollback; no delivery shows the withdrawn version any more.
+    """Delivers what is left after a rollback, and checks that no delivery still shows the withdrawn version.
 
     Raises:
-        StoreError, DeliveryError: one may still show it.
+        StoreError, DeliveryError: a delivery may still show it.
     """
     if not context.pipeline.deliveries:
         return
@@ -84,16 +84,16 @@ def verify(context: TaskContext, withdrawn: str) -> None:
     for one in context.pipeline.deliveries:
         if shown := showing(context.home, one, address(one), withdrawn):
             raise DeliveryError(
-                f"Delivery {one.name!r} still shows {', '.join(shown)} as {withdrawn} wrote it, which is withdrawn: the "
-                "predictions moved while it was delivered. Clear the task verify: it delivers again."
+                f"Delivery {one.name!r} still shows {', '.join(shown)} as written by the withdrawn version {withdrawn}: the "
+                "predictions changed while they were delivered. Clear the task verify; it delivers again."
             )
 
 
 def address(delivery: Delivery) -> str:
-    """The URI of a delivery's database, from Airflow's connection; empty for one that has none.
+    """The URI of a delivery's database, from Airflow's connection; empty for a delivery without a database.
 
     Raises:
-        DescriptionError: Airflow does not know the connection, or it is not one of PostgreSQL.
+        DescriptionError: Airflow has no such connection, or it is not a PostgreSQL connection.
     """
     if not isinstance(delivery, PostgresDelivery):
         return ""
@@ -103,19 +103,19 @@ def address(delivery: Delivery) -> str:
     except AirflowNotFoundException:
         raise DescriptionError(
             f"Airflow has no connection {name!r}, which delivery {delivery.name!r} needs. Add it, for example with "
-            f"AIRFLOW_CONN_{name.upper()}='postgresql://user:password@host:5432/database', or name another one in "
+            f"AIRFLOW_CONN_{name.upper()}='postgresql://user:password@host:5432/database', or name another connection in "
             "PostgresDelivery(connection=...)."
         ) from None
     if found.conn_type not in TYPES:
         raise DescriptionError(
-            f"Airflow's connection {name!r} is of type {found.conn_type!r}, allowed for delivery {delivery.name!r} is "
-            "'postgres'. Change its type, or name another one in PostgresDelivery(connection=...)."
+            f"Airflow's connection {name!r} of delivery {delivery.name!r}: expected type 'postgres', got {found.conn_type!r}. "
+            "Change its type, or name another connection in PostgresDelivery(connection=...)."
         )
     return uri_of(found)
 
 
 def uri_of(connection: Any) -> str:
-    """A connection of Airflow as the database's own URI, its parts percent-encoded."""
+    """The database URI of an Airflow connection, with its parts percent-encoded."""
     login = quote(connection.login or "", safe="")
     password = f":{quote(connection.password, safe='')}" if connection.password else ""
     host = connection.host or ""

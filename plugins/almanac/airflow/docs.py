@@ -1,4 +1,4 @@
-"""What a DAG says about itself in the UI."""
+"""The documentation of the DAGs, shown in the Airflow UI."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ def retrain_doc(pipeline: Pipeline) -> str:
 
 **Retrains** on a moving window of {window} {pipeline.every}s and lets a gate decide whether the new version takes over.
 
-1. **plan**: the snapshots of the window and the holdout; only features that are not published yet are built
-2. **sources.pin**: the exact source files that this run may read
-3. **features**: {", ".join(group.name for group in pipeline.features)}, each a Spark job; combined, checked, published
-4. **model**: all estimators are fitted, the best on the newest training snapshot is refitted on the whole window
-5. **champion**: candidate and version in force meet on the same holdout ({pipeline.gate.metric}); *promote* is skipped
-   when the gate says no, and the version stays in the history
+1. **plan**: finds the snapshots of the window and the holdout, and which of their features are not published yet
+2. **sources.pin**: records the exact source files that this run may read
+3. **features**: {", ".join(group.name for group in pipeline.features)} are each built in a Spark job, then combined, checked
+   and published
+4. **model**: fits all estimators; the best on the newest training snapshot is refitted on the whole window
+5. **champion**: compares candidate and version in force on the same holdout ({pipeline.gate.metric}); if the gate rejects
+   the candidate, *promote* is skipped and the version stays in the history
 
 | parameter | meaning |
 |---|---|
-| `period` | the {pipeline.every} to retrain for, such as `{pipeline.first_period}`; a schedule or backfill gives its own |
-| `refresh` | build features again whose sources changed since |
-| `known_at` | a time: corrections of labels count until then, and versioned sources are read as they were |
+| `period` | the {pipeline.every} to retrain for, such as `{pipeline.first_period}`; schedules and backfills set their own |
+| `refresh` | rebuild features whose sources have changed |
+| `known_at` | a time: label corrections count until then, and versioned sources are read as they were then |
 | `dry_run` | plan only |
 """
 
@@ -30,35 +31,34 @@ def retrain_doc(pipeline: Pipeline) -> str:
 def score_doc(pipeline: Pipeline) -> str:
     return f"""{_head(pipeline)}
 
-**Scores** one {pipeline.every} with the version in force for it. A backfill gives each period its own version, in any order.
-Scoring again with nothing changed publishes nothing.{_degraded(pipeline)}{_delivered(pipeline)}
+**Scores** one {pipeline.every} with the version in force for it. A backfill uses each period's own version, in any order.
+Scoring again when nothing has changed publishes nothing.{_degraded(pipeline)}{_delivered(pipeline)}
 
     airflow backfill create --dag-id {pipeline.name}_score --from-date 2017-08-01 --to-date 2017-10-31
 
 | parameter | meaning |
 |---|---|
-| `period` | the {pipeline.every} to score; a schedule or backfill gives its own |
-| `from`, `to` | the first and the last of several, scored in one Spark application with a commit each |
+| `period` | the {pipeline.every} to score; schedules and backfills set their own |
+| `from`, `to` | the first and last of several periods, scored in one Spark application with a commit each |
 | `version` | score with this version instead of the one in force |
-| `allow_in_sample` | score a period that the version was trained on; recorded as such |
-| `refresh` | build features again whose sources changed since |
+| `allow_in_sample` | allow a period that the version was trained on; recorded as in-sample |
+| `refresh` | rebuild features whose sources have changed |
 """
 
 
 def rollback_doc(pipeline: Pipeline) -> str:
     return f"""{_head(pipeline)}
 
-**Rolls back**: takes the version in force out of it, and scores again exactly the periods that it wrote. Where the older
-version wants features that are not there, they are built by its own definition. A rollback that was begun and not finished is
-gone on with.{_delivered(pipeline)}
+**Rolls back**: takes the version in force out of force, and scores again exactly the periods that it wrote. Missing features
+of the older version are built by its own definition. An unfinished rollback is resumed.{_delivered(pipeline)}
 
 | parameter | meaning |
 |---|---|
-| `reason` | why; it stays in the promotion log |
-| `to` | the version to go back to; what was in force before, when empty |
-| `from` | the version to take out of force; the one in force now, when empty |
-| `withdraw` | score again what the bad version wrote; without it only periods to come change |
-| `periods` | only these of the affected periods |
+| `reason` | the reason; it stays in the promotion log |
+| `to` | the version to go back to; when empty, the one in force before |
+| `from` | the version to take out of force; when empty, the one in force now |
+| `withdraw` | withdraw the version and score again what it wrote; without it only future periods change |
+| `periods` | only these affected periods |
 | `dry_run` | plan only |
 """
 
@@ -66,7 +66,7 @@ gone on with.{_delivered(pipeline)}
 def _degraded(pipeline: Pipeline) -> str:
     most = pipeline.scoring.degrade
     return (
-        f" Feature groups that cannot be built are left out where they hold at most {most:g} of the version's importance."
+        f" Feature groups that cannot be built are left out if they hold at most {most:g} of the version's importance."
         if most
         else ""
     )
@@ -74,7 +74,7 @@ def _degraded(pipeline: Pipeline) -> str:
 
 def _delivered(pipeline: Pipeline) -> str:
     names = ", ".join(f"`{one.name}`" for one in pipeline.deliveries)
-    return f" What was published is then **delivered** to {names}." if names else ""
+    return f" Published periods are then **delivered** to {names}." if names else ""
 
 
 def _head(pipeline: Pipeline) -> str:

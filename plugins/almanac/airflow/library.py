@@ -1,4 +1,4 @@
-"""The library as a zip, for Spark's drivers and executors: they see nothing of Airflow's path."""
+"""The library as a zip for Spark's drivers and executors, which do not have Airflow's import path."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from almanac.settings import PACKAGE, VERSION
 
 
 def library_zip() -> str:
-    """The path of the zip, made where there is none yet.
+    """The path of the zip, which is made if it does not exist.
 
-    It holds each module compiled as well: Python keeps nothing that it compiles from a zip, so each process would do it again. A
-    process of another Python uses the source.
+    It holds each module compiled as well: Python does not cache what it compiles from a zip, so each process would compile it
+    again. A process of another Python version uses the source.
     """
     path = _private(tempfile.gettempdir()) / f"almanac-{VERSION}-{sys.implementation.cache_tag}-{_stamp()}.zip"
     if not path.exists():
@@ -34,8 +34,8 @@ def library_zip() -> str:
 
 @functools.cache
 def _private(shared: str) -> Path:
-    """A folder that nobody else can write to: whoever can, puts code into our jobs. One for each user in a shared folder; where
-    somebody else made that first, a new one for this process.
+    """A folder that nobody else can write to: anyone who can would run code in our jobs. One for each user in a shared folder;
+    if somebody else made that first, a new one for this process.
     """
     folder = Path(shared) / f"almanac-{os.getuid()}"
     with contextlib.suppress(FileExistsError):

@@ -8,7 +8,7 @@ from airflow.sdk import BaseOperatorLink
 
 
 class ReportLink(BaseOperatorLink):
-    """To the page of an audit's checks. The link is signed when the task ends, for seven days."""
+    """Links to the report of an audit. The link is signed when the task ends and is valid for seven days."""
 
     name = "Report"
 

@@ -1,6 +1,6 @@
-"""What a task leaves for Airflow's OpenLineage provider.
+"""The facets of a task for Airflow's OpenLineage provider.
 
-Imported by a running task only, never when DAGs are parsed.
+Only running tasks import this module; DAG parsing does not.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from almanac.store.home import Home
 
 
 def receipts_in(found: Any) -> dict[str, str]:
-    """Period to receipt's URI, where a task returned them; else nothing."""
+    """Maps each period to its receipt's URI, if a task returned them; otherwise empty."""
     pairs = found.items() if isinstance(found, dict) else ()
     return {key: uri for key, uri in pairs if isinstance(uri, str) and "/receipts/" in uri}
 
 
 def facets(description: str, receipts: Mapping[str, str]) -> Any:
-    """What a task read and wrote, as the provider's facets; None where it left no receipt."""
+    """What a task read and wrote, as the provider's facets; None if it left no receipt."""
     if not receipts:
         return None
     pipeline = decode(Pipeline, json.loads(description))

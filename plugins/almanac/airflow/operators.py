@@ -1,7 +1,7 @@
 """The operators: `WorkerTask` runs a function of `tasks` in the worker, `SparkOrders` submits the Spark job of some orders,
 `Publish` runs in the worker and can submit jobs of its own, `SourceComplete` waits for a source, `Approve` asks a person.
 
-They store their arguments. What they do when they run is imported then, and not when DAGs are parsed.
+They only store their arguments. Their work is imported when they run, not when DAGs are parsed.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ DEFAULT_POOL = "default_pool"
 
 
 class Traced:
-    """What a task leaves for others to look at: the URIs of its receipts, by period."""
+    """Keeps the URIs of a task's receipts, by period, for lineage."""
 
     description: str
     receipts: Mapping[str, str] = {}
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - the provider's signature
-        """Called by Airflow's OpenLineage provider, where it is installed."""
+        """Airflow's OpenLineage provider calls this, if it is installed."""
         from almanac.airflow import openlineage
 
         return openlineage.facets(self.description, self.receipts)
@@ -46,8 +46,8 @@ class WorkerTask(Traced, BaseOperator):
 
     Args:
         description: the pipeline, as canonical JSON.
-        function: of `tasks`.
-        arguments: its keyword arguments; what earlier tasks returned, or a value.
+        function: a function of `tasks`.
+        arguments: its keyword arguments: outputs of earlier tasks, or values.
 
     Raises:
         TypeError: the function does not take these arguments.
@@ -74,12 +74,12 @@ class WorkerTask(Traced, BaseOperator):
 
 
 class SparkOrders(Traced, SparkSubmitOperator):
-    """Submits the Spark job of the orders that are not answered yet, and returns their receipts' URIs by period.
+    """Submits a Spark job for the orders without an answer, and returns the URIs of all receipts by period.
 
     Args:
         description: the pipeline, as canonical JSON.
-        orders: the function of `tasks` that gives the orders.
-        arguments: its keyword arguments; what earlier tasks returned, or a value.
+        orders: the function of `tasks` that returns the orders.
+        arguments: its keyword arguments: outputs of earlier tasks, or values.
 
     Raises:
         TypeError: the function does not take these arguments.
@@ -99,7 +99,7 @@ class SparkOrders(Traced, SparkSubmitOperator):
     def _check(self, function: TaskFunction, arguments: Mapping[str, Any]) -> None:
         inspect.signature(function).bind("context", **arguments)
 
-    def execute(self, context: Any) -> Any:  # the job's receipts, where SparkSubmitOperator gives nothing
+    def execute(self, context: Any) -> Any:  # returns the job's receipts; SparkSubmitOperator returns nothing
         from almanac.airflow.context import TaskContext, failing_clearly
 
         with failing_clearly():
@@ -110,7 +110,7 @@ class SparkOrders(Traced, SparkSubmitOperator):
             return uris
 
     def run_orders(self, found: TaskContext, placed: list[PlacedOrder]) -> dict[str, str]:
-        """Submits the job of those of the orders, all of one step, that are not answered yet; gives period to receipt's URI."""
+        """Submits a job for the orders without an answer, all of one step; maps each period to its receipt's URI."""
         from almanac.airflow.context import check_connection
         from almanac.airflow.library import library_zip
 
@@ -123,18 +123,18 @@ class SparkOrders(Traced, SparkSubmitOperator):
             self.application = found.application
             self.py_files = library_zip()
             self.application_args = [step, *left, "--run-info", found.run_info_json()]
-            self._hook = None  # it keeps the arguments of the submission before
+            self._hook = None  # it holds the arguments of the previous submission
             with found.explaining(placed):
                 super().execute(found.context)
         return found.receipts_of(placed)
 
 
 class Publish(SparkOrders):
-    """Publishes in the worker. Where another run moved something meanwhile, it does earlier steps again, with Spark jobs of its
-    own; that is rare, so it does not wait for a slot in the pool.
+    """Publishes in the worker. If another run changed something meanwhile, it redoes earlier steps in Spark jobs of its own;
+    that is rare, so it does not wait for a slot in the pool.
 
     Args:
-        function: of `tasks`; it is given what runs orders as well.
+        function: a function of `tasks`; its second argument runs orders.
     """
 
     ui_color = WorkerTask.ui_color
@@ -157,12 +157,12 @@ class Publish(SparkOrders):
 
 
 class SourceComplete(BaseSensorOperator):
-    """Waits until a source is complete for what the run reads of it, without holding a worker.
+    """Waits, without holding a worker, until a source holds everything that the run reads of it.
 
     Args:
         description: the pipeline, as canonical JSON.
         source: the source's name.
-        plan: what the task `plan` returned.
+        plan: the output of the task `plan`.
     """
 
     template_fields: Sequence[str] = ("plan",)
@@ -196,11 +196,11 @@ class SourceComplete(BaseSensorOperator):
 
 
 class Approve(ApprovalOperator):
-    """Asks a person whether a candidate that passed the gate is promoted, with the comparison as the question's body.
+    """Asks a person whether to promote a candidate that passed the gate; the comparison is the question's body.
 
     Args:
         description: the pipeline, as canonical JSON.
-        gate: what the gate's task returned.
+        gate: the output of the gate's task.
     """
 
     template_fields: Sequence[str] = (*ApprovalOperator.template_fields, "gate")

@@ -1,7 +1,7 @@
-"""What the tasks of the DAGs do, a function each. `dags` names them when DAGs are parsed; they run later, in a worker.
+"""The functions of the DAGs' tasks. `dags` refers to them when DAGs are parsed; they run later, in a worker.
 
-So this module is light: what a task needs of the rooms below is imported when it runs. A function is given the task's context,
-and by name what earlier tasks returned: plans as JSON, and mappings of a period to its receipt's URI.
+So this module is light at import: a task imports what it needs of the rooms below when it runs. A function gets the task's
+context, and as keyword arguments the outputs of earlier tasks: plans as JSON, and maps of a period to its receipt's URI.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Receipts = Mapping[str, str]  # period to receipt's URI
 log = logging.getLogger(__name__)
 
 
-# Plans. A dry run writes nothing, so they do not either; a task that goes on keeps what later tasks look up.
+# Plans. A dry run must write nothing, so planning writes nothing; a retrain that goes on stores its description for later tasks.
 
 
 def plan_retrain(context: TaskContext) -> Json:
@@ -55,7 +55,7 @@ def plan_retrain(context: TaskContext) -> Json:
 
 
 def plan_score(context: TaskContext) -> list[Json]:
-    """A plan for each period of the run: one, or those from `from` to `to`."""
+    """The plans of a scoring run, one for each period: its own, or those from `from` to `to`."""
     from almanac.runs import plan
 
     params, periods = context.params, context.range or (_period(context),)
@@ -96,7 +96,7 @@ def plan_rollback(context: TaskContext) -> Json:
 
 
 def plan_rebuilds(context: TaskContext, *, plans: Sequence[Json]) -> list[Json]:  # noqa: ARG001
-    """The features that an older version misses, by its own definition: a run for each definition."""
+    """Plans that build an older version's missing features by its own definition, one plan for each definition."""
     from almanac.runs import rollback
 
     found = rollback.rebuilds([decode(RunPlan, one) for one in plans])
@@ -106,27 +106,27 @@ def plan_rebuilds(context: TaskContext, *, plans: Sequence[Json]) -> list[Json]:
 
 
 def _period(context: TaskContext) -> Period:
-    """The run's period. A run for one after the pipeline's last is skipped."""
+    """The run's period. Skips the run if the period is after the pipeline's last."""
     period, last = context.period, context.pipeline.last_period
     if last is not None and period.key > last:
-        raise AirflowSkipException(f"{period} is after {last}, the last period of {context.pipeline.name}: nothing to do.")
+        raise AirflowSkipException(f"Period {period} is after {last}, the last period of {context.pipeline.name}: nothing to do.")
     return period
 
 
 def _plans(plan: Json | Sequence[Json]) -> list[RunPlan]:
-    """What a run scores: a plan for each period."""
+    """The plans of a run, one for each period that it scores."""
     return [decode(RunPlan, one) for one in (plan if isinstance(plan, list) else [plan])]
 
 
 def _plan(plan: Json | Sequence[Json]) -> RunPlan:
-    """What a run builds and trains; of a run that scores several periods, what it builds."""
+    """The plan of a run; for a run that scores several periods, one plan that joins what they build."""
     from almanac.runs.plan import joined
 
     return joined(_plans(plan))
 
 
 def _continuing(plan: Json | Sequence[Json]) -> RunPlan:
-    """The run's plan. A dry run ends here, skipped."""
+    """The run's plan. A dry run ends here as skipped."""
     found = _plan(plan)
     if found.dry_run:
         raise AirflowSkipException(f"Dry run: {found.in_words} Nothing was changed.")
@@ -137,7 +137,7 @@ def _continuing(plan: Json | Sequence[Json]) -> RunPlan:
 
 
 def missing_data(context: TaskContext, *, plan: Json | Sequence[Json], source: str) -> list[str]:
-    """Why a source is not complete for the run, by the description that its features are built by; nothing when it is."""
+    """Why a source is not complete for the run, by the description of its features; empty if it is complete."""
     from almanac.runs import completeness
 
     found = _continuing(plan)
@@ -151,19 +151,19 @@ def missing_data(context: TaskContext, *, plan: Json | Sequence[Json], source: s
 
 
 def timed_out(source: str, reasons: Sequence[str], seconds: float) -> SourceError:
-    """The error of a source that did not become complete in time."""
+    """The error for a source that was not complete in time."""
     return refusal(source, reasons, f"Waited {timedelta(seconds=seconds)} (h:mm:ss); nothing was built from it.")
 
 
 def go_on_without(context: TaskContext, *, plan: Json | Sequence[Json], source: str, error: SourceError) -> None:
-    """Lets a run go on that can do without what reads a source. Raises: the error, where it cannot; DataError."""
+    """Lets the run continue if it can do without the groups that read a source. Raises: `error`, if it cannot; DataError."""
     found = _plan(plan)
     check_sources(context.home.receipts.description(found.description), found, {source: error})
-    log.warning("%s The run goes on without what reads it.", error)
+    log.warning("%s The run continues without the feature groups that read it.", error)
 
 
 def pin_sources(context: TaskContext, *, plan: Json | Sequence[Json]) -> str:
-    """Pins what the run reads; gives the receipt's URI."""
+    """Pins the sources that the run reads; returns the receipt's URI."""
     from almanac.runs import pin
 
     uri = pin.pin(context.home, _continuing(plan), context.run_info)
@@ -192,7 +192,7 @@ def group_orders(
 def all_group_orders(
     context: TaskContext, *, plan: Json | Sequence[Json], pin: str, checked: Receipts | None = None
 ) -> list[PlacedOrder]:
-    """Those of every group that the plan's own description has, which may not be today's."""
+    """The orders of every group in the plan's own description, which may be older than today's."""
     from almanac.runs import feature_orders, orders
 
     return feature_orders.every_group(context.home, _plan(plan), orders.built_from(pin, checked or {}))
@@ -201,8 +201,8 @@ def all_group_orders(
 def combine_orders(
     context: TaskContext, *, plan: Json | Sequence[Json], pin: str, checked: Receipts | None = None
 ) -> list[PlacedOrder]:
-    """Also called where a group was not built. Airflow then calls it where nothing was planned or pinned, too, and hands over
-    what those tasks returned in an earlier try.
+    """The orders that combine the groups, also if a group was not built. Airflow then runs this even if planning or pinning
+    failed, with the outputs of an earlier try.
     """
     from almanac.runs import feature_orders, orders
 
@@ -210,7 +210,7 @@ def combine_orders(
         if (task, state) == ("plan", "skipped"):
             raise AirflowSkipException("Nothing was planned, so nothing is combined.")
         if state != "success":
-            raise NotAdmitted(f"The task {task} ended as {state}, so nothing is combined. Clear it.")
+            raise NotAdmitted(f"Task {task}: expected state 'success', got {state!r}, so nothing is combined. Clear it.")
     return feature_orders.combined(context.home, _plan(plan), orders.built_from(pin, checked or {}))
 
 
@@ -260,22 +260,22 @@ def publish_features(context: TaskContext, *, staged: Receipts, audited: Receipt
 
 
 def _published_meanwhile(context: TaskContext, period: str, staged: Receipt, conflict: Conflict) -> Receipt:
-    """What another run published of the same definition: as good as ours, unless it lacks more groups. Raises: Conflict."""
+    """The features that another run published by the same definition, unless they lack more groups. Raises: Conflict."""
     standing = context.home.published(context.home.table_of(staged.order), [period]).get(period)
     if standing is None:
         raise conflict
     visible = context.home.receipts.read(standing.links["staged"]).order
     if more := set(leaves_out(visible)) - set(leaves_out(staged.order)):
         raise Conflict(
-            f"{conflict} It lacks {examples(sorted(more))}, which these features have. Clear the task features.stage.combine: it "
-            "replaces them."
+            f"{conflict} The published features lack {examples(sorted(more))}, which these features have. Clear the task "
+            "features.stage.combine; it replaces them."
         ) from conflict
-    log.info("%s Its features are used.", conflict)
+    log.info("%s This run uses the published features.", conflict)
     return standing
 
 
 def publish_model(context: TaskContext, *, staged: Receipts, audited: Receipts) -> str:
-    """Publishes a version; gives its id."""
+    """Publishes a version; returns its id."""
     from almanac.runs import publish
 
     ((_, stage, audit),) = _pairs(context, staged, audited)
@@ -288,9 +288,8 @@ def publish_model(context: TaskContext, *, staged: Receipts, audited: Receipts) 
 def publish_predictions(
     context: TaskContext, run_orders: RunOrders, *, plan: Json | Sequence[Json], staged: Receipts, audited: Receipts
 ) -> Receipts:
-    """Publishes scored periods, each in a commit of its own. Where a period's version was withdrawn meanwhile, or another run
-    published the period first, it is scored again on the new state; with a version that a person named only where its rows are
-    visible.
+    """Publishes scored periods, each in a commit of its own. If a period's version is no longer in force, or another run
+    published the period first, scores it again on the new state. If a person named the version, only if its rows are visible.
     """
     from almanac.core.facts import version_of
     from almanac.runs import publish, rescore
@@ -305,7 +304,7 @@ def publish_predictions(
         except (Overtaken, Conflict) as moved:
             if planned.pinned and not (isinstance(moved, Overtaken) and moved.published):
                 raise
-            log.warning("%s Doing so now.", moved)
+            log.warning("%s Scoring it again.", moved)
             again = rescore.replanned(context.home, context.pipeline, planned)
             receipt = rescore.score(context.home, context.pipeline, again, run_orders, context.run_info)
         uris[period] = context.home.receipts.uri(receipt)
@@ -316,7 +315,7 @@ def publish_predictions(
 
 
 def question(context: TaskContext, *, gate: Receipts) -> tuple[str, str]:
-    """What a person is asked before a promotion: subject, and the comparison as Markdown. Nobody is asked about a rejection."""
+    """The question before a promotion: subject, and the comparison as Markdown. Skipped for a rejected candidate."""
     from almanac.core import facts
     from almanac.core.facts import Gated
 
@@ -324,7 +323,7 @@ def question(context: TaskContext, *, gate: Receipts) -> tuple[str, str]:
     gated = facts.read(Gated, receipt)
     comparison = gated.comparison
     if comparison.candidate_version in context.home.log().versions:
-        raise AirflowSkipException(f"Nothing new: version {comparison.candidate_version} is in the promotion log already.")
+        raise AirflowSkipException(f"Nothing to do: version {comparison.candidate_version} is already in the promotion log.")
     if not receipt.passed:
         raise AirflowSkipException(f"The gate rejected version {comparison.candidate_version}: {'; '.join(receipt.findings)}")
     standing = comparison.champion_version or "nothing"
@@ -336,14 +335,14 @@ def question(context: TaskContext, *, gate: Receipts) -> tuple[str, str]:
         f"Promote {comparison.candidate_version}?",
         f"On the holdout {comparison.holdout} ({comparison.rows} rows):\n\n"
         f"| metric | {comparison.candidate_version} | {standing} in force |\n|---|---|---|\n{rows}\n\n"
-        f"The gate says: {gated.decision.verdict.value}.\n\n" + "\n".join(f"- {reason}" for reason in receipt.findings),
+        f"The gate's verdict: {gated.decision.verdict.value}.\n\n" + "\n".join(f"- {reason}" for reason in receipt.findings),
     )
 
 
 def publish_champion(
     context: TaskContext, run_orders: RunOrders, *, plan: Json, gate: Receipts, approved: Mapping[str, Any] | None = None
 ) -> str:
-    """Promotes what passed the gate. Where the log moved since the gate looked, the candidate is gated again."""
+    """Promotes a candidate that passed the gate. If the log has changed since, the candidate is gated again."""
     from almanac.core import facts
     from almanac.core.facts import Gated
     from almanac.runs import publish, rescore
@@ -356,7 +355,7 @@ def publish_champion(
         if not receipt.passed and version not in known.versions:
             raise AirflowSkipException(f"Version {version} is not promoted; it stays in the history. {decision}")
         if version in known.withdrawn:
-            raise AirflowSkipException(f"Nothing new: version {version} was withdrawn, and stays so until it is reinstated.")
+            raise AirflowSkipException(f"Nothing to do: version {version} is withdrawn until it is reinstated.")
         try:
             entry = publish.champion(context.home, context.pipeline, receipt, context.run_info, approver=_approver(approved))
             break
@@ -366,9 +365,9 @@ def publish_champion(
             log.warning("%s Comparing again now.", moved)
             receipt = rescore.gate(context.home, context.pipeline, _plan(plan), version, run_orders)
     if entry is None:
-        log.info("nothing new: version %s is in the promotion log already", version)
+        log.info("nothing to do: version %s is already in the promotion log", version)
     else:
-        log.info("promoted %s, in force from %s on. %s", version, entry.effective, decision)
+        log.info("promoted %s, in force from %s. %s", version, entry.effective, decision)
         context.announce(version=version, effective=entry.effective, decision=decision)
     return version
 
@@ -379,7 +378,7 @@ def _approver(approved: Mapping[str, Any] | None) -> str:
 
 
 def _pairs(context: TaskContext, staged: Receipts, audited: Receipts) -> list[tuple[str, Receipt, Receipt]]:
-    """Each period with its stage's and its audit's receipt."""
+    """Each period with the receipts of its stage and its audit."""
     read = context.home.receipts.read
     return [(period, read(uri), read(audited[period])) for period, uri in sorted(staged.items())]
 
@@ -388,7 +387,7 @@ def _pairs(context: TaskContext, staged: Receipts, audited: Receipts) -> list[tu
 
 
 def roll_back(context: TaskContext, *, plan: Json) -> list[Json]:
-    """Appends the rollback, then lists what to score again: nothing that became visible meanwhile is missed."""
+    """Appends the rollback to the log, then lists what to score again, so that nothing published meanwhile is missed."""
     from almanac.runs import promotions, rollback
 
     planned = decode(RollbackPlan, plan)
@@ -398,16 +397,18 @@ def roll_back(context: TaskContext, *, plan: Json) -> list[Json]:
     runs = rollback.runs(context.home, context.pipeline, planned)
     periods = [run.period for run in runs]
     context.announce(version=entry.version, withdrawn=entry.replaces, reason=entry.reason, periods=periods)
-    log.info("entry %d: %s is in force; to be scored again: %s", entry.sequence, entry.version, ", ".join(periods) or "nothing")
+    log.info(
+        "entry %d: %s is in force; periods to score again: %s", entry.sequence, entry.version, ", ".join(periods) or "nothing"
+    )
     return [encode(run) for run in runs]
 
 
 def verify_rollback(context: TaskContext, run_orders: RunOrders, *, plan: Json) -> str:
-    """Makes sure that no visible period is as the withdrawn version wrote it. A period that became visible while the rollback
-    ran is scored again, until none is left; then the deliveries are brought up to date.
+    """Makes sure that no visible period was written by the withdrawn version. Periods that became visible while the rollback
+    ran are scored again until none is left; then the deliveries are brought up to date.
 
     Raises:
-        PromotionError: such periods went on appearing.
+        PromotionError: such periods kept appearing.
         StoreError, DeliveryError: a delivery may still show them.
     """
     from almanac.airflow import deliveries
@@ -422,11 +423,11 @@ def verify_rollback(context: TaskContext, run_orders: RunOrders, *, plan: Json) 
             rescore.score(context.home, context.pipeline, run, run_orders, context.run_info)
     if left := rollback.left(context.home, planned):
         raise PromotionError(
-            f"Periods {', '.join(left)} still show predictions of {planned.bad}, which is withdrawn: they became visible again "
-            f"and again while the rollback ran. Clear the task verify once the runs that score them have ended."
+            f"Periods {', '.join(left)} still show predictions of the withdrawn version {planned.bad}: they kept "
+            "becoming visible while the rollback ran. Clear the task verify once the runs that score them have ended."
         )
     deliveries.verify(context, planned.bad)
-    log.info("no visible period was written by %s any more", planned.bad)
+    log.info("no visible period was written by %s", planned.bad)
     return f"{len(planned.scores)} periods repaired"
 
 
@@ -434,14 +435,14 @@ def verify_rollback(context: TaskContext, run_orders: RunOrders, *, plan: Json) 
 
 
 def deliver(context: TaskContext) -> dict[str, list[str]]:
-    """Brings all deliveries up to date; gives delivery to the periods that changed."""
+    """Brings all deliveries up to date; maps each delivery to the periods that changed."""
     from almanac.airflow import deliveries
 
     return deliveries.deliver_all(context)
 
 
 def deliver_in_rollback(context: TaskContext) -> dict[str, list[str]]:
-    """As `deliver`. The task that verifies comes next and delivers again, so a failure here must not keep it back."""
+    """As `deliver`, but a failure skips the task: the task verify delivers again and must still run."""
     from almanac.airflow import deliveries
 
     return deliveries.deliver_in_rollback(context)

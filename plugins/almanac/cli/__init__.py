@@ -1,6 +1,6 @@
-"""`almanac`: what is kept of a pipeline, asked of the bucket alone. No Airflow is needed.
+"""The command `almanac`: queries and changes a pipeline in the bucket, without Airflow.
 
-Exit codes: 0 done, 1 an error that Almanac explains, 2 the command was called wrongly.
+Exit codes: 0 success, 1 an error with an explanation, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["app", "main"]
 
 
 def main() -> None:
-    """The entry point: an error on purpose is one line, not a traceback."""
+    """The entry point. An Almanac error is printed as a message, not as a traceback."""
     try:
         app()
     except AlmanacError as error:

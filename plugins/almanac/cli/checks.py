@@ -1,4 +1,4 @@
-"""`almanac checks draft`: a suite to begin with, drafted from what the features of some periods look like."""
+"""`almanac checks draft`: drafts a suite of checks from the profiles of published features."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ app.add_typer(checks, name="checks")
 )
 def draft_checks(
     name: Name,
-    periods: Annotated[int, typer.Option(min=1, help="From how many of the newest periods.")] = 3,
+    periods: Annotated[int, typer.Option(min=1, help="How many of the newest periods to draft from.")] = 3,
     as_json: AsJson = False,
 ) -> None:
-    """Drafts `checks()` for spark_jobs/PIPELINE.py: row count, nulls, values and ranges, each with room to spare.
+    """Drafts `checks()` for spark_jobs/PIPELINE.py: row count, nulls, values and ranges, each with a margin.
 
-    Every audit of features keeps a profile of them; the newest ones are drafted from. Nothing is changed.
+    Every audit of features stores a profile of them; the draft uses the newest ones. Changes nothing.
     """
     found = profiles.newest(home_of(name), periods)
     if as_json:

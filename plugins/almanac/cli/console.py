@@ -1,4 +1,4 @@
-"""What every command shares: the app, its options, and how an answer is shown."""
+"""Shared by all commands: the app, common options, and output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from almanac.settings import Settings
 from almanac.store.home import Home, pipelines
 
 app = typer.Typer(
-    help="What is kept of a pipeline: versions, the promotion log, predictions. ALMANAC_ROOT says where: s3://bucket/prefix.",
+    help="Versions, the promotion log and predictions of a pipeline. Set ALMANAC_ROOT to where they are kept: s3://bucket/prefix.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -32,13 +32,13 @@ Item = TypeVar("Item")
 
 Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="The pipeline's name.")]
 Version = Annotated[str, typer.Argument(help="A version's id.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Plain JSON, for scripts.")]
-Last = Annotated[int | None, typer.Option("--last", min=0, help=f"Only the newest ones, {MANY} unless told; 0 for all.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why; it stays in the promotion log for ever.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Last = Annotated[int | None, typer.Option("--last", min=0, help=f"How many of the newest to show; default {MANY}, 0 for all.")]
+Reason = Annotated[str, typer.Option("--reason", help="The reason; it stays in the promotion log for ever.")]
 
 
 def by_hand() -> RunInfo:
-    """Who calls: ALMANAC_ACTOR, else the user of this machine."""
+    """The run info of a command: the actor is ALMANAC_ACTOR, else the user of this machine."""
     return RunInfo(actor=os.environ.get("ALMANAC_ACTOR") or getpass.getuser())
 
 
@@ -47,7 +47,7 @@ def home_of(name: str) -> Home:
     home = Home.of(settings.root, name)
     if next(home.objects.walk(f"{home.layout.home}/"), None) is None:
         listed = ", ".join(pipelines(home.objects, settings.root)) or "none"
-        raise PromotionError(f"Nothing is kept of a pipeline {name!r} (there are: {listed}). Name one of them.")
+        raise PromotionError(f"Pipeline {name!r} does not exist in ALMANAC_ROOT (found: {listed}). Name one of these.")
     return home
 
 
@@ -56,15 +56,15 @@ def figures(values: dict[str, Any] | Any) -> str:
 
 
 def out() -> Console:
-    # A pipe has no width of its own, and a table that is cut says less than a wide one.
+    # A pipe has no width of its own; use a wide one, so that no table is cut.
     return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
 
 
 def newest(found: Sequence[Item], last: int | None, as_json: bool) -> Sequence[Item]:
-    """The last of many, in their order; how many come before them is told. Of JSON nothing is left out unless it is asked for."""
-    asked = (0 if as_json else MANY) if last is None else last
-    if left := max(0, len(found) - asked) if asked else 0:
-        complain(f"The newest {asked} of {len(found)}. --last 0 shows the {left} before them too.")
+    """The last items, in their order; says on stderr how many are left out. JSON leaves out nothing unless `last` is set."""
+    most = (0 if as_json else MANY) if last is None else last
+    if left := max(0, len(found) - most) if most else 0:
+        complain(f"Showing the newest {most} of {len(found)}. --last 0 also shows the {left} before them.")
     return found[left:]
 
 
@@ -74,7 +74,7 @@ def show_rows(data: Any, as_json: bool, columns: Sequence[str], rows: Iterable[S
         return
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        # As text: a reason with square brackets is no markup.
+        # As text, so that square brackets in a reason are not taken as markup.
         table.add_row(*(Text(harmless(text)) for text in row))
     out().print(table)
 
@@ -84,7 +84,7 @@ def complain(text: str) -> None:
 
 
 def harmless(text: str) -> str:
-    """Text that steers no terminal: signs that are not shown, such as those that begin an escape sequence or turn the direction
-    of writing, are written as escapes. Line breaks and tabs stay.
+    """Text that is safe to print to a terminal: control and format characters, such as those of escape sequences or of the
+    direction of writing, are written as escapes. Line breaks and tabs stay.
     """
     return "".join(sign if sign in "\n\t" or category(sign) not in ("Cc", "Cf") else ascii(sign)[1:-1] for sign in text)

@@ -1,8 +1,8 @@
-"""DAG runs, started and watched through Airflow's REST API: for the few commands that need Spark.
+"""Starts and watches DAG runs through Airflow's REST API, for the commands that need Spark.
 
-ALMANAC_AIRFLOW_URL       where Airflow answers, such as http://localhost:8080
+ALMANAC_AIRFLOW_URL       Airflow's address, such as http://localhost:8080
 ALMANAC_AIRFLOW_TOKEN     a token; or
-ALMANAC_AIRFLOW_USER, ALMANAC_AIRFLOW_PASSWORD   with which one is asked for
+ALMANAC_AIRFLOW_USER, ALMANAC_AIRFLOW_PASSWORD   a login, to get a token with
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import typer
 from almanac.cli.console import complain
 from almanac.errors import AccessRefused, AlmanacError, DescriptionError, Unreachable
 
-Wait = Annotated[bool, typer.Option("--wait", help="Wait for the run's end, telling each task; exit code 1 if it fails.")]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Wait for the run to end, and print each task's state; exit code 1 if it fails.")
+]
 
 POLL_SECONDS = 2.0
 SUCCESS, FAILED, STARTED = "success", "failed", "started"
@@ -28,7 +30,7 @@ LOGIN = "Set ALMANAC_AIRFLOW_TOKEN, or ALMANAC_AIRFLOW_USER and ALMANAC_AIRFLOW_
 
 @dataclass(frozen=True, slots=True)
 class Airflow:
-    """An Airflow that can be asked to run a DAG."""
+    """A client of Airflow's REST API."""
 
     url: str
     token: str
@@ -38,44 +40,44 @@ class Airflow:
         """The Airflow of this process's environment.
 
         Raises:
-            DescriptionError: no address, or no login, is set.
-            AccessRefused: the login is refused.
-            Unreachable: it does not answer.
+            DescriptionError: no address or no login is set.
+            AccessRefused: Airflow refused the login.
+            Unreachable: Airflow does not answer.
         """
         url = os.environ.get("ALMANAC_AIRFLOW_URL", "").rstrip("/")
         if not url.startswith(("http://", "https://")):
             raise DescriptionError(
-                f"ALMANAC_AIRFLOW_URL: found {url or 'nothing'}, allowed is Airflow's address such as http://localhost:8080. "
-                "This command starts a DAG run: set it, or start the DAG in the Airflow UI."
+                f"ALMANAC_AIRFLOW_URL: expected Airflow's address, such as http://localhost:8080, got {url or 'nothing'}. This "
+                "command starts a DAG run: set the address, or start the DAG in the Airflow UI."
             )
         if token := os.environ.get("ALMANAC_AIRFLOW_TOKEN"):
             return cls(url, token)
         user, password = os.environ.get("ALMANAC_AIRFLOW_USER"), os.environ.get("ALMANAC_AIRFLOW_PASSWORD")
         if not user or not password:
-            raise DescriptionError(f"There is no login for Airflow at {url}. {LOGIN}")
+            raise DescriptionError(f"No login is set for Airflow at {url}. {LOGIN}")
         answer = _ask("POST", f"{url}/auth/token", {"username": user, "password": password})
         return cls(url, str(answer["access_token"]))
 
     def start(self, dag: str, conf: Mapping[str, Any]) -> str:
-        """Starts a run of a DAG with these params; gives the run's id.
+        """Starts a run of a DAG with these params; returns the run's id.
 
         Raises:
-            AlmanacError: Airflow does not know the DAG, or refuses the params; the message is Airflow's own.
+            AlmanacError: Airflow does not know the DAG, or refuses the params; the message has Airflow's answer.
         """
         answer = self._ask("POST", f"/api/v2/dags/{dag}/dagRuns", {"logical_date": None, "conf": dict(conf)})
         return str(answer["dag_run_id"])
 
-    def wait(self, dag: str, run: str, told: Callable[[str], None]) -> str:
-        """Waits until a run has ended; gives `success` or `failed`. `told` is given a line whenever a task changes."""
+    def wait(self, dag: str, run: str, tell: Callable[[str], None]) -> str:
+        """Waits until a run has ended; returns `success` or `failed`. Calls `tell` with a line whenever a task changes state."""
         seen: dict[str, str] = {}
         while True:
-            # The run is asked first: a task that ends meanwhile is told in the round after.
+            # Ask for the run first: a task that ends in between is reported in the next round.
             state = str(self._ask("GET", f"/api/v2/dags/{dag}/dagRuns/{run}")["state"])
             for task in self._ask("GET", f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances?limit=200")["task_instances"]:
                 name = task["task_id"] + (f" [{task['map_index']}]" if task["map_index"] >= 0 else "")
                 if task["state"] and seen.get(name) != task["state"]:
                     seen[name] = task["state"]
-                    told(f"{name}: {task['state']}")
+                    tell(f"{name}: {task['state']}")
             if state in (SUCCESS, FAILED):
                 return state
             time.sleep(POLL_SECONDS)
@@ -89,9 +91,9 @@ class Airflow:
 
 
 def start(dag: str, conf: Mapping[str, Any], *, wait: bool) -> dict[str, str]:
-    """Starts a run of a DAG, and waits for its end if asked to: its `dag`, `run`, `page` and `state`.
+    """Starts a run of a DAG and, with `wait`, waits for its end. Returns its `dag`, `run`, `page` and `state`.
 
-    Params that are None are left to the DAG. Raises: as for `Airflow.from_environment` and `Airflow.start`.
+    Params that are None are left to the DAG. Raises: as `Airflow.from_environment` and `Airflow.start`.
     """
     airflow = Airflow.from_environment()
     run = airflow.start(dag, {key: value for key, value in conf.items() if value is not None})
@@ -100,7 +102,7 @@ def start(dag: str, conf: Mapping[str, Any], *, wait: bool) -> dict[str, str]:
 
 
 def leave(state: str) -> None:
-    """Ends the command with exit code 1 if the run that it waited for failed."""
+    """Exits with 1 if the awaited run failed."""
     if state not in (STARTED, SUCCESS):
         raise typer.Exit(1)
 

@@ -1,4 +1,4 @@
-"""The command that brings predictions to where others read them, without Airflow."""
+"""`almanac deliver`: delivers predictions to other systems, without Airflow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from almanac.errors import DescriptionError
 from almanac.settings import delivery_address
 from almanac.store.home import Home
 
-Which = Annotated[str | None, typer.Option("--delivery", help="Only this delivery; all by default.")]
+Which = Annotated[str | None, typer.Option("--delivery", help="Only this delivery; default all.")]
 
 
 @app.command(
@@ -28,20 +28,20 @@ def deliver(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the periods that are not up to date; write nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Brings a pipeline's deliveries up to date: what was published since, what failed before, what is visible no more.
+    """Brings a pipeline's deliveries up to date: newly published periods, failed ones, and those that are no longer visible.
 
-    The DAGs do this by themselves. The address of a delivery's database comes from ALMANAC_DELIVERY_NAME in the environment, NAME
-    the delivery's in capitals: postgresql://user:password@host:5432/database.
+    The DAGs do this by themselves. The address of a delivery's database comes from the environment variable
+    ALMANAC_DELIVERY_NAME, with the delivery's name in capitals: postgresql://user:password@host:5432/database.
     """
     home = home_of(name)
     pipeline = _described(home)
-    asked = [(one, _address(one)) for one in named(pipeline.deliveries, delivery)]
+    chosen = [(one, _address(one)) for one in named(pipeline.deliveries, delivery)]
     if dry_run:
-        left = {one.name: projection.outstanding(home, one, address) for one, address in asked}
+        left = {one.name: projection.outstanding(home, one, address) for one, address in chosen}
         rows = [[key, str(len(periods)), ", ".join(periods) or "up to date"] for key, periods in left.items()]
         show_rows(left, as_json, ["delivery", "outstanding", "periods"], rows)
         return
-    done = [_delivered(home, pipeline, one, address) for one, address in asked]
+    done = [_delivered(home, pipeline, one, address) for one, address in chosen]
     columns = ["delivery", "period", "rows", "order", "replaced"]
     show_rows(done, as_json, columns, [_row(found.delivery, one) for found in done for one in found.applied])
     if not as_json:
@@ -53,8 +53,8 @@ def _described(home: Home) -> Pipeline:
     found = places.described(home)
     if found is None or not found.deliveries:
         raise DescriptionError(
-            f"Pipeline {home.name!r} has no deliveries that anything kept knows of. Describe them in its DAG file, Pipeline("
-            "deliveries=(...)), and let its score DAG run once: from then on this command knows them."
+            f"No deliveries of pipeline {home.name!r} are recorded. Describe them in its DAG file, "
+            "Pipeline(deliveries=(...)), and run its score DAG once; after that this command finds them."
         )
     return found
 
@@ -65,8 +65,8 @@ def _address(delivery: Delivery) -> str:
 
 def _delivered(home: Home, pipeline: Pipeline, delivery: Delivery, address: str) -> Delivered:
     left = projection.outstanding(home, delivery, address)
-    with progress(f"delivering to {delivery.name}", len(left)) as told:
-        return projection.deliver(home, pipeline, delivery, address, by_hand(), lambda _: told(1))
+    with progress(f"delivering to {delivery.name}", len(left)) as advance:
+        return projection.deliver(home, pipeline, delivery, address, by_hand(), lambda _: advance(1))
 
 
 def _row(delivery: str, one: Applied) -> list[str]:

@@ -1,4 +1,4 @@
-"""Commands that look for versions, hold two against each other, and keep what people say of them."""
+"""`almanac find`, `compare` and `annotate`: find versions, compare two, and add notes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHORT = 12
 
 
 def said(option: str, read: Callable[[], Answer]) -> Answer:
-    """What an option says. One that cannot be read is a wrong call: exit code 2, with an example."""
+    """The value of an option. An invalid one is wrong usage: exit code 2, with an example."""
     try:
         return read()
     except ValueError as error:
@@ -35,29 +35,27 @@ def said(option: str, read: Callable[[], Answer]) -> Answer:
     "almanac find --pipeline purchase_propensity --metric 'roc_auc>=0.8' --promoted"
 )
 def find(
-    pipeline: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Look among this pipeline's versions; all pipelines', by default.")
-    ] = None,
-    estimator: Annotated[str, typer.Option(metavar="TEXT", help="A part of the estimator's name, or of a class's.")] = "",
+    pipeline: Annotated[str | None, typer.Option(metavar="NAME", help="Only versions of this pipeline; default all.")] = None,
+    estimator: Annotated[str, typer.Option(metavar="TEXT", help="A part of the estimator's name, or of a class name.")] = "",
     since: Annotated[
-        str | None, typer.Option(metavar="WHEN", help="Trained then or later: 36h, 7d, 2w ago, or a day: 2017-01-01.")
+        str | None,
+        typer.Option(metavar="WHEN", help="Trained at most this long ago (36h, 7d, 2w), or on or after a day (2017-01-01)."),
     ] = None,
-    feature: Annotated[list[str] | None, typer.Option(metavar="NAME", help="It uses this feature; may be repeated.")] = None,
-    period: Annotated[
-        str | None, typer.Option(metavar="PERIOD", help="The period that it was trained for, such as 2017-09.")
-    ] = None,
+    feature: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Uses this feature; may be repeated.")] = None,
+    period: Annotated[str | None, typer.Option(metavar="PERIOD", help="Trained for this period, such as 2017-09.")] = None,
     metric: Annotated[
-        list[str] | None, typer.Option(metavar="BOUND", help="A metric on its holdout: 'roc_auc>=0.8'; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="BOUND", help="A bound for a metric on its holdout: 'roc_auc>=0.8'; may be repeated."),
     ] = None,
-    promoted: Annotated[bool, typer.Option("--promoted", help="It is in force, or was.")] = False,
-    rejected: Annotated[bool, typer.Option("--rejected", help="The gate rejected it last.")] = False,
-    withdrawn: Annotated[bool, typer.Option("--withdrawn", help="It is withdrawn.")] = False,
-    note: Annotated[str, typer.Option(metavar="TEXT", help="A part of what somebody said of it.")] = "",
-    tag: Annotated[list[str] | None, typer.Option(metavar="TAG", help="It has a note with this tag; may be repeated.")] = None,
+    promoted: Annotated[bool, typer.Option("--promoted", help="Is or was in force.")] = False,
+    rejected: Annotated[bool, typer.Option("--rejected", help="Its last gate decision was a rejection.")] = False,
+    withdrawn: Annotated[bool, typer.Option("--withdrawn", help="Is withdrawn.")] = False,
+    note: Annotated[str, typer.Option(metavar="TEXT", help="A part of a note's text.")] = "",
+    tag: Annotated[list[str] | None, typer.Option(metavar="TAG", help="Has a note with this tag; may be repeated.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Finds the versions that fit all conditions, the one trained last first. Finding none is no error."""
-    asked = Conditions(
+    """Lists the versions that meet all conditions, the newest trained first. Exits with 0 also if there is none."""
+    wanted = Conditions(
         estimator=estimator,
         since=None if since is None else said("--since", lambda: conditions.since(since, datetime.now(UTC))),
         features=tuple(feature or ()),
@@ -68,9 +66,9 @@ def find(
         tags=tuple(tag or ()),
     )
     known = [one for home in homes(pipeline) for one in overview.candidates(home)]
-    fitting = newest_first(one for one in known if asked.fit(one))
+    fitting = newest_first(one for one in known if wanted.fit(one))
     if not fitting and not as_json:
-        out().print(f"None of {len(known)} versions fits. Leave a condition out, or see them all: almanac find")
+        out().print(f"None of {len(known)} versions meets these conditions. Leave one out, or list all versions: almanac find")
         return
     columns = ["pipeline", "version", "period", "trained", "estimator", "ROC AUC", "avg. precision", "became", "notes"]
     show_rows(fitting, as_json, columns, [_found_row(one) for one in fitting])
@@ -100,10 +98,10 @@ def _found_row(one: Candidate) -> list[str]:
 def compare(
     name: Name,
     a: Annotated[str, typer.Argument(metavar="A", help="A version's id.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Another one's; differences are B - A.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another version's id; differences are B - A.")],
     as_json: AsJson = False,
 ) -> None:
-    """Holds two versions against each other: figures, periods, features, code, libraries, and what became of them."""
+    """Compares two versions: metrics, periods, features, code, libraries, and gate decisions."""
     found = comparison.compare(home_of(name), a, b)
     show_rows(found, as_json, ["", found.a.version, found.b.version, "B - A"], [_cut(row) for row in _lines(found)])
     if not as_json and found.remark:
@@ -116,17 +114,17 @@ def _lines(found: SideBySide) -> list[list[str]]:
     return [
         *([name, *_figures(figure)] for name, figure in found.metrics.items()),
         *([name, pair.a, pair.b, "" if pair.same else "differs"] for name, pair in found.properties.items()),
-        ["features of one alone", ", ".join(found.removed) or "none", ", ".join(found.added) or "none", ""],
+        ["features only in one", ", ".join(found.removed) or "none", ", ".join(found.added) or "none", ""],
         *([name, pair.a, pair.b, "differs"] for name, pair in found.libraries.items()),
         ["gate", *(row.decision for row in rows), ""],
-        ["its reasons", *("; ".join(row.reasons) or "none" for row in rows), ""],
+        ["gate reasons", *("; ".join(row.reasons) or "none" for row in rows), ""],
         ["in force", *in_force, ""],
         ["notes", *(_notes(row.notes) or "none" for row in rows), ""],
     ]
 
 
 def _cut(row: list[str]) -> list[str]:
-    """Digests by their beginning, as people compare them."""
+    """Shortens digests."""
     return [text[:SHORT] if len(text) == 64 and " " not in text else text for text in row]
 
 
@@ -147,11 +145,11 @@ def _notes(listed: tuple[Note, ...]) -> str:
 def annotate(
     name: Name,
     version: Version,
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="What should be known of it.")],
-    tag: Annotated[list[str] | None, typer.Option(metavar="TAG", help="A word to find it by; may be repeated.")] = None,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The note.")],
+    tag: Annotated[list[str] | None, typer.Option(metavar="TAG", help="A tag to find it by; may be repeated.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Keeps a note about a version, with your name and the time. The same text and tags again are the same note."""
+    """Adds a note to a version, with your name and the time. The same text and tags again are the same note."""
     home = home_of(name)
     kept = said("TEXT", lambda: notes.annotate(home, version, text, tag or (), by_hand()))
     at = f"{kept.at:%Y-%m-%d %H:%M}" if kept.at else ""

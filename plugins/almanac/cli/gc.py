@@ -1,4 +1,4 @@
-"""The command that deletes what nothing kept names."""
+"""`almanac gc`: lists and deletes data files that nothing refers to."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from almanac.store.garbage import Told
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """What was found, and deleted or not."""
+    """The files that were found, and whether they were deleted."""
 
     pipeline: str
     older_than: timedelta
@@ -35,26 +35,26 @@ class Collected:
 @app.command(epilog="Examples: almanac gc purchase_propensity; almanac gc purchase_propensity --older-than 4w --delete")
 def gc(
     name: Name,
-    delete: Annotated[bool, typer.Option("--delete", help="Delete it; without this it is only listed.")] = False,
-    older_than: Annotated[str, typer.Option(metavar="AGE", help="How old a file must be: 7d or more, such as 4w.")] = "7d",
+    delete: Annotated[bool, typer.Option("--delete", help="Delete the files; without this they are only listed.")] = False,
+    older_than: Annotated[str, typer.Option(metavar="AGE", help="The minimum age of a file: 7d or more, such as 4w.")] = "7d",
     as_json: AsJson = False,
 ) -> None:
-    """Lists the data files that nothing needs any more: replaced and orphaned ones, older than a week. --delete deletes them.
+    """Lists data files that are no longer needed: replaced and orphaned ones, older than a week. --delete deletes them.
 
-    Visible predictions and features, versions with the features that they were made from, and everything that says where a
-    thing is from are never touched. It can run beside running jobs.
+    Never touches visible predictions and features, versions with the features that they were made from, or any record of
+    provenance. It can run beside running jobs.
     """
     older = said("--older-than", lambda: check_age(age(older_than)))
     home = home_of(name)
     items = garbage.collect(home, older=older)
     if delete:
-        with progress(f"deleting of {name}", len(items)) as told:
-            items = garbage.delete(home, items, older=older, told=told)
+        with progress(f"deleting files of {name}", len(items)) as advance:
+            items = garbage.delete(home, items, older=older, told=advance)
     found = Collected(pipeline=name, older_than=older, deleted=delete, totals=totals(items), items=items)
     columns = ["deleted" if delete else "would be deleted", "files", "MB", "oldest"]
     show_rows(found, as_json, columns, [_row(total) for total in found.totals])
     if not as_json:
-        out().print(_told(found, older_than))
+        out().print(_summary(found, older_than))
 
 
 def _row(total: Total) -> list[str]:
@@ -62,19 +62,19 @@ def _row(total: Total) -> list[str]:
     return [total.kind.value, str(total.files), f"{total.bytes / 1e6:.1f}", oldest]
 
 
-def _told(found: Collected, older_than: str) -> str:
+def _summary(found: Collected, older_than: str) -> str:
     files, size = len(found.items), f"{sum(item.bytes for item in found.items) / 1e6:.1f} MB"
     if found.deleted:
         return f"Deleted {files} files, {size}."
     if not files:
-        return f"Nothing is older than {older_than} and without use. Nothing was deleted."
+        return f"No unused file is older than {older_than}. Nothing was deleted."
     aged = "" if older_than == "7d" else f" --older-than {older_than}"
-    return f"{files} files, {size}. Nothing was deleted; to delete them: almanac gc {found.pipeline}{aged} --delete"
+    return f"{files} files, {size}. Nothing was deleted. To delete them: almanac gc {found.pipeline}{aged} --delete"
 
 
 @contextmanager
 def progress(what: str, whole: int) -> Iterator[Told]:
-    """Hears how many are done, and shows it on a terminal."""
+    """Gives a function that advances a progress bar on a terminal, and does nothing elsewhere."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return

@@ -1,4 +1,4 @@
-"""Commands that ask where something is from, what depends on it, and whether it is still what was written."""
+"""`almanac explain`, `impact` and `verify`: where something is from, what depends on it, and whether it is unaltered."""
 
 from __future__ import annotations
 
@@ -33,11 +33,13 @@ Facts = Mapping[str, Any]
 def explain(
     name: Name,
     period: Annotated[str, typer.Argument(help="A visible period of predictions.")],
-    entity: Annotated[str | None, typer.Option(help="One entity: its row is shown as well.")] = None,
-    prov: Annotated[str | None, typer.Option(metavar="FILE", help="Write W3C PROV-JSON there; - is the output.")] = None,
+    entity: Annotated[str | None, typer.Option(help="Also show the row of this entity.")] = None,
+    prov: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write W3C PROV-JSON to this file; - for standard output.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Where predictions are from: version, features, source files, code, checks and runs, as a tree."""
+    """Shows where predictions come from: version, features, source files, code, checks and runs, as a tree."""
     home = home_of(name)
     seen = trail.shown(home, period)
     found = trail.evidence(home, seen)
@@ -63,12 +65,12 @@ def _write_prov(target: str, found: Evidence) -> None:
     try:
         Path(target).write_text(body, encoding="utf-8")
     except OSError as error:
-        complain(f"almanac: --prov: {target} cannot be written ({error.strerror}). Name a file that can, or - for the output.")
+        complain(f"almanac: --prov: cannot write {target} ({error.strerror}). Name a writable file, or - for standard output.")
         raise typer.Exit(2) from None
 
 
 def _drawn(node: Node) -> Tree:
-    """A node and what is below it as a tree; of many files the first few, and a count of the rest."""
+    """A node and its children as a tree; of many files the first few, and the number of the rest."""
     drawn = Tree(Text(harmless(_line(node))))
     files = [child for child in node.children if child.kind == "file"]
     for child in node.children:
@@ -80,28 +82,28 @@ def _drawn(node: Node) -> Tree:
 
 
 def _line(node: Node) -> str:
-    tell = LINES.get(node.kind)
-    return f"{node.kind}: {node.name}" if tell is None else tell(node, node.facts)
+    line = LINES.get(node.kind)
+    return f"{node.kind}: {node.name}" if line is None else line(node, node.facts)
 
 
 def _ran(node: Node, facts: Facts) -> str:
-    told = [f"{key} {facts[key]}" for key in ("task", "try") if facts[key]]
+    task = [f"{key} {facts[key]}" for key in ("task", "try") if facts[key]]
     where = f" of DAG {facts['dag']}" if facts["dag"] else ""
     spark = [f"Spark {facts['spark_application']}"] if facts["spark_application"] else []
     when = [f"{facts['began'][:19] or '?'} to {facts['ended'][:19]}"] if facts["ended"] else []
     what = "published by run" if node.kind == "publish" else "run"
-    return ", ".join([f"{what} {node.name}{where}", *told, *spark, *when, f"order {facts['order'][:8]}"])
+    return ", ".join([f"{what} {node.name}{where}", *task, *spark, *when, f"order {facts['order'][:8]}"])
 
 
 def _code(_: Node, facts: Facts) -> str:
     libraries = ", ".join(f"{name} {version}" for name, version in facts["libraries"].items())
-    told = [
-        f"code: commit {facts['commit'][:12]}" if facts["commit"] else "code: no commit told",
+    parts = [
+        f"code: commit {facts['commit'][:12]}" if facts["commit"] else "code: commit unknown",
         f"module {facts['module'][:12]}",
         f"definition {facts['definition'][:16]}",
         f"almanac {facts['almanac']}",
     ]
-    return ", ".join([*told, *([libraries] if libraries else [])])
+    return ", ".join([*parts, *([libraries] if libraries else [])])
 
 
 def _version(node: Node, facts: Facts) -> str:
@@ -116,7 +118,7 @@ def _checks(node: Node, facts: Facts) -> str:
 
 
 def _entry(node: Node, facts: Facts) -> str:
-    by = facts["actor"] or facts["run"] or "not told"
+    by = facts["actor"] or facts["run"] or "unknown"
     by += f", approved by {facts['approver']}" if facts["approver"] else ""
     reason = "" if node.kind == "promotion" and not facts["actor"] else f": {facts['reason']}"
     over = " over a rejection" if facts["over_a_rejection"] else ""
@@ -132,8 +134,8 @@ def _row(node: Node, facts: Facts) -> str:
 
 def _features(node: Node, facts: Facts) -> str:
     holdout = " (holdout)" if facts["holdout"] else ""
-    said = f"{facts['rows']} rows, definition {facts['definition']}, order {facts['order'][:8]}"
-    return f"{node.name}{holdout}: {said}{_without(facts)}"
+    text = f"{facts['rows']} rows, definition {facts['definition']}, order {facts['order'][:8]}"
+    return f"{node.name}{holdout}: {text}{_without(facts)}"
 
 
 def _without(facts: Facts) -> str:
@@ -159,20 +161,19 @@ LINES: Mapping[str, Callable[[Node, Facts], str]] = {
 @app.command(epilog="Example: almanac impact purchase_propensity --source s3://landing/transactions/2017-05.parquet")
 def impact(
     name: Name,
-    source: Annotated[str | None, typer.Option(help="A source file's URI.")] = None,
+    source: Annotated[str | None, typer.Option(help="The URI of a source file.")] = None,
     features: Annotated[str | None, typer.Option(metavar="PERIOD", help="A period of features.")] = None,
-    definition: Annotated[str, typer.Option(help="With --features: only those of this definition.")] = "",
+    definition: Annotated[str, typer.Option(help="With --features: only features of this definition.")] = "",
     version: Annotated[str | None, typer.Option(help="A version's id.")] = None,
-    run: Annotated[str | None, typer.Option(metavar="RUN_ID", help="A run of Airflow.")] = None,
+    run: Annotated[str | None, typer.Option(metavar="RUN_ID", help="The id of a DAG run.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What depends on a source file, a period of features, a version or a run."""
-    asked = [given for given in (source, features, version, run) if given is not None]
-    if len(asked) != 1 or (definition and features is None):
+    """Lists what depends on a source file, a period of features, a version or a run."""
+    given = [one for one in (source, features, version, run) if one is not None]
+    if len(given) != 1 or (definition and features is None):
         complain(
-            f"almanac: impact of what? Found {len(asked)} of --source, --features, --version and --run"
-            f"{' and --definition' if definition else ''}; allowed is one of the four, and --definition beside --features. "
-            "Name one."
+            "almanac: impact: expected one of --source, --features, --version and --run, with --definition only beside "
+            f"--features; got {len(given)} of the four{' and --definition' if definition else ''}. Name one."
         )
         raise typer.Exit(2)
 
@@ -200,7 +201,7 @@ def _touched(found: Impact) -> list[list[str]]:
 
 @app.command(epilog="Example: almanac verify purchase_propensity")
 def verify(name: Name, as_json: AsJson = False) -> None:
-    """Reads again everything that readers can reach and holds it against its digests; ends with 1 when something differs."""
+    """Rereads everything that readers can reach and checks it against its digests; exits with 1 if something differs."""
     with _progress() as tell:
         found = verification.verify(home_of(name), tell)
     if as_json:
@@ -213,12 +214,12 @@ def verify(name: Name, as_json: AsJson = False) -> None:
 
 def _report(found: Verified) -> None:
     counted = ", ".join(f"{kind} {count}" for kind, count in found.checked.items())
-    lines = [f"{found.pipeline}: read again {counted}; {found.bytes} bytes; the log's head is {found.head[:16]}."]
+    lines = [f"{found.pipeline}: reread {counted}; {found.bytes} bytes; the log's head is {found.head[:16]}."]
     if found.gone:
-        lines.append(f"{found.gone} staged files are not kept any more, and no reader needs them.")
+        lines.append(f"{found.gone} staged files no longer exist; no reader needs them.")
     lines += [f"source {text}" for text in found.changed]
     for one in found.findings:
-        lines.append(f"{one.uri}\n    found     {one.found}\n    expected  {one.expected}\n    do        {one.advice}.")
+        lines.append(f"{one.uri}\n    found     {one.found}\n    expected  {one.expected}\n    remedy    {one.advice}.")
     count = len(found.findings)
     lines.append(
         "Nothing differs from what was written."
@@ -231,7 +232,7 @@ def _report(found: Verified) -> None:
 
 @contextlib.contextmanager
 def _progress() -> Iterator[rereading.Progress]:
-    """A bar on a terminal's stderr for each kind of object that is read; nothing elsewhere."""
+    """A progress bar on a terminal for each kind of object that is read; nothing elsewhere."""
     if not sys.stderr.isatty():
         yield lambda _kind, _done, _of: None
         return

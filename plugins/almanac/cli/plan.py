@@ -1,4 +1,4 @@
-"""`almanac plan`: what late or corrected data ask to be done again."""
+"""`almanac plan`: what late or corrected data make stale."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from almanac.runs import redo
 @app.command(epilog="Examples: almanac plan purchase_propensity; almanac plan purchase_propensity --run")
 def plan(
     name: Name,
-    run: Annotated[bool, typer.Option("--run", help="Do it: retrains, then scoring, each run waited for.")] = False,
+    run: Annotated[
+        bool, typer.Option("--run", help="Redo it: start the retrains, then the scoring, and wait for each run.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Holds what was used against what the sources hold now: names the features, versions and predictions to do again.
+    """Compares what was used with what the sources hold now, and lists the features, versions and predictions to redo.
 
-    Looked at is what is visible or in force. With --run the DAGs PIPELINE_retrain and PIPELINE_score are started, with `refresh`,
-    for the periods that are named; a version that the gate does not let through leaves the one before in force. That needs
-    ALMANAC_AIRFLOW_URL and a login, as `almanac score` does.
+    Considers what is visible or in force. --run starts the DAGs PIPELINE_retrain and PIPELINE_score with `refresh` for the listed
+    periods; if the gate rejects a new version, the previous one stays in force. --run needs ALMANAC_AIRFLOW_URL and a login, as
+    `almanac score` does.
     """
     home = home_of(name)
     found = redo.found(home)
@@ -33,11 +35,11 @@ def plan(
         found = redo.found(home)
     show_rows(found, as_json, ["redo", "period", "what", "because"], list(_rows(found)))
     if found.nothing and not as_json:
-        out().print("Nothing: every source still holds what was used.")
+        out().print("Nothing to redo: every source still holds what was used.")
 
 
 def runs(name: str, found: Redo) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The DAG runs that do it, in their order: a version is trained before a period is scored with it."""
+    """The DAG runs that redo it, in order: a version is trained before a period is scored with it."""
     for version in sorted(found.versions, key=lambda one: one.period):
         yield f"{name}_retrain", {"period": version.period, "refresh": True}
     for one in found.predictions:
@@ -46,10 +48,10 @@ def runs(name: str, found: Redo) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _run(dag: str, conf: dict[str, Any]) -> None:
     complain(f"{dag} {conf['period']}")
-    told = start(dag, conf, wait=True)
-    if told["state"] != SUCCESS:
-        complain(f"almanac: {dag} of {conf['period']} ended as {told['state']}; what follows was not started: {told['page']}")
-    leave(told["state"])
+    run = start(dag, conf, wait=True)
+    if run["state"] != SUCCESS:
+        complain(f"almanac: {dag} of {conf['period']} ended as {run['state']}; later runs were not started: {run['page']}")
+    leave(run["state"])
 
 
 def _rows(found: Redo) -> Iterator[list[str]]:

@@ -1,4 +1,4 @@
-"""Commands that only read: what is kept of a pipeline."""
+"""`almanac pipelines`, `versions`, `predictions`, `history`, `show` and `check`: these commands only read."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ HEADS = {"roc_auc": "ROC AUC", "average_precision": "avg. precision"}
 
 @app.command("pipelines", epilog="Example: almanac pipelines")
 def list_pipelines(as_json: AsJson = False) -> None:
-    """The pipelines that something is kept of."""
+    """Lists the pipelines in ALMANAC_ROOT."""
     found = pipelines(Objects(), Settings.from_environment().root)
     show_rows(found, as_json, ["pipeline"], [[name] for name in found])
 
 
 @app.command(epilog="Example: almanac versions purchase_propensity")
 def versions(name: Name, as_json: AsJson = False, last: Last = None) -> None:
-    """Every version: its period, metrics on the holdout, the gate's decision, and the periods it is in force for."""
+    """Lists the versions: period, metrics on the holdout, the gate's decision, and the periods each is in force for."""
     rows = newest(overview.versions(home_of(name)), last, as_json)
     measured = [name for name in METRICS if any(name in row.metrics for row in rows)][:2]
     columns = ["version", "period", "estimator", *(HEADS.get(name, name) for name in measured), "gate", "in force"]
@@ -58,7 +58,7 @@ def versions(name: Name, as_json: AsJson = False, last: Last = None) -> None:
 
 @app.command(epilog="Example: almanac predictions purchase_propensity")
 def predictions(name: Name, as_json: AsJson = False, last: Last = None) -> None:
-    """The visible prediction periods: rows, and the version that wrote each."""
+    """Lists the visible prediction periods: rows, and the version that wrote each."""
     rows = newest(home_of(name).written(), last, as_json)
     show_rows(
         rows, as_json, ["period", "rows", "version", "order"], [[r.period, str(r.rows), r.version, r.order[:8]] for r in rows]
@@ -67,7 +67,7 @@ def predictions(name: Name, as_json: AsJson = False, last: Last = None) -> None:
 
 @app.command(epilog="Examples: almanac history purchase_propensity; almanac history churn --last 5")
 def history(name: Name, as_json: AsJson = False, last: Last = None) -> None:
-    """The promotion log, entry by entry."""
+    """Shows the promotion log, entry by entry."""
     entries = newest(home_of(name).log().entries, last, as_json)
     columns = ["#", "action", "version", "in force from", "before", "reason", "by", "at"]
     show_rows(entries, as_json, columns, [entry_row(entry) for entry in entries])
@@ -83,12 +83,12 @@ def entry_row(entry: Entry) -> list[str]:
 
 @app.command(epilog="Example: almanac show purchase_propensity 2017-07-1a2b3c4d")
 def show(name: Name, version: Version, as_json: AsJson = False) -> None:
-    """One version: its manifest and its report."""
+    """Shows one version: its manifest, its report and its notes."""
     home = home_of(name)
     manifest = home.versions.read(version)
     report = json.loads(home.versions.file(manifest.files[REPORT]))
-    said = notes(home).get(version, ())
-    whole = {"manifest": encode(manifest), "report": report, "notes": encode(said)}
+    about = notes(home).get(version, ())
+    whole = {"manifest": encode(manifest), "report": report, "notes": encode(about)}
     lines = {
         "version": manifest.version,
         "estimator": f"{manifest.estimator} (chosen by {figures(report['choice'])})",
@@ -97,19 +97,19 @@ def show(name: Name, version: Version, as_json: AsJson = False) -> None:
         "on the holdout": figures(manifest.metrics),
         "verdict": report["verdict"],
         "promotion": "\n".join(_promotions(home, version)) or "none",
-        "scored by": f"{manifest.engine.name} ({manifest.engine.reason or 'nothing else was tried'})",
+        "scored by": f"{manifest.engine.name} ({manifest.engine.reason or 'no other engine was tried'})",
         "importance": figures(report.get("importance", {})),
         "features": f"{len(manifest.features)} of definition {manifest.definition}",
         "files": ", ".join(sorted(manifest.files)),
         "training content": manifest.content[:16],
         "environment": ", ".join(f"{key} {value}" for key, value in manifest.environment.items()),
-        "notes": "\n".join(in_words(note) for note in said) or "none",
+        "notes": "\n".join(in_words(note) for note in about) or "none",
     }
     show_rows(whole, as_json, ["", manifest.pipeline], [[key, value] for key, value in lines.items()])
 
 
 def _promotions(home: Home, version: str) -> Iterator[str]:
-    """What the log says of a version, an entry a line."""
+    """The log entries of a version, one a line."""
     for entry in home.log().entries:
         if version in (entry.version, entry.replaces):
             number, action, named, effective, _, reason, by, at = entry_row(entry)
@@ -119,7 +119,7 @@ def _promotions(home: Home, version: str) -> Iterator[str]:
 
 @app.command(epilog="Example: almanac check purchase_propensity")
 def check(name: Name, as_json: AsJson = False) -> None:
-    """Holds the functions of spark_jobs/PIPELINE.py and the sources against the newest description that a run has used."""
+    """Checks the functions of spark_jobs/PIPELINE.py and the sources against the newest description that a run has used."""
     settings = Settings.from_environment()
     home = home_of(name)
     described = overview.newest_description(home)
@@ -133,13 +133,13 @@ def check(name: Name, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps({"pipeline": name, "functions": sorted(part.name for part in described.parts), "sources": notes}))
     else:
-        out().print(f"{name}: every function is there and takes what the description reads.")
+        out().print(f"{name}: every function exists and takes what the description reads.")
         for note in notes:
             out().print(note, markup=False)
 
 
 def _notes(home: Home, pipeline: Pipeline, name: str) -> list[str]:
-    """What a pin of a source would tell now, or why there would be none."""
+    """The findings that a pin of a source would have now, or the error that it would raise."""
     try:
         return list(sources.observe(home.objects, name, pipeline.sources[name], asked=pipeline.columns_read(name)).notes)
     except SourceError as error:
