@@ -76,7 +76,7 @@ def test_a_task_with_arguments_that_its_function_does_not_take_fails_when_the_da
     with pytest.raises(TypeError, match="missing a required argument: 'plan'"):
         WorkerTask(task_id="pin", description="{}", function=tasks.pin_sources, arguments={})
     with pytest.raises(TypeError, match="got an unexpected keyword argument 'part'"):
-        SparkOrders(task_id="group", description="{}", orders=tasks.audit_orders, arguments={"staged": {}, "part": "habits"})
+        SparkOrders(task_id="group", description="{}", function=tasks.audit_orders, arguments={"staged": {}, "part": "habits"})
     with pytest.raises(TypeError, match="missing a required argument: 'gate'"):
         Publish(task_id="promote", description="{}", function=tasks.publish_champion, arguments={"plan": {}})
 

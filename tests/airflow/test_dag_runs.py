@@ -74,7 +74,8 @@ def played(
     subprocess.run(["airflow", "pools", "set", "spark", "2", "Spark"], env=env, check=True, capture_output=True, timeout=120)
 
     def run(verb: str, **conf: Any) -> dict[str, Any]:
-        command = [sys.executable, str(Path(__file__).parents[1] / "support" / "run_dag.py"), str(dags), f"shop_{verb}", json.dumps(conf)]
+        script = Path(__file__).parents[1] / "support" / "run_dag.py"
+        command = [sys.executable, str(script), str(dags), f"shop_{verb}", json.dumps(conf)]
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=600)
         assert done.returncode == 0, done.stderr[-4000:]
         ended = json.loads(done.stdout.strip().splitlines()[-1])

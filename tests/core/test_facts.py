@@ -26,7 +26,7 @@ def test_facts_are_read_as_what_they_are_and_what_is_not_set_is_not_kept() -> No
 
 
 def test_facts_of_another_kind_are_refused() -> None:
-    with pytest.raises(IntegrityError, match=r"holds facts that cannot be read as StagedPredictions \(StagedPredictions .*checks"):
+    with pytest.raises(IntegrityError, match=r"cannot be read as StagedPredictions \(StagedPredictions .*checks"):
         facts.read(StagedPredictions, receipt(facts=encode(AuditedRows(checks=2, rows=3))))
 
 

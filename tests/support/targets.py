@@ -30,7 +30,7 @@ def ask(address: str) -> Ask:
 
     def asked(query: str, *values: Any) -> list[Any]:
         with psycopg.connect(address, autocommit=True) as connection:
-            cursor = connection.execute(query, values or None)  # type: ignore[call-overload]
+            cursor = connection.execute(query, values or None)
             return cursor.fetchall() if cursor.description else []
 
     return asked

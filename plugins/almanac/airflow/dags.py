@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TaskGroup, task_group
 
@@ -50,6 +50,9 @@ def build_dags(
     return {dag.dag_id: dag for dag in dags}
 
 
+Task = TypeVar("Task", WorkerTask, SparkOrders, Publish)
+
+
 class _Dags:
     def __init__(self, pipeline: Pipeline, dag_arguments: Mapping[str, Any]) -> None:
         self.pipeline = pipeline
@@ -69,14 +72,15 @@ class _Dags:
             "dry_run": Param(False, type="boolean", description="Plan only; change nothing."),
         }
         with self._dag("retrain", retrain_doc(self.pipeline), params, dag_arguments, scheduled=True) as dag:
-            plan = self._worker("plan", "plan", tasks.plan_retrain).output
+            plan = self._task(WorkerTask, "plan", "plan", tasks.plan_retrain).output
             pinned = self._pin(plan)
             published = self._features(plan, pinned)
             with TaskGroup("model"):
-                staged = self._spark("stage", "train", tasks.model_orders, plan=plan, **pinned)
+                staged = self._task(SparkOrders, "stage", "train", tasks.model_orders, plan=plan, **pinned)
                 published >> staged
-                audited = self._spark("audit", "check model", tasks.audit_orders, staged=staged.output)
-                model = self._worker(
+                audited = self._task(SparkOrders, "audit", "check model", tasks.audit_orders, staged=staged.output)
+                model = self._task(
+                    WorkerTask,
                     "publish",
                     "publish model",
                     tasks.publish_model,
@@ -85,10 +89,12 @@ class _Dags:
                     audited=audited.output,
                 )
             with TaskGroup("champion"):
-                compared = self._spark("stage", "compare", tasks.comparison_orders, plan=plan, version=model.output)
-                gate = self._spark("audit", "gate", tasks.audit_orders, publishes="decision", staged=compared.output)
+                compared = self._task(SparkOrders, "stage", "compare", tasks.comparison_orders, plan=plan, version=model.output)
+                gate = self._task(SparkOrders, "audit", "gate", tasks.audit_orders, publishes="decision", staged=compared.output)
                 approved: dict[str, Any] = {"approved": self._approve(gate.output).output} if self.pipeline.gate.approval else {}
-                self._publish("publish", "promote", tasks.publish_champion, "champion", plan=plan, gate=gate.output, **approved)
+                self._task(
+                    Publish, "publish", "promote", tasks.publish_champion, "champion", plan=plan, gate=gate.output, **approved
+                )
         return dag
 
     def score(self, dag_arguments: Mapping[str, Any]) -> DAG:
@@ -105,7 +111,7 @@ class _Dags:
             "refresh": self._refresh_param(),
         }
         with self._dag("score", score_doc(self.pipeline), params, dag_arguments, scheduled=True) as dag:
-            plan = self._worker("plan", "plan", tasks.plan_score).output
+            plan = self._task(WorkerTask, "plan", "plan", tasks.plan_score).output
             # Combine also runs after a failed group: it decides whether the group may be left out.
             rule = "all_done" if self.pipeline.scoring.degrade else "all_success"
             published = self._features(plan, self._pin(plan), rule)
@@ -133,9 +139,11 @@ class _Dags:
             "dry_run": Param(False, type="boolean", description="Plan only; change nothing."),
         }
         with self._dag("rollback", rollback_doc(self.pipeline), params, dag_arguments, scheduled=False) as dag:
-            plan = self._worker("plan", "plan", tasks.plan_rollback).output
-            back = self._worker("champion.publish", "roll back", tasks.roll_back, publishes="champion", plan=plan).output
-            rebuilds = self._worker("features.plan", "plan features", tasks.plan_rebuilds, plans=back).output
+            plan = self._task(WorkerTask, "plan", "plan", tasks.plan_rollback).output
+            back = self._task(
+                WorkerTask, "champion.publish", "roll back", tasks.roll_back, publishes="champion", plan=plan
+            ).output
+            rebuilds = self._task(WorkerTask, "features.plan", "plan features", tasks.plan_rebuilds, plans=back).output
 
             @task_group(group_id="features")
             def build(plan: Any) -> None:
@@ -147,7 +155,7 @@ class _Dags:
                 self._predictions(plan, trigger_rule="none_failed_min_one_success")
 
             built, again = build.expand(plan=rebuilds), score_again.expand(plan=back)
-            verified = self._publish("verify", "verify", tasks.verify_rollback, trigger_rule="none_failed", plan=plan)
+            verified = self._task(Publish, "verify", "verify", tasks.verify_rollback, trigger_rule="none_failed", plan=plan)
             built >> again >> verified
             # Repaired periods are delivered even if another period failed.
             self._deliver("deliver", tasks.deliver_in_rollback, after=again, before=verified, trigger_rule="all_done")
@@ -155,7 +163,7 @@ class _Dags:
 
     def _pin(self, plan: Any) -> dict[str, Any]:
         """Waits for the sources with a `wait` policy, pins all, and audits those whose description asks for it."""
-        pin = self._worker("sources.pin", "pin sources", tasks.pin_sources, plan=plan)
+        pin = self._task(WorkerTask, "sources.pin", "pin sources", tasks.pin_sources, plan=plan)
         for name, source in self.pipeline.sources.items():
             if isinstance(source, EventSource) and source.late.does.waits:
                 arrival = SourceComplete(
@@ -170,42 +178,46 @@ class _Dags:
         return {"pin": pin.output, **checked}
 
     def _audit(self, task_id: str, plan: Any, pin: Any) -> Any:
-        return self._spark(task_id, "check sources", tasks.source_orders, plan=plan, pin=pin).output
+        return self._task(SparkOrders, task_id, "check sources", tasks.source_orders, plan=plan, pin=pin).output
 
     def _features(self, plan: Any, pinned: Mapping[str, Any], trigger_rule: str = "all_success") -> Any:
         """Builds each feature group in a task, then combines, checks and publishes them. Returns the publishing task."""
         with TaskGroup("features"):
             with TaskGroup("stage"):
                 groups = [
-                    self._spark(group.name, f"build {group.name}", tasks.group_orders, group=group.name, plan=plan, **pinned)
+                    self._task(
+                        SparkOrders, group.name, f"build {group.name}", tasks.group_orders, group=group.name, plan=plan, **pinned
+                    )
                     for group in self.pipeline.features
                 ]
-                staged = self._spark("combine", "combine", tasks.combine_orders, trigger_rule=trigger_rule, plan=plan, **pinned)
+                staged = self._task(
+                    SparkOrders, "combine", "combine", tasks.combine_orders, trigger_rule=trigger_rule, plan=plan, **pinned
+                )
                 groups >> staged
-            audited = self._spark("audit", "check features", tasks.audit_orders, staged=staged.output)
+            audited = self._task(SparkOrders, "audit", "check features", tasks.audit_orders, staged=staged.output)
             return self._publish_features(staged, audited)
 
     def _all_features(self, plan: Any) -> None:
         """Builds an older version's features, with the groups of its own description, in one Spark job for each step."""
-        pin = self._worker("pin", "pin sources", tasks.pin_sources, plan=plan).output
+        pin = self._task(WorkerTask, "pin", "pin sources", tasks.pin_sources, plan=plan).output
         # Does nothing if that description has no audited source.
         pinned = {"pin": pin, "checked": self._audit("check", plan, pin)}
-        built = self._spark("stage", "build features", tasks.all_group_orders, plan=plan, **pinned)
-        staged = self._spark("combine", "combine", tasks.combine_orders, plan=plan, **pinned)
-        audited = self._spark("audit", "check features", tasks.audit_orders, staged=staged.output)
+        built = self._task(SparkOrders, "stage", "build features", tasks.all_group_orders, plan=plan, **pinned)
+        staged = self._task(SparkOrders, "combine", "combine", tasks.combine_orders, plan=plan, **pinned)
+        audited = self._task(SparkOrders, "audit", "check features", tasks.audit_orders, staged=staged.output)
         built >> staged
         self._publish_features(staged, audited)
 
     def _publish_features(self, staged: SparkOrders, audited: SparkOrders) -> WorkerTask:
         receipts: dict[str, Any] = {"staged": staged.output, "audited": audited.output}
-        return self._worker("publish", "publish features", tasks.publish_features, publishes="features", **receipts)
+        return self._task(WorkerTask, "publish", "publish features", tasks.publish_features, publishes="features", **receipts)
 
     def _predictions(self, plan: Any, trigger_rule: str = "all_success") -> Any:
         """Scores, checks and publishes a period. Returns the scoring task."""
-        staged = self._spark("stage", "score", tasks.prediction_orders, trigger_rule=trigger_rule, plan=plan)
-        audited = self._spark("audit", "check predictions", tasks.audit_orders, staged=staged.output)
+        staged = self._task(SparkOrders, "stage", "score", tasks.prediction_orders, trigger_rule=trigger_rule, plan=plan)
+        audited = self._task(SparkOrders, "audit", "check predictions", tasks.audit_orders, staged=staged.output)
         receipts: dict[str, Any] = {"staged": staged.output, "audited": audited.output}
-        self._publish("publish", "publish predictions", tasks.publish_predictions, "predictions", plan=plan, **receipts)
+        self._task(Publish, "publish", "publish predictions", tasks.publish_predictions, "predictions", plan=plan, **receipts)
         return staged
 
     def _deliver(
@@ -214,13 +226,14 @@ class _Dags:
         """Adds the task that brings the deliveries up to date, if the description has any."""
         if not self.pipeline.deliveries:
             return
-        delivering = self._worker(task_id, "deliver", function, trigger_rule=trigger_rule)
+        delivering = self._task(WorkerTask, task_id, "deliver", function, trigger_rule=trigger_rule)
         after >> delivering
         if before is not None:
             delivering >> before
 
-    def _worker(
+    def _task(
         self,
+        operator: type[Task],
         task_id: str,
         shown: str,
         function: TaskFunction,
@@ -228,35 +241,12 @@ class _Dags:
         *,
         trigger_rule: str = "all_success",
         **arguments: Any,
-    ) -> WorkerTask:
-        more: dict[str, Any] = {"outlets": self._outlets(publishes), "trigger_rule": trigger_rule}
-        return WorkerTask(**self._common(task_id, shown), function=function, arguments=arguments, **more)
-
-    def _spark(
-        self,
-        task_id: str,
-        shown: str,
-        orders: TaskFunction,
-        publishes: str = "",
-        *,
-        trigger_rule: str = "all_success",
-        **arguments: Any,
-    ) -> SparkOrders:
-        more: dict[str, Any] = {"outlets": self._outlets(publishes), "trigger_rule": trigger_rule}
-        return SparkOrders(**self._common(task_id, shown), orders=orders, arguments=arguments, **more)
-
-    def _publish(
-        self,
-        task_id: str,
-        shown: str,
-        function: TaskFunction,
-        publishes: str = "",
-        *,
-        trigger_rule: str = "all_success",
-        **arguments: Any,
-    ) -> Publish:
-        more: dict[str, Any] = {"outlets": self._outlets(publishes), "trigger_rule": trigger_rule}
-        return Publish(**self._common(task_id, shown), function=function, arguments=arguments, **more)
+    ) -> Task:
+        """A task of a function of `tasks`. `publishes`: the asset that it publishes, for other teams' DAGs to wait for."""
+        name = self.pipeline.name
+        outlets = [Asset(name=f"{name}.{publishes}", uri=f"almanac://{name}/{publishes}")] if publishes else []
+        more: dict[str, Any] = {"outlets": outlets, "trigger_rule": trigger_rule}
+        return operator(**self._common(task_id, shown), function=function, arguments=arguments, **more)
 
     def _approve(self, gate: Any) -> Approve:
         return Approve(**self._common("approve", "approve"), gate=gate)
@@ -264,11 +254,6 @@ class _Dags:
     def _common(self, task_id: str, shown: str) -> dict[str, Any]:
         """The arguments of every operator of the pipeline."""
         return {"task_id": task_id, "task_display_name": shown, "description": self.description}
-
-    def _outlets(self, publishes: str) -> list[Asset]:
-        """The asset that a task publishes, for other DAGs to wait for; empty if it publishes nothing."""
-        name = self.pipeline.name
-        return [Asset(name=f"{name}.{publishes}", uri=f"almanac://{name}/{publishes}")] if publishes else []
 
     def _schedule(self) -> Any:
         """A data interval for each period, up to the pipeline's last one where it has one."""

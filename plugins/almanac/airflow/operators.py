@@ -78,7 +78,7 @@ class SparkOrders(Traced, SparkSubmitOperator):
 
     Args:
         description: the pipeline, as canonical JSON.
-        orders: the function of `tasks` that returns the orders.
+        function: of `tasks`; it returns the orders.
         arguments: its keyword arguments: outputs of earlier tasks, or values.
 
     Raises:
@@ -89,11 +89,11 @@ class SparkOrders(Traced, SparkSubmitOperator):
     operator_extra_links = (ReportLink(),)
     ui_color = "#fdf0dc"
 
-    def __init__(self, *, description: str, orders: TaskFunction, arguments: Mapping[str, Any], **rest: Any) -> None:
+    def __init__(self, *, description: str, function: TaskFunction, arguments: Mapping[str, Any], **rest: Any) -> None:
         super().__init__(conn_id=spark_connection(), **{"pool": pool(), **rest})
-        self._check(orders, arguments)
+        self._check(function, arguments)
         self.description = description
-        self.orders = orders
+        self.function = function
         self.arguments = arguments
 
     def _check(self, function: TaskFunction, arguments: Mapping[str, Any]) -> None:
@@ -104,7 +104,7 @@ class SparkOrders(Traced, SparkSubmitOperator):
 
         with failing_clearly():
             found = TaskContext.of(self.description, context)
-            uris = self.run_orders(found, self.orders(found, **self.arguments))
+            uris = self.run_orders(found, self.function(found, **self.arguments))
             found.announce_decisions(uris.values())
             self.receipts = uris
             return uris
@@ -139,8 +139,8 @@ class Publish(SparkOrders):
 
     ui_color = WorkerTask.ui_color
 
-    def __init__(self, *, function: TaskFunction, **rest: Any) -> None:
-        super().__init__(orders=function, pool=DEFAULT_POOL, **rest)
+    def __init__(self, **rest: Any) -> None:
+        super().__init__(pool=DEFAULT_POOL, **rest)
 
     def _check(self, function: TaskFunction, arguments: Mapping[str, Any]) -> None:
         inspect.signature(function).bind("context", "run_orders", **arguments)
@@ -151,7 +151,7 @@ class Publish(SparkOrders):
 
         with failing_clearly():
             found = TaskContext.of(self.description, context)
-            done = self.orders(found, lambda placed: self.run_orders(found, placed), **self.arguments)
+            done = self.function(found, lambda placed: self.run_orders(found, placed), **self.arguments)
             self.receipts = openlineage.receipts_in(done)
             return done
 

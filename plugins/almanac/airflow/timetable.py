@@ -17,7 +17,7 @@ class UntilTimetable(CronDataIntervalTimetable):
         last: where the last data interval begins.
     """
 
-    def __init__(self, cron: str, timezone: Any, last: datetime) -> None:
+    def __init__(self, cron: str, timezone: str, last: datetime) -> None:
         super().__init__(cron, timezone)
         self.last = last
 
@@ -26,10 +26,10 @@ class UntilTimetable(CronDataIntervalTimetable):
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> UntilTimetable:
-        plain = CronDataIntervalTimetable.deserialize({name: value for name, value in data.items() if name != "last"})
-        return cls(data["expression"], plain._timezone, datetime.fromisoformat(data["last"]))
+        return cls(data["expression"], data["timezone"], datetime.fromisoformat(data["last"]))
 
     def next_dagrun_info(self, **given: Any) -> Any:
         """The next data interval; None after the last one."""
         found = super().next_dagrun_info(**given)
-        return found if found is not None and found.data_interval.start <= self.last else None
+        interval = found.data_interval if found is not None else None
+        return found if interval is not None and interval.start <= self.last else None

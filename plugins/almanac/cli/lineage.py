@@ -19,7 +19,7 @@ from almanac.cli.console import AsJson, Name, app, complain, harmless, home_of, 
 from almanac.core.canonical import encode
 from almanac.core.target import SCORE
 from almanac.errors import examples
-from almanac.lineage import rereading, trail, tree, verification
+from almanac.lineage import trail, tree, verification
 from almanac.lineage.findings import Verified
 from almanac.lineage.impact import Impact, ask, of_features, of_run, of_source, of_version
 from almanac.lineage.index import Index, Shown
@@ -231,7 +231,7 @@ def _report(found: Verified) -> None:
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[rereading.Progress]:
+def _progress() -> Iterator[verification.Progress]:
     """A progress bar on a terminal for each kind of object that is read; nothing elsewhere."""
     if not sys.stderr.isatty():
         yield lambda _kind, _done, _of: None

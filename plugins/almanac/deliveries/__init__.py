@@ -1,0 +1,1 @@
+"""Deliveries: projections of the predictions table to other systems."""

@@ -19,7 +19,7 @@ from almanac.core.pipeline import Pipeline
 from almanac.core.receipts import Output
 from almanac.deliveries.folders import PIECE
 from almanac.deliveries.notes import Applied, DeliveryAction, DeliveryNote, Position
-from almanac.errors import IntegrityError, Unreachable
+from almanac.errors import IntegrityError, StoreError, Unreachable
 from almanac.files import locate
 from almanac.store.home import Home
 from almanac.store.objects import Objects, record
@@ -156,7 +156,13 @@ def opened(objects: Objects, delivery: Delivery, address: str) -> Iterator[Place
 
         yield ParquetPlace(objects, delivery)
         return
-    from almanac.deliveries import postgres
+    try:
+        from almanac.deliveries import postgres
+    except ImportError as error:
+        raise StoreError(
+            f"Delivery {delivery.name!r} needs the package psycopg, which cannot be imported ({error}). Install it: "
+            "pip install 'almanac[postgres]'"
+        ) from error
 
     with postgres.opened(delivery, address) as place:
         yield place

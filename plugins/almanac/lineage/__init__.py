@@ -1,0 +1,1 @@
+"""Questions of provenance: explain, impact, verify; PROV and OpenLineage."""

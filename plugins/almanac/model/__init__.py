@@ -1,0 +1,1 @@
+"""Models: training, loading, engines, export, parity, reports, comparison. No Spark."""

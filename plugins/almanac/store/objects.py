@@ -17,8 +17,8 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
+from almanac.core import canonical
 from almanac.core.canonical import opened
-from almanac.core.canonical import sha256 as digest
 from almanac.errors import AccessRefused, IntegrityError, NotFound, StoreError, Unfit, Unreachable
 
 Answer = TypeVar("Answer")
@@ -313,7 +313,7 @@ def verified(body: bytes, sha256: str, uri: str) -> bytes:
     Raises:
         IntegrityError: they do not.
     """
-    found = digest(body)
+    found = canonical.sha256(body)
     if found != sha256:
         raise IntegrityError(
             f"{uri}: expected SHA-256 {sha256[:16]}..., got {found[:16]}... The file was altered and is not used. Restore it "
