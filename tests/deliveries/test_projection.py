@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 
 import pytest
@@ -269,3 +270,15 @@ def test_the_version_that_a_delivery_still_shows_is_known(scores: Scores, target
     assert projection.showing(scores.home, target.delivery, target.address, "bad") == ["2017-06"]
     target.deliver(scores)
     assert projection.showing(scores.home, target.delivery, target.address, "bad") == []
+
+
+def test_a_database_without_its_package_is_refused_with_what_to_install(
+    scores: Scores, in_postgres: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores.publish("2017-07")
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.delitem(sys.modules, "almanac.deliveries.postgres", raising=False)
+    monkeypatch.delattr("almanac.deliveries.postgres", raising=False)
+
+    with pytest.raises(DeliveryError, match=r"needs the package psycopg, .* Install it: pip install 'almanac\[postgres\]'"):
+        projection.outstanding(scores.home, in_postgres.delivery, in_postgres.address)

@@ -19,7 +19,7 @@ from almanac.core.pipeline import Pipeline
 from almanac.core.receipts import Output
 from almanac.deliveries.folders import PIECE
 from almanac.deliveries.notes import Applied, DeliveryAction, DeliveryNote, Position
-from almanac.errors import IntegrityError, StoreError, Unreachable
+from almanac.errors import DeliveryError, IntegrityError, Unreachable
 from almanac.files import locate
 from almanac.store.home import Home
 from almanac.store.objects import Objects, record
@@ -159,7 +159,7 @@ def opened(objects: Objects, delivery: Delivery, address: str) -> Iterator[Place
     try:
         from almanac.deliveries import postgres
     except ImportError as error:
-        raise StoreError(
+        raise DeliveryError(
             f"Delivery {delivery.name!r} needs the package psycopg, which cannot be imported ({error}). Install it: "
             "pip install 'almanac[postgres]'"
         ) from error
