@@ -67,8 +67,8 @@ class Airflow:
         answer = self._ask("POST", f"/api/v2/dags/{dag}/dagRuns", {"logical_date": None, "conf": dict(conf)})
         return str(answer["dag_run_id"])
 
-    def wait(self, dag: str, run: str, tell: Callable[[str], None]) -> str:
-        """Waits until a run has ended; returns `success` or `failed`. Calls `tell` with a line whenever a task changes state."""
+    def wait(self, dag: str, run: str, told: Callable[[str], None]) -> str:
+        """Waits until a run has ended; returns `success` or `failed`. Calls `told` with a line whenever a task changes state."""
         seen: dict[str, str] = {}
         while True:
             # Ask for the run first: a task that ends in between is reported in the next round.
@@ -77,7 +77,7 @@ class Airflow:
                 name = task["task_id"] + (f" [{task['map_index']}]" if task["map_index"] >= 0 else "")
                 if task["state"] and seen.get(name) != task["state"]:
                     seen[name] = task["state"]
-                    tell(f"{name}: {task['state']}")
+                    told(f"{name}: {task['state']}")
             if state in (SUCCESS, FAILED):
                 return state
             time.sleep(POLL_SECONDS)
