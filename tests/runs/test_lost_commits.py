@@ -39,7 +39,7 @@ def test_verify_names_the_table_that_lost_its_last_commit(world: World) -> None:
     (finding,) = verify(home).findings
 
     assert (finding.uri, finding.found) == (f"{home.predictions.uri}/_delta_log/", f"0 commits of {AUGUST}")
-    assert finding.expected == f"1 commits of {AUGUST}, as {home.receipts.uri(receipt)} tells"
+    assert finding.expected == f"1 commits of {AUGUST}, as {home.receipts.uri(receipt)} shows"
 
 
 def test_the_same_publish_commits_again_and_keeps_its_receipt(world: World) -> None:
