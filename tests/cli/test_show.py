@@ -59,7 +59,7 @@ def test_a_promotion_by_hand_needs_a_reason_and_stays_in_the_history(world: Worl
     before = world.shop.state()
     code, output, error = ask("promote", "shop", world.new)
     assert (code, output) == (1, "")
-    assert error == "almanac: A promotion by hand needs a reason, found none. Give one: it stays in the promotion log.\n"
+    assert error == "almanac: A promotion by hand needs a reason, got none. Give one; it is recorded in the promotion log.\n"
     assert world.shop.state() == before
     code, output, _ = ask("promote", "shop", world.new, "--reason", "fresher")
     assert code == 0
@@ -118,7 +118,10 @@ def test_a_rollback_without_a_login_or_with_an_airflow_that_does_not_answer_says
 
 def test_a_version_is_withdrawn_and_reinstated_by_hand(world: World, ask: Asking):
     code, _, error = ask("withdraw", "shop", world.new)
-    assert (code, error) == (1, "almanac: A withdrawal needs a reason, found none. Give one: it stays in the promotion log.\n")
+    assert (code, error) == (
+        1,
+        "almanac: A withdrawal needs a reason, got none. Give one; it is recorded in the promotion log.\n",
+    )
     code, output, _ = ask("withdraw", "shop", world.new, "--reason", "broken [feed]")
     assert code == 0
     assert "withdraw" in output and "broken [feed]" in output

@@ -179,7 +179,7 @@ def test_an_altered_file_of_a_version_is_found_before_its_scoring_begins(world: 
 
     text = told(refusal(world, placed), "IntegrityError")
 
-    assert text.startswith(f"{file.uri}: found bytes with SHA-256 ")
+    assert text.startswith(f"{file.uri}: expected SHA-256 ")
 
 
 def test_a_champion_that_scores_otherwise_than_it_did_is_not_compared(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

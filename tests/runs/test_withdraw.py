@@ -50,9 +50,9 @@ def test_a_withdrawal_that_would_leave_predictions_standing_or_has_no_reason_is_
     )
     with pytest.raises(IllegalTransition, match=f"Cannot withdraw {world.old}: it is in force"):
         promotions.withdraw(shop.home, world.old, reason="bad", run_info=RunInfo())
-    with pytest.raises(PromotionError, match="A withdrawal needs a reason, found none"):
+    with pytest.raises(PromotionError, match="A withdrawal needs a reason, got none"):
         promotions.withdraw(shop.home, world.new, reason=" ", run_info=RunInfo())
-    with pytest.raises(PromotionError, match="A reinstatement needs a reason, found none"):
+    with pytest.raises(PromotionError, match="A reinstatement needs a reason, got none"):
         promotions.reinstate(shop.home, world.new, reason="", run_info=RunInfo())
     with pytest.raises(PromotionError, match="Version '2016-01-00000000' is unknown"):
         promotions.withdraw(shop.home, "2016-01-00000000", reason="bad", run_info=RunInfo())

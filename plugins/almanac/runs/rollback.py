@@ -43,30 +43,30 @@ def planned(
         DescriptionError: the version to go back to does not fit the visible predictions.
     """
     uri = address(home, run)
-    asked = {"to": to, "bad": bad, "withdraw": withdraw, "periods": sorted(set(periods or ())) or None}
+    requested = {"to": to, "bad": bad, "withdraw": withdraw, "periods": sorted(set(periods or ())) or None}
     periods = None if periods is None else list(periods)
     if run and (before := home.objects.find(uri)) is not None:
-        return _same(record(RollbackPlan, before, uri), run, asked)
+        return _same(record(RollbackPlan, before, uri), run, requested)
     found = kept(home, pipeline)
     following = pipeline.period(max(item.period for item in found.written)).plus(1).key if found.written else ""
     ours = rollback.plan_rollback(
         home.name, found, reason=reason, to=to, bad=bad, withdraw=withdraw, periods=periods, next_period=following
     )
-    ours = replace(ours, request=asked)
+    ours = replace(ours, request=requested)
     for version in dict.fromkeys(ours.scores.values()):
         manifest = home.versions.read(version)
         compatibility.check(home, manifest.definition, manifest.entity, manifest.target, without=[ours.bad])
     if run and not home.objects.put_if_absent(uri, sealed(ours)):
-        return _same(record(RollbackPlan, home.objects.get(uri), uri), run, asked)
+        return _same(record(RollbackPlan, home.objects.get(uri), uri), run, requested)
     return ours
 
 
-def _same(kept: RollbackPlan, run: str, asked: Mapping[str, object]) -> RollbackPlan:
+def _same(kept: RollbackPlan, run: str, requested: Mapping[str, object]) -> RollbackPlan:
     """The stored plan of a run, if it was requested with the same parameters. Raises: PromotionError."""
-    if kept.request and dict(kept.request) != asked:
-        other = {name: kept.request.get(name) for name, value in asked.items() if kept.request.get(name) != value}
+    if kept.request and dict(kept.request) != requested:
+        other = {name: kept.request.get(name) for name, value in requested.items() if kept.request.get(name) != value}
         was = ", ".join(f"{name}={value!r}" for name, value in other.items())
-        now = ", ".join(f"{name}={asked[name]!r}" for name in other)
+        now = ", ".join(f"{name}={requested[name]!r}" for name in other)
         raise PromotionError(
             f"Run {run!r} planned a rollback before: expected the same parameters ({was}), got {now}. Nothing was changed. "
             "Start a run with another name, or clear the earlier one."

@@ -41,7 +41,7 @@ def collect(home: Home, *, older: timedelta = RETENTION, now: datetime | None = 
 def delete(
     home: Home, items: Sequence[Item], *, older: timedelta = RETENTION, now: datetime | None = None, told: Told = lambda _: None
 ) -> tuple[Item, ...]:
-    """Deletes the items that still no kept record names, and returns them. An item that is already gone is not an error.
+    """Deletes the items that are still not named by any kept record, and returns them. A missing item is not an error.
 
     `told` is called with the number of items processed. Raises: as `collect`; items deleted by then stay deleted, so call again.
     """

@@ -39,7 +39,7 @@ class PointInTime:
 
     Args:
         moment: in UTC.
-        copies: gives the URI for a copy of an older file version, from a digest that identifies the version and the file's name.
+        copies: returns the URI for a copy of an older file version, from a digest that identifies it and the file's name.
     """
 
     moment: datetime
