@@ -13,7 +13,7 @@ The rooms, in the order to read them:
 4. `spark/`       in Spark's tasks: reading, features, checks, scoring; `model/` training and engines, which know no Spark
 5. `store/`       how all of it is kept on S3: objects, Delta tables, receipts, versions, the promotion log
 6. `airflow/`     the DAGs that chain it: `dags`, `operators`, and in `tasks` what each task does
-7. `lineage/`     what is asked later: `tree` (explain), `impact`, `verification` (verify)
+7. `lineage/`     what is asked later: `explain`, `impact`, `verify`
 8. `deliveries/`  predictions copied to other systems
 9. `cli/`         the command `almanac`
 
@@ -24,12 +24,13 @@ from almanac.core.aggregates import Aggregates
 from almanac.core.audits import Audit
 from almanac.core.deliveries import ParquetDelivery, PostgresDelivery
 from almanac.core.gate import Gate, Slice
+from almanac.core.label import Label
 from almanac.core.late import Late
 from almanac.core.pipeline import FeatureGroup, Pipeline, Population
 from almanac.core.sampling import Sampling
 from almanac.core.scoring import Scoring
 from almanac.core.sources import EventSource, ReferenceSource
-from almanac.core.window import Label, MovingWindow
+from almanac.core.window import MovingWindow
 
 __all__ = [
     "Aggregates",

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from almanac.core.functions import arguments, call, check_module, function_of
+from almanac.core.label import Label
 from almanac.core.pipeline import FeatureGroup, Pipeline, Population
 from almanac.core.sources import EventSource, ReferenceSource
-from almanac.core.window import Label, MovingWindow
+from almanac.core.window import MovingWindow
 from almanac.errors import DescriptionError
 
 HABITS = FeatureGroup("habits", reads=("visits", "people"))

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from almanac.core.garbage import GarbageKind, Item, Total, check_age, garbage, kind_of, totals
+from almanac.core.garbage import RETENTION, GarbageKind, Item, Total, check_age, garbage, kind_of, totals
 from almanac.core.layout import Layout, staged_file
-from almanac.core.receipts import RETENTION
 from tests.support.records import NOON
 
 LAYOUT = Layout("s3://bucket/almanac", "shop")

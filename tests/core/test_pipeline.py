@@ -14,10 +14,11 @@ from almanac.core.audits import Audit
 from almanac.core.canonical import decode, dumps
 from almanac.core.deliveries import ParquetDelivery
 from almanac.core.gate import Gate
+from almanac.core.label import Label
 from almanac.core.pipeline import FeatureGroup, Pipeline, Population
 from almanac.core.scoring import Scoring
 from almanac.core.sources import EventSource, ReferenceSource
-from almanac.core.window import Label, MovingWindow
+from almanac.core.window import MovingWindow
 from almanac.errors import DescriptionError
 from tests.support.shop import pipeline
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from almanac.core.canonical import decode, dumps
-from almanac.core.receipts import FRESH, Artifact, Order, PlacedOrder, Receipt, RunInfo, Step, admit, publish_order
+from almanac.core.garbage import FRESH
+from almanac.core.receipts import Artifact, Order, PlacedOrder, Receipt, RunInfo, Step, admit, publish_order
 from almanac.errors import NotAdmitted
 from tests.support.records import NOON, order, output, receipt
 

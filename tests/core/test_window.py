@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from almanac import EventSource, Late, ReferenceSource
 from almanac.core.canonical import decode, digest, encode
+from almanac.core.label import Label
 from almanac.core.period import Every, Period
 from almanac.core.target import MULTICLASS, REGRESSION, Target
-from almanac.core.window import Examples, Label, MovingWindow, check_classes, examples
+from almanac.core.window import Examples, MovingWindow, check_classes, examples
 from almanac.errors import DataError, DescriptionError
 from tests.support.shop import pipeline
 

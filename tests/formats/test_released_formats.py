@@ -9,8 +9,8 @@ import pytest
 from almanac.core.canonical import encode
 from almanac.core.receipts import RunInfo
 from almanac.deliveries import projection
-from almanac.lineage import trail, verification
-from almanac.lineage.tree import explain
+from almanac.lineage import trail, verify
+from almanac.lineage.explain import explain
 from almanac.runs import redo
 from tests.formats import bucket
 from tests.support.shop import Shop
@@ -30,7 +30,7 @@ def test_a_released_bucket_is_read_explained_and_verified_and_nothing_is_stale(k
     shop, expected = kept
     assert bucket.standing(shop) == expected["standing"]
 
-    verified = verification.verify(shop.home)
+    verified = verify.verify(shop.home)
     assert verified.findings == ()
     assert verified.checked["receipts"] > 50
 
@@ -45,4 +45,4 @@ def test_a_released_bucket_is_read_explained_and_verified_and_nothing_is_stale(k
 def test_a_released_bucket_is_scored_trained_on_and_rolled_back_with_the_same_digests(kept: tuple[Shop, dict[str, Any]]) -> None:
     shop, expected = kept
     assert bucket.go_on(shop) == expected["after"]
-    assert verification.verify(shop.home).findings == ()
+    assert verify.verify(shop.home).findings == ()

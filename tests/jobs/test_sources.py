@@ -18,7 +18,7 @@ from almanac import Aggregates, Audit, EventSource, ReferenceSource
 from almanac.core.receipts import Receipt, RunInfo
 from almanac.errors import CheckFailed, DescriptionError, NotAdmitted
 from almanac.jobs.context import user_module
-from almanac.lineage import verification
+from almanac.lineage import verify
 from almanac.lineage.trail import reading
 from almanac.runs import feature_orders, orders, pin, plan, redo
 from almanac.spark import checks
@@ -274,7 +274,7 @@ def test_a_version_made_from_audited_sources_is_explained_verified_and_not_stale
         DescriptionError, match=r"needs audited sources \(visits\), but today's description audits none\. Restore audit="
     ):
         plan.check_buildable(shop.home, unaudited.pipeline, wanting)
-    verified = verification.verify(shop.home)
+    verified = verify.verify(shop.home)
     assert not verified.findings and not verified.changed
     manifest = shop.home.versions.read(version)
     with reading(shop.home) as trail:

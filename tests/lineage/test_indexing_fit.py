@@ -10,8 +10,8 @@ import pytest
 
 from almanac.core.receipts import Artifact
 from almanac.lineage import impact, trail
+from almanac.lineage.explain import Node, explain, walk
 from almanac.lineage.impact import Impact, of_source
-from almanac.lineage.tree import Node, explain, walk
 from almanac.store.home import Home
 from tests.support.large_pipeline import GROUPS, Forest
 

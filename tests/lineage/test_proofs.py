@@ -9,7 +9,7 @@ import pytest
 
 from almanac.core.canonical import sealed
 from almanac.core.receipts import Artifact, Receipt, RunInfo, Step, publish_order
-from almanac.lineage.verification import verify
+from almanac.lineage.verify import verify
 from almanac.runs import promotions, rollback
 from almanac.store import notes
 from almanac.store.home import Home

@@ -19,8 +19,8 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from almanac.core.label import Label
 from almanac.core.target import MULTICLASS, REGRESSION, Target
-from almanac.core.window import Label
 from almanac.errors import DataError, DescriptionError
 from almanac.model import training
 from almanac.model.training import LABEL, SNAPSHOT

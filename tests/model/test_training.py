@@ -16,8 +16,8 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClas
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from almanac.core.label import Label
 from almanac.core.target import Target
-from almanac.core.window import Label
 from almanac.errors import DataError, DescriptionError
 from almanac.model import training
 from almanac.model.training import LABEL, SNAPSHOT

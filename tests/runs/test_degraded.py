@@ -11,7 +11,7 @@ from almanac import Scoring
 from almanac.core.canonical import decode, encode, sealed
 from almanac.errors import DataError, NotAdmitted, SourceError
 from almanac.lineage import trail
-from almanac.lineage.tree import explain
+from almanac.lineage.explain import explain
 from almanac.runs import feature_orders, orders, plan, redo, rollback
 from almanac.store.versions import Versions
 from tests.support.degrading import HALF, SEPTEMBER, of_period, planned, twice, without_people

@@ -8,7 +8,7 @@ import pytest
 
 from almanac.core.receipts import Receipt, RunInfo
 from almanac.errors import IntegrityError, NotAdmitted
-from almanac.lineage.verification import verify
+from almanac.lineage.verify import verify
 from almanac.runs import plan, publish
 from almanac.store.tables import Table
 from tests.support.clock import put_forward

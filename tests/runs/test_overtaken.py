@@ -12,7 +12,7 @@ from almanac.core.plan import RunPlan
 from almanac.core.receipts import Receipt, RunInfo
 from almanac.core.rollback import RollbackPlan
 from almanac.errors import AlmanacError, Conflict, DataError, Overtaken, PeriodError
-from almanac.lineage.verification import verify
+from almanac.lineage.verify import verify
 from almanac.runs import feature_orders, orders, plan, promotions, publish, redo, rollback
 from almanac.store.objects import Objects
 from tests.support.shop import MONTHS, Shop, people, visits

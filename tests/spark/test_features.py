@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 from almanac.core.canonical import sealed
+from almanac.core.label import Label
 from almanac.core.pipeline import Population
 from almanac.core.receipts import Artifact, Order, Step
-from almanac.core.window import Label
 from almanac.errors import DataError, DescriptionError
 from almanac.model import training
 from almanac.spark import features as rooms

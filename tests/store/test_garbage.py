@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from almanac.core.canonical import sha256
-from almanac.core.garbage import GarbageKind, Item
+from almanac.core.garbage import RETENTION, GarbageKind, Item
 from almanac.core.layout import staged_file
-from almanac.core.receipts import RETENTION, Order, Output, PlacedOrder, publish_order
+from almanac.core.receipts import Order, Output, PlacedOrder, publish_order
 from almanac.errors import IntegrityError
 from almanac.store import garbage
 from almanac.store.home import Home

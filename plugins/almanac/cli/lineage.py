@@ -19,18 +19,18 @@ from almanac.cli.console import AsJson, Name, app, complain, harmless, home_of, 
 from almanac.core.canonical import encode
 from almanac.core.target import SCORE
 from almanac.errors import examples
-from almanac.lineage import trail, tree, verification
+from almanac.lineage import explain, trail, verify
+from almanac.lineage.explain import Evidence, Node
 from almanac.lineage.findings import Verified
 from almanac.lineage.impact import Impact, ask, of_features, of_run, of_source, of_version
 from almanac.lineage.index import Index, Shown
-from almanac.lineage.tree import Evidence, Node
 
 SHOWN_FILES = 5
 Facts = Mapping[str, Any]
 
 
-@app.command(epilog="Example: almanac explain purchase_propensity 2017-07 --entity 1234")
-def explain(
+@app.command("explain", epilog="Example: almanac explain purchase_propensity 2017-07 --entity 1234")
+def explain_period(
     name: Name,
     period: Annotated[str, typer.Argument(help="A visible period of predictions.")],
     entity: Annotated[str | None, typer.Option(help="Also show the row of this entity.")] = None,
@@ -48,7 +48,7 @@ def explain(
         _write_prov(prov, found)
         if prov == "-":
             return
-    explained = tree.explain(found, row)
+    explained = explain.explain(found, row)
     if as_json:
         print(json.dumps(encode(explained), indent=2))
     else:
@@ -199,11 +199,11 @@ def _touched(found: Impact) -> list[list[str]]:
     ]
 
 
-@app.command(epilog="Example: almanac verify purchase_propensity")
-def verify(name: Name, as_json: AsJson = False) -> None:
+@app.command("verify", epilog="Example: almanac verify purchase_propensity")
+def verify_pipeline(name: Name, as_json: AsJson = False) -> None:
     """Rereads everything that readers can reach and checks it against its digests; exits with 1 if something differs."""
     with _progress() as tell:
-        found = verification.verify(home_of(name), tell)
+        found = verify.verify(home_of(name), tell)
     if as_json:
         print(json.dumps(encode(found), indent=2))
     else:
@@ -231,7 +231,7 @@ def _report(found: Verified) -> None:
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[verification.Progress]:
+def _progress() -> Iterator[verify.Progress]:
     """A progress bar on a terminal for each kind of object that is read; nothing elsewhere."""
     if not sys.stderr.isatty():
         yield lambda _kind, _done, _of: None

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
+from almanac.core.label import Label
 from almanac.core.pipeline import FeatureGroup, Pipeline, Population
-from almanac.core.window import Label
 from almanac.errors import DescriptionError, examples
 
 Part = Population | FeatureGroup | Label

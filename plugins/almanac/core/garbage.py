@@ -12,7 +12,13 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from almanac.core.layout import Layout
-from almanac.core.receipts import RETENTION
+
+# Garbage collection spares files younger than RETENTION. A stage older than FRESH is not published, so files still unpublished
+# after RETENTION can be deleted while jobs run. A feature group's rows are used until a day before they may be deleted, which
+# leaves that day to combine them.
+RETENTION = timedelta(days=7)
+FRESH = RETENTION / 7
+GROUP_FRESH = RETENTION - FRESH
 
 
 class GarbageKind(Enum):

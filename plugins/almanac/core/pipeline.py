@@ -15,10 +15,11 @@ from almanac.core.aggregates import Aggregates
 from almanac.core.canonical import digest, encode, later
 from almanac.core.deliveries import Delivery, check_deliveries
 from almanac.core.gate import Gate
+from almanac.core.label import Label
 from almanac.core.period import Every, Period
 from almanac.core.scoring import Scoring
 from almanac.core.sources import KNOWN_AT, EventSource, ReferenceSource, Source
-from almanac.core.window import Label, MovingWindow
+from almanac.core.window import MovingWindow
 from almanac.errors import DescriptionError, PeriodError
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")

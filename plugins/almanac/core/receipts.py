@@ -9,24 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import Enum
 from typing import Any
 
 from almanac.core.canonical import digest, later, stored_as
+from almanac.core.garbage import FRESH
 from almanac.errors import NotAdmitted, bounded
 
 SCHEMA = 1
 PART = "part."  # prefix of a feature group's name in the inputs and links of the order that combines the groups
 
 ERROR = "error"
-
-# Garbage collection spares files younger than RETENTION. A stage older than FRESH is not published, so files still unpublished
-# after RETENTION can be deleted while jobs run. A feature group's rows are used until a day before they may be deleted, which
-# leaves that day to combine them.
-RETENTION = timedelta(days=7)
-FRESH = RETENTION / 7
-GROUP_FRESH = RETENTION - FRESH
 
 
 class Artifact(Enum):

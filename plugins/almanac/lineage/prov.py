@@ -13,7 +13,7 @@ from almanac.core.cuts import seen
 from almanac.core.facts import version_of
 from almanac.core.pins import PinnedFile
 from almanac.core.receipts import Artifact, Receipt, Step
-from almanac.lineage.tree import Evidence
+from almanac.lineage.explain import Evidence
 
 NAMESPACE = "urn:almanac:"
 

@@ -17,7 +17,7 @@ from almanac.core.promotions import Log
 from almanac.core.receipts import Artifact, Receipt, Step, publish_order
 from almanac.errors import DataError, IntegrityError, NotFound, StoreError, examples
 from almanac.files import locate
-from almanac.lineage.tree import Evidence
+from almanac.lineage.explain import Evidence
 from almanac.store.home import Home
 from almanac.store.pins import read_pins
 from almanac.store.tables import Visible

@@ -22,8 +22,8 @@ from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
 
 from almanac.columns import key_kind, places
+from almanac.core.label import Label
 from almanac.core.target import BINARY, MULTICLASS, REGRESSION, Target
-from almanac.core.window import Label
 from almanac.errors import AlmanacError, DataError, DescriptionError, examples
 from almanac.model.bundles import Scores, line, stacked
 

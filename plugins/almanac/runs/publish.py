@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from almanac.core import facts
 from almanac.core.canonical import encode
 from almanac.core.facts import AuditedModel, Gated, PublishedModel, StagedModel, version_of
+from almanac.core.garbage import FRESH
 from almanac.core.pipeline import Pipeline
 from almanac.core.plan import ASKED
 from almanac.core.promotions import LOG, Entry, Log
-from almanac.core.receipts import FRESH, Artifact, Order, PlacedOrder, Receipt, RunInfo, Step, admit, publish_order
+from almanac.core.receipts import Artifact, Order, PlacedOrder, Receipt, RunInfo, Step, admit, publish_order
 from almanac.errors import Conflict, LogMoved, NotAdmitted, Overtaken
 from almanac.runs import promotions
 from almanac.store.home import Home

@@ -12,8 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from urllib.parse import unquote
 
-from almanac.core.garbage import Item, check_age, garbage, kind_of
-from almanac.core.receipts import RETENTION
+from almanac.core.garbage import RETENTION, Item, check_age, garbage, kind_of
 from almanac.store.home import Home
 from almanac.store.tables import Table
 from almanac.store.versions import Manifest

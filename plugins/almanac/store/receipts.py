@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 
 from almanac.core.canonical import decode, dumps, sealed, sha256
 from almanac.core.facts import version_of
+from almanac.core.garbage import FRESH, GROUP_FRESH
 from almanac.core.layout import Layout
 from almanac.core.pipeline import Pipeline
-from almanac.core.receipts import FRESH, GROUP_FRESH, Artifact, Order, PlacedOrder, Receipt, Step, publish_order
+from almanac.core.receipts import Artifact, Order, PlacedOrder, Receipt, Step, publish_order
 from almanac.errors import IntegrityError
 from almanac.store import packs
 from almanac.store.objects import Objects, record

@@ -19,9 +19,9 @@ from almanac.columns import AS_WRITTEN, UTC_TIME, leaves, packed, plain
 from almanac.core import folder
 from almanac.core.canonical import digest
 from almanac.core.folder import FileKind
+from almanac.core.garbage import GROUP_FRESH
 from almanac.core.late import Span, SpanContents
 from almanac.core.pins import Pin, PinnedFile
-from almanac.core.receipts import GROUP_FRESH
 from almanac.core.sources import Cut, EventSource, Source, as_utc
 from almanac.cutting import in_utc, keep
 from almanac.errors import NotFound, SourceError, SourceMissing, StoreError, Unreachable, examples

@@ -10,7 +10,7 @@ import pytest
 from almanac.core.canonical import sealed
 from almanac.core.receipts import Receipt, RunInfo, publish_order
 from almanac.lineage.findings import Finding, Verified
-from almanac.lineage.verification import verify
+from almanac.lineage.verify import verify
 from almanac.store.home import Home
 from almanac.store.versions import Manifest
 from tests.support.shop import MONTHS, visits

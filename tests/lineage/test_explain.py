@@ -10,7 +10,7 @@ from almanac.core.pins import Pin, PinnedFile
 from almanac.core.pipeline import Pipeline
 from almanac.core.promotions import Log
 from almanac.core.receipts import Artifact, Receipt, RunInfo, Step
-from almanac.lineage.tree import Evidence, Node, explain, walk
+from almanac.lineage.explain import Evidence, Node, explain, walk
 from tests.support.records import order, output, promote, receipt, roll_back
 from tests.support.shop import pipeline
 
