@@ -14,7 +14,7 @@ The rooms, in the order to read them:
 5. `store/`       how all of it is kept on S3: objects, Delta tables, receipts, versions, the promotion log
 6. `airflow/`     the DAGs that chain it: `dags`, `operators`, and in `tasks` what each task does
 7. `lineage/`     what is asked later: `explain`, `impact`, `verify`
-8. `deliveries/`  predictions copied to other systems
+8. `deliveries/`  predictions copied to other systems, whose nouns are in `core/deliveries`: a file for each kind of place
 9. `cli/`         the command `almanac`
 
 docs/glossary.md explains the terms, docs/formats.md what is stored, docs/adr the decisions.

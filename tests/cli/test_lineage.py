@@ -229,7 +229,7 @@ def test_verify_names_what_differs_and_ends_with_1(world: World, ask: Ask):
     assert (
         f"{output.uri}\n    found     5 bytes with SHA-256 d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa\n"
         f"    expected  {output.bytes} bytes with SHA-256 {output.sha256}\n"
-        "    remedy    Restore it from the bucket's versions, or make it again.\n"
+        "    remedy    Restore it from the bucket's versions, or build it again.\n"
     ) in told
     assert f"source {world.shop.landing}/visits/2017-01.parquet: changed since it was pinned as " in told
     assert told.endswith("1 object differs.\n")

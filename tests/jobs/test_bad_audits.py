@@ -195,7 +195,7 @@ def test_a_model_whose_bytes_were_altered_scores_nothing(world: World) -> None:
     text = told(refusal(world, orders.predictions(shop.home, planned)), "IntegrityError")
 
     assert f"{model.uri}: expected SHA-256" in text
-    assert "The file was altered and is not used. Restore it from the bucket's versions, or make it again." in text
+    assert "The file was altered and is not used. Restore it from the bucket's versions, or build it again." in text
 
 
 # Labels and windows

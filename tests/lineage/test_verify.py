@@ -129,7 +129,7 @@ def test_a_finding_says_what_was_found_what_was_expected_and_what_to_do(world: W
             uri=output.uri,
             found="5 bytes with SHA-256 d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa",
             expected=f"{output.bytes} bytes with SHA-256 {output.sha256}",
-            advice="Restore it from the bucket's versions, or make it again",
+            advice="Restore it from the bucket's versions, or build it again",
         ),
         Finding(
             uri=uri,

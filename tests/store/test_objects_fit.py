@@ -53,7 +53,7 @@ def test_bytes_are_given_when_their_digest_holds_and_refused_when_not() -> None:
         verified(b"bar", promised, "s3://almanac/a")
     assert str(refused.value) == (
         "s3://almanac/a: expected SHA-256 2c26b46b68ffc68f..., got fcde2b2edba56bf4... The file was altered and is not used. "
-        "Restore it from the bucket's versions, or make it again."
+        "Restore it from the bucket's versions, or build it again."
     )
 
 

@@ -346,12 +346,12 @@ class _Inspection(_Reading):
             self.volume += size
             self.tell("files", number, len(listed))
             if not digest and needed:
-                self.missing(output.uri, f"a file of {output.bytes} bytes", f"{RESTORE}, or make it again")
+                self.missing(output.uri, f"a file of {output.bytes} bytes", f"{RESTORE}, or build it again")
             elif not digest:
                 self.gone += 1
             elif digest != output.sha256:
                 message, expected = f"{size} bytes with SHA-256 {digest}", f"{output.bytes} bytes with SHA-256 {output.sha256}"
-                advice = f"{RESTORE}, or make it again"
+                advice = f"{RESTORE}, or build it again"
                 self.findings.append(Finding(uri=output.uri, found=message, expected=expected, advice=advice))
 
     def _hashed(self, uri: str) -> tuple[int, str]:

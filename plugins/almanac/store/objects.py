@@ -317,7 +317,7 @@ def verified(body: bytes, sha256: str, uri: str) -> bytes:
     if found != sha256:
         raise IntegrityError(
             f"{uri}: expected SHA-256 {sha256[:16]}..., got {found[:16]}... The file was altered and is not used. Restore it "
-            "from the bucket's versions, or make it again."
+            "from the bucket's versions, or build it again."
         )
     return body
 
