@@ -16,9 +16,11 @@ from rich.progress import Progress
 from almanac.cli.console import AsJson, Name, app, home_of, out, show_rows
 from almanac.cli.find import said
 from almanac.core.conditions import age
-from almanac.core.garbage import Item, Total, check_age, totals
+from almanac.core.garbage import RETENTION, Item, Total, check_age, totals
 from almanac.store import garbage
 from almanac.store.garbage import Told
+
+LEAST = f"{RETENTION.days}d"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,9 @@ class Collected:
 def gc(
     name: Name,
     delete: Annotated[bool, typer.Option("--delete", help="Delete the files; without this they are only listed.")] = False,
-    older_than: Annotated[str, typer.Option(metavar="AGE", help="The minimum age of a file: 7d or more, such as 4w.")] = "7d",
+    older_than: Annotated[
+        str, typer.Option(metavar="AGE", help=f"The minimum age of a file: {LEAST} or more, such as 4w.")
+    ] = LEAST,
     as_json: AsJson = False,
 ) -> None:
     """Lists data files that are no longer needed: replaced and orphaned ones, older than a week. --delete deletes them.
@@ -68,7 +72,7 @@ def _summary(found: Collected, older_than: str) -> str:
         return f"Deleted {files} files, {size}."
     if not files:
         return f"No unused file is older than {older_than}. Nothing was deleted."
-    aged = "" if older_than == "7d" else f" --older-than {older_than}"
+    aged = "" if older_than == LEAST else f" --older-than {older_than}"
     return f"{files} files, {size}. Nothing was deleted. To delete them: almanac gc {found.pipeline}{aged} --delete"
 
 
