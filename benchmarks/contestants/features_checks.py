@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from almanac.core.receipts import Output
-from almanac.spark import checks, rows
-from almanac.spark import features as rooms
+from almanac.spark import checks, features, rows
 from benchmarks import events
 from benchmarks.contestants.answering import Task, answer
 from benchmarks.contestants.session import local
@@ -24,7 +23,7 @@ def main() -> None:
     def carry(task: Task) -> None:
         if scan:
             files = [Output(name=Path(file).name, uri=file, bytes=Path(file).stat().st_size, sha256="") for file in task.files]
-            frame = rooms.of_files(spark, files)
+            frame = features.of_files(spark, files)
             frame.selectExpr(*(f"max({name})" for name in frame.columns)).collect()
             return
         checked = checks.run(rows.of_files(lambda: spark, task.files), expectations(int(task.options["rows"])), "benchmark")

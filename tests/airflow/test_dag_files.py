@@ -87,7 +87,7 @@ def test_each_feature_group_is_a_task_of_its_own(shown):
     assert (names["model.stage"], names["champion.audit"], names["champion.publish"]) == ("train", "gate", "promote")
 
 
-def test_a_rollback_lists_its_tasks_in_the_order_of_the_doors(shown):
+def test_a_rollback_lists_its_tasks_in_the_order_of_the_steps(shown):
     assert shown["churn_rollback"]["tasks"] == [
         "plan",
         "champion.publish",

@@ -1,4 +1,4 @@
-"""Batch scoring through its doors: empty periods, columns that are kept, shifts, many periods in one run, bad input."""
+"""Batch scoring, step by step: empty periods, columns that are kept, shifts, many periods in one run, bad input."""
 
 from __future__ import annotations
 

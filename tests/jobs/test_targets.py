@@ -1,4 +1,4 @@
-"""Labels that are not 0 and 1 through all doors: classes and values are trained, compared, let through and scored."""
+"""Labels that are not 0 and 1 through all steps: classes and values are trained, compared, promoted and scored."""
 
 from __future__ import annotations
 

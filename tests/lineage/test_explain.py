@@ -75,7 +75,7 @@ def test_audits_publishes_and_scores_see_no_source_themselves():
 
 
 def made(artifact: Artifact, period: str, links: dict[str, str], **given: Any) -> dict[str, Receipt]:
-    """The receipts of a thing that went through its three doors, by short names instead of URIs."""
+    """The receipts of an artifact that was staged, audited and published, by short names instead of URIs."""
     staged = order(artifact=artifact, period=period, **given.pop("order", {}))
     at = f"{artifact.value} {period}"
     run_info = RunInfo(dag="shop", run="r1", task=artifact.value, attempt=2, commit="abc", spark_application="app-1")

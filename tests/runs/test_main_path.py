@@ -1,4 +1,4 @@
-"""A version's life through all doors: trained, gated, promoted, scored with, and rolled back from."""
+"""A version's life through all steps: trained, gated, promoted, scored with, and rolled back from."""
 
 from __future__ import annotations
 

@@ -13,8 +13,7 @@ import pytest
 from almanac.core.canonical import decode
 from almanac.core.receipts import Output
 from almanac.errors import IntegrityError
-from almanac.spark import arrow, digests
-from almanac.spark import features as rooms
+from almanac.spark import arrow, digests, features
 from almanac.spark.arrow import Sink
 
 SCHEMA = pa.schema([("customer", pa.int64()), ("score", pa.float64()), ("order", pa.string())])
@@ -127,7 +126,7 @@ def test_what_spark_writes_can_be_read_again_and_has_the_digest_of_its_rows(spar
     assert result.sums == digests.of_batches(rows.to_batches(), SCHEMA)
     assert [output.name for output in result.outputs] == sorted(path.name for path in tmp_path.iterdir())
     assert {tuple(output.stats["order"]) for output in result.outputs} == {("a", "a")}
-    again = rooms.of_files(spark, result.outputs, ["customer"])
+    again = features.of_files(spark, result.outputs, ["customer"])
     assert again.selectExpr("count(*)", "sum(customer)", "count(DISTINCT customer)").first()[:] == (1000, 499500, 1000)
 
 

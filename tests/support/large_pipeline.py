@@ -1,4 +1,4 @@
-"""A large pipeline's records, written at once as its doors would have left them: for what must stay quick with many."""
+"""A large pipeline's records, written at once as its steps would have left them: for what must stay quick with many."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small pipeline with its data in the bucket, and its doors called one after the other, as the DAGs call them."""
+"""A small pipeline with its data in the bucket, and its steps run one after the other, as the DAGs run them."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class Shop:
         return self._answer(placed, function)
 
     def build(self, planned: RunPlan, pinned: str) -> dict[str, Receipt]:
-        """The features that a plan misses, through their three doors. Where the plan may leave groups out, each may fail."""
+        """The features that a plan misses, staged, audited and published. Where the plan may leave groups out, each may fail."""
         for group in self.home.receipts.description(planned.description).features:
             with contextlib.suppress(*((AlmanacError,) if planned.degrade else ())):
                 self.run(feature_orders.groups(self.home, planned, pinned, group.name))

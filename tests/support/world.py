@@ -1,4 +1,4 @@
-"""A shop that has been at work: what most tests of doors begin with, made once and restored after each of them."""
+"""A shop that has been at work: what most tests of runs and jobs begin with, made once and restored after each of them."""
 
 from __future__ import annotations
 
