@@ -64,8 +64,7 @@ def test_what_the_dags_set_themselves_is_refused(name: str, where: str) -> None:
         dags(**arguments)
 
     assert str(refused.value) == (
-        f"build_dags(shop): {name} is set by Almanac, so it cannot be an argument. Leave it out; a pipeline's name, periods and "
-        "parameters are in its description."
+        f"build_dags(shop): expected no {name}: Almanac sets it from the pipeline's name, periods and parameters. Leave it out."
     )
 
 

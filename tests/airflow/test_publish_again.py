@@ -92,7 +92,7 @@ def test_a_version_that_a_person_asked_for_and_that_was_withdrawn_is_not_replace
     promotions.withdraw(shop.home, world.new, reason="bad", run_info=RunInfo())
     before, task = shop.state(), Task(world)
 
-    with pytest.raises(Overtaken, match=f"Version {world.new} was withdrawn while 2017-08 was scored with it, and nothing"):
+    with pytest.raises(Overtaken, match=f"Version {world.new} was withdrawn while 2017-08 was scored with it. Nothing"):
         tasks.publish_predictions(task.context, task.run_orders, **left)
     assert shop.state() == before
 

@@ -128,7 +128,9 @@ def test_a_version_is_withdrawn_and_reinstated_by_hand(world: World, ask: Asking
     assert [row["withdrawn"] for row in ask.json("versions", "shop")] == [False, True]
     code, _, error = ask("withdraw", "shop", world.new, "--reason", "again")
     assert code == 1
-    assert error.startswith(f"almanac: Cannot withdraw {world.new}: it is withdrawn")
+    assert error.startswith(
+        f"almanac: Cannot withdraw {world.new}: expected a version that is in the history, got one that is withdrawn"
+    )
     assert ask("reinstate", "shop", world.new, "--reason", "it was right")[0] == 0
     history = ask("history", "shop")[1]
     assert "withdraw" in history and "reinstate" in history and "broken [feed]" in history

@@ -75,7 +75,7 @@ def test_the_figures_of_the_docs_are_those_of_the_code(repository: Path) -> None
     assert f"up to {scoring.COMPARED_ROWS:,}, and the golden rows" in text
     assert f"population stability index above {shift.MUCH} over the earlier" in text
     assert f"at most {chunks.HAND_ROWS:,} and {chunks.HAND_BYTES // 2**20} MiB" in text
-    assert f"a batch of {chunks.BATCH_ROWS:,} rows at a time" in text
+    assert f"the version needs, {chunks.BATCH_ROWS:,} rows at a time" in text
 
 
 @pytest.mark.parametrize("share", [-0.1, 1, 1.5, float("nan"), True, "0.1"])

@@ -255,8 +255,8 @@ def test_an_engine_that_this_almanac_does_not_know_is_refused(version: Bundle) -
         engines.open_engine(newer)
 
     assert str(refused.value) == (
-        f"Version {version.version} is scored by the engine 'trees', expected one of scikit-learn, onnxruntime. Use the version "
-        "of Almanac that trained it, or retrain."
+        f"Version {version.version}: expected one of the engines 'scikit-learn', 'onnxruntime'; got 'trees'. Use the version of "
+        "Almanac that trained it, or retrain."
     )
 
 

@@ -83,10 +83,10 @@ def test_waiting_goes_on_while_files_are_missing_and_ends_when_they_come(world: 
     def reasons() -> list[str]:
         return completeness.lacking(home, shop.pipeline, planned, "visits")
 
-    assert [reason.split(" of 2017-07-")[0] for reason in reasons()] == [
+    assert [reason.split(" from 2017-07-")[0] for reason in reasons()] == [
         "for the features of 2017-08 its newest event before 2017-09-01 is",
         "for the features of 2017-08 file ready/2017-08 is missing",
-        "for the label of 2017-06 there is no file ready/2017-07",
+        "for the label of 2017-06 file ready/2017-07 is missing",
     ]
     shop.put("visits", "2017-08.parquet", shops.visits(AUGUST))
     home.objects.put(f"{shop.landing}/visits/ready/2017-07", b"")

@@ -91,9 +91,9 @@ def test_a_withdrawn_version_neither_scores_nor_is_promoted_nor_is_rolled_back_t
 
     with pytest.raises(PromotionError, match=f"Version {world.new} was withdrawn and cannot score"):
         shop.score("2017-08", version=world.new)
-    with pytest.raises(IllegalTransition, match=f"Cannot promote {world.new}: it is withdrawn"):
+    with pytest.raises(IllegalTransition, match=f"Cannot promote {world.new}: .* got one that is withdrawn"):
         shop.promote(world.new)
-    with pytest.raises(IllegalTransition, match=f"Cannot roll back to {world.new}: it is withdrawn"):
+    with pytest.raises(IllegalTransition, match=f"Cannot roll back to {world.new}: .* got one that is withdrawn"):
         shop.roll_back(to=world.new)
     assert shop.state() == before
 

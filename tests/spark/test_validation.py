@@ -261,7 +261,7 @@ def test_few_rows_are_few_by_their_values_and_by_their_bytes() -> None:
 
 def test_the_page_about_checks_lists_what_pandas_is_asked(repository: Path) -> None:
     text = (repository / "docs" / "checks.md").read_text()
-    (listed,) = re.findall(r"^Few rows are asked in pandas:\n\n(.*?)\n\n", text, re.DOTALL | re.MULTILINE)
+    (listed,) = re.findall(r"^On few rows, pandas runs:\n\n(.*?)\n\n", text, re.DOTALL | re.MULTILINE)
     rows = [set(re.findall(r"`(Expect\w+)`", row)) for row in listed.splitlines()[2:]]
 
     tables = ("TABLE", "COLUMN", "SET", "RANGE", "NUMBER", "FLOAT", "TEXT", "PAIR")

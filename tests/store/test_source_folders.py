@@ -201,7 +201,7 @@ def test_a_time_that_is_null_throughout_in_one_file_agrees_and_in_all_is_refused
     objects: Objects, visits: EventSource, deliver: Deliver
 ) -> None:
     deliver("a.parquet", {"at": pa.nulls(1)})
-    assert "column 'at' is null, a time column must be a timestamp. It is null in every row" in refused(objects, visits)
+    assert "column 'at' is null, but a time column must be a timestamp. It is null in every row" in refused(objects, visits)
 
     deliver("b.parquet")
     assert observe(objects, "visits", visits).files[0].low is None
