@@ -156,6 +156,7 @@ class Shop:
 
     def pin(self, planned: RunPlan) -> str:
         """What a run builds from: its sources pinned, and checked where the description asks."""
+        self.keep()
         pinned = pin.pin(self.home, planned, RunInfo())
         return orders.built_from(pinned, self.run(orders.source_audits(self.home, planned, pinned)))
 
