@@ -330,6 +330,21 @@ def test_a_run_whose_features_another_run_published_first_uses_those(world: Worl
     assert shop.state() == before
 
 
+def test_a_run_uses_features_whose_publisher_died_before_its_receipt(world: World) -> None:
+    from almanac.airflow import tasks
+
+    shop = world.shop
+    planned = plan.score(shop.home, shop.pipeline.period("2017-09"))
+    first = made_features(world, planned)
+    shop.put("people", "all.parquet", pa.table({"customer": [0, 2], "band": [1, 1]}))
+    second = made_features(world, planned)
+    (lost,) = tasks.publish_features(Task(world).context, **first).values()
+    shop.home.objects.delete(lost)
+
+    assert tasks.publish_features(Task(world).context, **second) == {"2017-09": lost}
+    assert shop.home.receipts.read(lost).passed
+
+
 def made_features(world: World, planned: RunPlan) -> dict[str, Any]:
     """The period that a plan builds, staged and audited."""
     shop, pinned = world.shop, world.pin(planned)

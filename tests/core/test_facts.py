@@ -45,6 +45,11 @@ def test_an_error_is_a_field_also_of_a_receipt_that_kept_it_among_its_facts() ->
     assert encode(receipt(passed=False, error="DataError"))["error"] == "DataError"
 
 
+def test_a_source_may_be_called_error() -> None:
+    of_a_pin = receipt(facts={"error": {"rows": 3}})
+    assert (of_a_pin.error, of_a_pin.facts) == ("", {"error": {"rows": 3}})
+
+
 def test_links_are_receipts_alone_also_of_an_order_that_kept_more_among_them() -> None:
     older = decode(PlacedOrder, {"order": encode(order()), "links": {"pin": "s3://p", "description": "d1", "definition": "f1"}})
     assert older == PlacedOrder(order=order(), links={"pin": "s3://p"}, description="d1", definition="f1")

@@ -229,6 +229,20 @@ def test_one_damaged_receipt_is_left_out_and_named_and_the_rest_is_answered(
         assert uri in caplog.text and "Left out: " in caplog.text
 
 
+def test_a_decision_of_the_gate_whose_facts_cannot_be_read_is_left_out_and_named(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    from almanac.store import overview
+
+    home, gate = world.shop.home, world.shop.gate("2017-07", world.new)
+    assert world.new in overview.decisions(home)
+    uri = home.receipts.uri(gate)
+    home.objects.put(uri, sealed(replace(gate, facts={"comparison": "gone"})))
+
+    assert world.new not in overview.decisions(home)
+    assert f"Left out: {uri}" in caplog.text
+
+
 def test_a_damaged_manifest_is_left_out_and_named_and_the_rest_is_answered(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 
 from almanac.core.receipts import publish_order
 from almanac.runs import orders, plan
@@ -62,6 +63,20 @@ def test_plans_and_dry_runs_leave_the_bucket_as_it_was(
 
     assert world.changed() == before
     assert lost in before
+
+
+def test_a_visible_period_with_neither_receipt_nor_commit_is_built_again(world: World) -> None:
+    """Nothing vouches for it any more: Delta kept its files in a checkpoint, and its log was cleaned."""
+    shop = world.shop
+    died_before_its_receipt(world, "2017-08")
+    table = shop.home.features(plan.score(shop.home, shop.pipeline.period("2017-08")).definition)
+    DeltaTable(table.uri).create_checkpoint()
+    for item in shop.home.objects.walk(f"{table.uri}/_delta_log/"):
+        if item.uri.endswith(".json"):
+            shop.home.objects.delete(item.uri)
+    assert "2017-08" in table.visible()
+
+    assert plan.score(shop.home, shop.pipeline.period("2017-08")).build == ("2017-08",)
 
 
 def test_a_receipt_that_a_publisher_did_not_write_is_written_by_the_step_that_needs_it(world: World) -> None:

@@ -35,7 +35,8 @@ def build_dags(
     `NAME_rollback` is started by hand.
 
     Args:
-        default_args: for all tasks, as in any DAG: retries, owner, callbacks.
+        default_args: for all tasks, as in any DAG: retries, owner, callbacks. The pool of Spark jobs is `ALMANAC_POOL`, also
+            where `default_args` names another one.
         retrain, score, rollback: arguments for one of the DAGs; they override those for all. Its `default_args` are merged
             with those for all.
         dag_arguments: arguments of Airflow's `DAG` for all three: `max_active_runs`, `start_date`, `access_control`, callbacks.
@@ -281,7 +282,7 @@ class _Dags:
                 f"build_dags({pipeline.name}): expected no {', '.join(taken)}: Almanac sets it from the pipeline's name, periods "
                 "and parameters. Leave it out."
             )
-        default_args = {**self.dag_arguments["default_args"], **dag_arguments.get("default_args", {})}
+        default_args = {**self.dag_arguments["default_args"], **(dag_arguments.get("default_args") or {})}
         return DAG(
             **{
                 "description": pipeline.description,

@@ -33,7 +33,7 @@ Receipts = Mapping[str, str]  # period to receipt's URI
 log = logging.getLogger(__name__)
 
 
-# Plans. A dry run must write nothing, so planning writes nothing; a retrain that goes on stores its description for later tasks.
+# Plans. A dry run writes nothing. Otherwise these tasks probe the store, and keep what later tasks look up.
 
 
 def plan_retrain(context: TaskContext) -> Json:
@@ -261,7 +261,11 @@ def publish_features(context: TaskContext, *, staged: Receipts, audited: Receipt
 
 def _published_meanwhile(context: TaskContext, period: str, staged: Receipt, conflict: Conflict) -> Receipt:
     """The features that another run published by the same definition, unless they lack more groups. Raises: Conflict."""
-    standing = context.home.published(context.home.table_of(staged.order), [period]).get(period)
+    from almanac.runs import publish
+
+    table = context.home.table_of(staged.order)
+    publish.settle(context.home, table, [period])
+    standing = context.home.published(table, [period]).get(period)
     if standing is None:
         raise conflict
     visible = context.home.receipts.read(standing.links["staged"]).order

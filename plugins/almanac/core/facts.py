@@ -196,11 +196,6 @@ def read(kind: type[Facts], receipt: Receipt) -> Facts:
         ) from error
 
 
-def pinned_sources(receipt: Receipt) -> dict[str, PinnedSource]:
-    """The facts of a pin, by source."""
-    return {name: decode(PinnedSource, found) for name, found in receipt.facts.items()}
-
-
 def left_out(receipt: Receipt) -> tuple[str, ...]:
     """The groups that a period of features or predictions lacks; empty where it is complete."""
     return tuple(receipt.facts.get(LEFT_OUT, ()))

@@ -183,7 +183,7 @@ class Receipt:
     error: str = later("")
 
     def __post_init__(self) -> None:
-        if ERROR in self.facts:  # 0.1.0 stored it among the facts
+        if isinstance(self.facts.get(ERROR), str):  # 0.1.0 stored it among the facts
             object.__setattr__(self, "error", self.facts[ERROR])
             object.__setattr__(self, "facts", {name: fact for name, fact in self.facts.items() if name != ERROR})
 

@@ -11,7 +11,7 @@ from almanac.core.canonical import encode
 from almanac.core.facts import AuditedRows, StagedFeatures, StagedPredictions, left_out
 from almanac.core.receipts import Artifact, Receipt, Step, publish_order
 from almanac.core.target import Target
-from almanac.errors import DescriptionError, examples
+from almanac.errors import DescriptionError, IntegrityError, examples
 from almanac.jobs.checks import audited, staged_rows, user_checks
 from almanac.jobs.context import JobContext
 from almanac.store.home import Home
@@ -117,5 +117,8 @@ def _before(home: Home, period: str) -> tuple[str, dict[str, shift.Spread]]:
     published = home.receipts.find(publish_order(home.receipts.placed(earlier[-1].order).order))
     if published is None:
         return "", {}
-    audit = facts.read(AuditedRows, home.receipts.read(published.links["audit"]))
+    try:
+        audit = facts.read(AuditedRows, home.receipts.read(published.links["audit"]))
+    except IntegrityError:  # it only serves a warning
+        return "", {}
     return earlier[-1].period, dict(audit.spread or {})

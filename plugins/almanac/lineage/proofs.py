@@ -12,6 +12,7 @@ from almanac.core.facts import PublishedModel
 from almanac.core.promotions import Entry, Log
 from almanac.core.receipts import Artifact, Order, Receipt, Step, publish_order
 from almanac.core.rollback import RollbackPlan
+from almanac.errors import IntegrityError
 from almanac.lineage.findings import RESTORE, Finding, absent, gone_entries, out_of_force, published_often, seen_of_log
 from almanac.store.home import Home
 from almanac.store.versions import Manifest
@@ -84,7 +85,11 @@ def _versions(home: Home, known: Known) -> Iterator[Finding]:
     vouched = {entry.version for entry in known.entries}
     for uri, receipt in known.receipts.items():
         if (receipt.order.artifact, receipt.order.step) == (Artifact.MODEL, Step.PUBLISH):
-            published = facts.read(PublishedModel, receipt)
+            try:
+                published = facts.read(PublishedModel, receipt)
+            except IntegrityError as error:
+                yield Finding(uri=uri, found=str(error), expected="the facts of a published version")
+                continue
             version, digest = published.version, published.manifest
             vouched.add(version)
             manifest, place = known.manifests.get(version), home.layout.manifest(version)

@@ -92,8 +92,10 @@ def model(home: Home, plan: RunPlan, pin: str) -> PlacedOrder:
 
 def _published(home: Home, plan: RunPlan, periods: Iterable[str]) -> dict[str, Receipt]:
     listed, table = list(periods), home.features(plan.definition)
-    publish.settle(home, table, listed)
     found = home.published(table, listed)
+    if len(found) < len(listed):  # a publisher died before its receipt, or has not written it yet
+        publish.settle(home, table, listed)
+        found = home.published(table, listed)
     if absent := [period for period in listed if period not in found]:
         raise NotAdmitted(
             f"Features of {examples(absent, 12)} (definition {plan.definition}) are not published. Clear the run from its plan "
@@ -117,6 +119,8 @@ def comparison(home: Home, pipeline: Pipeline, plan: RunPlan, version: str) -> P
     effective = pipeline.period(plan.period).plus(1).key
     champion = log.in_force(effective) or ""
     candidate = home.versions.trusted(version)
+    if champion and (standing := home.versions.read(champion)).definition != candidate.definition:
+        publish.settle(home, home.features(standing.definition), [candidate.holdout])  # it is compared on its own features
     order = Order(
         pipeline=home.name,
         artifact=Artifact.CHAMPION,

@@ -15,6 +15,7 @@ from almanac.core.degrade import leaves_out, share
 from almanac.core.period import Period
 from almanac.core.pipeline import Pipeline
 from almanac.core.plan import RunPlan
+from almanac.core.receipts import publish_order
 from almanac.core.sources import as_utc
 from almanac.errors import DataError, DescriptionError, PeriodError, PromotionError, examples
 from almanac.runs import redo
@@ -284,12 +285,21 @@ def _to_build(home: Home, definition: str, periods: Sequence[str], *, refresh: b
 def missing(home: Home, definition: str, periods: Iterable[str]) -> tuple[str, ...]:
     """Those of the periods whose features are not published under a definition, or lack groups.
 
-    The order of the visible files decides: their receipt may be missing if the publisher died before writing it.
+    The order of the visible files says which groups they lack. Their receipt may be missing if the publisher died before
+    writing it; then it can still be derived from the commit. Where that is gone as well, the period is built again.
     """
-    listed = list(periods)
-    visible = home.features(definition).visible()
-    whole = [period for period in listed if period in visible and not _absent(home, visible[period])]
-    return tuple(sorted(set(listed) - set(whole)))
+    listed, table = list(periods), home.features(definition)
+    visible = table.visible()
+
+    def is_whole(period: str) -> bool:
+        if period not in visible:
+            return False
+        order = home.receipts.placed(visible[period].order).order
+        published = publish_order(order)
+        known = home.receipts.done(published) is not None or table.commit_of(published.digest) is not None
+        return known and not leaves_out(order)
+
+    return tuple(sorted(period for period in set(listed) if not is_whole(period)))
 
 
 def _absent(home: Home, seen: Visible) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from almanac.core.notes import Note
 from almanac.core.pipeline import Pipeline
 from almanac.core.promotions import Log
 from almanac.core.receipts import Artifact, Receipt, Step
-from almanac.errors import PromotionError
+from almanac.errors import IntegrityError, PromotionError
 from almanac.store.home import Home
 from almanac.store.notes import notes
 from almanac.store.versions import Manifest
@@ -105,7 +105,11 @@ def decisions(home: Home) -> dict[str, Receipt]:
     found: dict[str, Receipt] = {}
     for receipt in home.receipts.listed(Artifact.CHAMPION, Step.AUDIT):
         if receipt.answered:
-            name = facts.read(Gated, receipt).comparison.candidate_version
+            try:
+                name = facts.read(Gated, receipt).comparison.candidate_version
+            except IntegrityError as error:
+                warnings.warning("Left out: %s: %s", home.receipts.uri(receipt), error)
+                continue
             older = found.get(name)
             if older is None or _when(older) <= _when(receipt):
                 found[name] = receipt
