@@ -4,6 +4,8 @@ ALMANAC_ROOT           where everything is stored: s3://bucket/prefix
 ALMANAC_SPARK_JOBS     the folder of the users' modules and of steps/; spark_jobs beside plugins/ when not set
 ALMANAC_SPARK_CONN     the Airflow connection to Spark; spark_default when not set
 ALMANAC_POOL           the Airflow pool that bounds Spark jobs; spark when not set
+ALMANAC_AUDITS         with_stage: a Spark application that stages also audits; apart: an audit has its own; with_stage when not
+                       set
 ALMANAC_SIGNING_KEY    the private key (a PEM file) that signs manifests on publish; nothing is signed when not set
 ALMANAC_VERIFYING_KEY  the public key (a PEM file) that every version's signature must match; not checked when not set
 ALMANAC_DELIVERY_NAME  the database address of the delivery NAME (upper case), for `almanac deliver` outside Airflow
@@ -67,6 +69,17 @@ def spark_connection() -> str:
 def pool() -> str:
     """The Airflow pool that bounds Spark jobs."""
     return os.environ.get("ALMANAC_POOL", "spark")
+
+
+def audits_with_stage() -> bool:
+    """Whether the Spark application that stages an artifact also audits it. Raises: DescriptionError."""
+    match os.environ.get("ALMANAC_AUDITS", "") or "with_stage":
+        case "with_stage":
+            return True
+        case "apart":
+            return False
+        case other:
+            raise DescriptionError(f"ALMANAC_AUDITS: expected with_stage or apart, got {other!r}. Set one of these, or nothing.")
 
 
 def signing_key() -> Path | None:

@@ -80,6 +80,23 @@ def test_a_task_with_arguments_that_its_function_does_not_take_fails_when_the_da
         Publish(task_id="promote", description="{}", function=tasks.publish_champion, arguments={"plan": {}})
 
 
+@pytest.mark.parametrize(("value", "expected"), [(None, True), ("", True), ("with_stage", True), ("apart", False)])
+def test_audits_share_the_application_of_the_stage_unless_told_otherwise(
+    value: str | None, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ALMANAC_AUDITS", raising=False)
+    if value is not None:
+        monkeypatch.setenv("ALMANAC_AUDITS", value)
+    assert dags()["shop_retrain"].get_task("model.stage").audits is expected
+
+
+def test_another_value_for_where_audits_run_fails_when_the_dag_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALMANAC_AUDITS", "no")
+    with pytest.raises(DescriptionError) as refused:
+        dags()
+    assert str(refused.value) == "ALMANAC_AUDITS: expected with_stage or apart, got 'no'. Set one of these, or nothing."
+
+
 def test_a_task_is_told_which_asset_it_publishes() -> None:
     published = {
         task.task_id: [asset.name for asset in task.outlets] for dag in dags().values() for task in dag.tasks if task.outlets

@@ -20,7 +20,7 @@ from almanac.core.canonical import decode, dumps, encode
 from almanac.core.facts import Gated
 from almanac.core.period import Every, Period, resolve
 from almanac.core.pipeline import Pipeline
-from almanac.core.receipts import PlacedOrder, Receipt, RunInfo
+from almanac.core.receipts import PlacedOrder, Receipt, RunInfo, Step
 from almanac.errors import AlmanacError, CheckFailed, DescriptionError, NotFound, PeriodError, StoreError, bounded
 from almanac.runs import plan
 from almanac.settings import Settings
@@ -109,11 +109,18 @@ class TaskContext:
         return str(self.settings.spark_jobs / "steps" / "run.py")
 
     def place(self, placed: list[PlacedOrder]) -> list[str]:
-        """Places orders; returns the URIs of those without an answer yet."""
+        """Places orders; returns the URIs of those that are left to run."""
         uris = [(self.home.receipts.place(one), one) for one in placed]
-        left = [uri for uri, one in uris if self.home.receipts.done(one.order) is None]
+        left = [uri for uri, one in uris if self.home.receipts.done(one.order) is None and not self._failed_with_stage(one)]
         log.info("%d orders, %d already answered", len(placed), len(placed) - len(left))
         return left
+
+    def _failed_with_stage(self, placed: PlacedOrder) -> bool:
+        """Whether an audit has just failed in the job that staged: it is told, and tried again only if the task is cleared."""
+        if placed.order.step is not Step.AUDIT or self.run_info.attempt > 1:
+            return False
+        receipt = self.home.receipts.find(placed.order)
+        return receipt is not None and (receipt.run_info.dag, receipt.run_info.run) == (self.run_info.dag, self.run_info.run)
 
     def receipts_of(self, placed: list[PlacedOrder]) -> dict[str, str]:
         """Maps each period to the URI of its receipt. Raises: CheckFailed, NotFound."""
@@ -122,27 +129,31 @@ class TaskContext:
             receipt = self.home.receipts.find(one.order)
             if receipt is None:
                 raise NotFound(f"No receipt for {one.order}, although its job succeeded. Check the job's log and clear the task.")
+            self._leave_report(receipt)
             if not receipt.answered:
                 raise _failure(receipt)
             for finding in receipt.findings:
                 log.info("%s: %s", one.order, finding)
-            self._leave_report(receipt)
             found[one.order.period] = self.home.receipts.uri(receipt)
         return found
 
     @contextlib.contextmanager
     def explaining(self, placed: list[PlacedOrder]) -> Iterator[None]:
-        """If the job fails, raises the reason from its receipts instead of spark-submit's exit code."""
+        """If the job fails, raises the reason from its receipts instead of spark-submit's exit code. If it failed after all
+        orders were answered, nothing is raised: an audit in the same job has its own task.
+        """
         before = {one.order.digest: self.home.receipts.find(one.order) for one in placed}
         try:
             yield
-        except Exception:
-            for one in placed:
-                receipt = self.home.receipts.find(one.order)
+        except Exception as error:
+            found = [self.home.receipts.find(one.order) for one in placed]
+            for one, receipt in zip(placed, found, strict=True):
                 if receipt is not None and not receipt.answered and receipt != before[one.order.digest]:
                     self._leave_report(receipt)
                     raise _failure(receipt) from None
-            raise
+            if not all(self.home.receipts.done(one.order) for one in placed):
+                raise
+            log.warning("The job failed after its orders were done: %s", error)
 
     def _leave_report(self, receipt: Receipt) -> None:
         page = next((output.uri for output in receipt.outputs if output.name.endswith(".html")), "")

@@ -19,7 +19,7 @@ from almanac.airflow import tasks
 from almanac.airflow.links import ReportLink
 from almanac.airflow.tasks import TaskFunction
 from almanac.errors import SourceError
-from almanac.settings import pool, spark_connection
+from almanac.settings import audits_with_stage, pool, spark_connection
 
 if TYPE_CHECKING:
     from almanac.airflow.context import TaskContext
@@ -74,7 +74,8 @@ class WorkerTask(Traced, BaseOperator):
 
 
 class SparkOrders(Traced, SparkSubmitOperator):
-    """Submits a Spark job for the orders without an answer, and returns the URIs of all receipts by period.
+    """Submits a Spark job for the orders without an answer, and returns the URIs of all receipts by period. A job that stages
+    also audits, unless ALMANAC_AUDITS says otherwise.
 
     Args:
         description: the pipeline, as canonical JSON.
@@ -83,6 +84,7 @@ class SparkOrders(Traced, SparkSubmitOperator):
 
     Raises:
         TypeError: the function does not take these arguments.
+        DescriptionError: ALMANAC_AUDITS has a value that it does not take.
     """
 
     template_fields: Sequence[str] = (*SparkSubmitOperator.template_fields, "arguments")
@@ -92,6 +94,7 @@ class SparkOrders(Traced, SparkSubmitOperator):
     def __init__(self, *, description: str, function: TaskFunction, arguments: Mapping[str, Any], **rest: Any) -> None:
         super().__init__(conn_id=spark_connection(), **{"pool": pool(), **rest})
         self._check(function, arguments)
+        self.audits = audits_with_stage()
         self.description = description
         self.function = function
         self.arguments = arguments
@@ -113,6 +116,7 @@ class SparkOrders(Traced, SparkSubmitOperator):
         """Submits a job for the orders without an answer, all of one step; maps each period to its receipt's URI."""
         from almanac.airflow.context import check_connection
         from almanac.airflow.library import library_zip
+        from almanac.core.receipts import Step
 
         left = found.place(placed)
         if left:
@@ -122,7 +126,9 @@ class SparkOrders(Traced, SparkSubmitOperator):
             self.name = f"almanac {step} {order.part}".strip()
             self.application = found.application
             self.py_files = library_zip()
-            self.application_args = [step, *left, "--run-info", found.run_info_json()]
+            # A feature group is not audited: its rows are, once they are combined.
+            audits = ["--audit"] if self.audits and order.step is Step.STAGE and not order.part else []
+            self.application_args = [step, *left, *audits, "--run-info", found.run_info_json()]
             self._hook = None  # it holds the arguments of the previous submission
             with found.explaining(placed):
                 super().execute(found.context)

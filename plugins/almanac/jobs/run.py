@@ -1,5 +1,8 @@
 """A Spark job: takes the URIs of orders, calls the function of each order's step, keeps receipts. Started by
 `spark_jobs/steps/run.py`.
+
+A job that stages can also audit what it staged: the orders of these audits follow from the receipts. Their tasks then find them
+answered and submit no job of their own.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from datetime import UTC, datetime
 
 from almanac.core.canonical import decode
 from almanac.core.receipts import Artifact, Order, PlacedOrder, Receipt, RunInfo, Step
-from almanac.errors import Conflict, NotAdmitted, StoreError
+from almanac.errors import AlmanacError, Conflict, NotAdmitted, StoreError
 from almanac.jobs.context import JobContext, SparkJob, commit, context_of, environment_digest
 from almanac.jobs.failures import class_of, lost_store, plain
 from almanac.settings import GARBAGE, Settings
@@ -87,10 +90,14 @@ def run_order(home: Home, placed: PlacedOrder, job: SparkJob, run_info: RunInfo)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs orders and keeps their receipts. If one is not answered, the others still run and the exit code is 1."""
+    """Runs orders and keeps their receipts. If one is not answered, the others still run and the exit code is 1.
+
+    What an audit finds, or that it could not run, is its own task's matter: it does not change the exit code.
+    """
     parser = argparse.ArgumentParser(description="Runs Almanac orders; started by spark-submit.")
     parser.add_argument("step", help="the step of all the orders, such as features.stage")
     parser.add_argument("orders", nargs="+", metavar="ORDER_URI", help="s3://.../orders/DIGEST.json")
+    parser.add_argument("--audit", action="store_true", help="audit what the orders stage as well")
     parser.add_argument("--run-info", default="{}", help="who runs the orders, as JSON: dag, run, task, attempt, actor")
     given = parser.parse_args(arguments)
     # Most objects of a short job belong to imported modules; looking for garbage among them took a fifth of its time.
@@ -102,14 +109,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     objects = Objects()
     job.orders = tuple(read_order(objects, uri) for uri in given.orders)
     run_info = decode(RunInfo, {**json.loads(given.run_info), "environment": environment_digest(), "commit": commit()})
-    failed = False
+    receipts = []
     for number, placed in enumerate(job.orders, start=1):
         home = Home.of(root, placed.order.pipeline, objects)
-        print(f"almanac: {number} of {len(job.orders)}: {placed.order}", flush=True)
-        receipt = run_order(home, placed, job, run_info)
-        print(f"almanac: {'passed' if receipt.passed else 'did not pass'}: {home.receipts.uri(receipt)}", flush=True)
-        for finding in receipt.findings:
-            print(f"almanac: {finding}", flush=True)
-        failed = failed or not receipt.answered
-    if failed:
+        receipts.append(_run_and_tell(home, placed, job, run_info, f"{number} of {len(job.orders)}"))
+    if not all(receipt.answered for receipt in receipts):
         sys.exit(1)
+    for receipt in receipts if given.audit else ():
+        home = Home.of(root, receipt.order.pipeline, objects)
+        try:
+            audit = home.receipts.audit_of(home.receipts.uri(receipt))
+            home.receipts.place(audit)
+            _run_and_tell(home, audit, job, run_info, "audit")
+        except AlmanacError as error:
+            print(f"almanac: {receipt.order} was not audited here ({error}). The task of its audit does it.", flush=True)
+
+
+def _run_and_tell(home: Home, placed: PlacedOrder, job: SparkJob, run_info: RunInfo, which: str) -> Receipt:
+    """Runs an order, and prints what came of it to the job's log."""
+    print(f"almanac: {which}: {placed.order}", flush=True)
+    receipt = run_order(home, placed, job, run_info)
+    print(f"almanac: {'passed' if receipt.passed else 'did not pass'}: {home.receipts.uri(receipt)}", flush=True)
+    for finding in receipt.findings:
+        print(f"almanac: {finding}", flush=True)
+    return receipt

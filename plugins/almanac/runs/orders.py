@@ -32,15 +32,7 @@ def label_inputs(pipeline: Pipeline, snapshots: Iterable[str], known: datetime, 
 
 def audits(home: Home, staged: Mapping[str, str]) -> list[PlacedOrder]:
     """The audits of staged artifacts. `staged`: period to the URI of the stage receipt."""
-    placed = []
-    for uri in staged.values():
-        receipt = home.receipts.read(uri)
-        admit(receipt, receipt.order.artifact, Step.STAGE, pipeline=home.name)
-        order = receipt.order.next(Step.AUDIT, receipt.as_audited)
-        stage = home.receipts.placed(receipt.order.digest)
-        links = {**stage.links, "staged": uri}
-        placed.append(PlacedOrder(order=order, links=links, description=stage.description, definition=stage.definition))
-    return placed
+    return [home.receipts.audit_of(uri) for uri in staged.values()]
 
 
 def model(home: Home, plan: RunPlan, pin: str) -> PlacedOrder:

@@ -12,7 +12,7 @@ from almanac.core.facts import version_of
 from almanac.core.garbage import FRESH, GROUP_FRESH
 from almanac.core.layout import Layout
 from almanac.core.pipeline import Pipeline
-from almanac.core.receipts import Artifact, Order, PlacedOrder, Receipt, Step, publish_order
+from almanac.core.receipts import Artifact, Order, PlacedOrder, Receipt, Step, admit, publish_order
 from almanac.errors import IntegrityError
 from almanac.store import packs
 from almanac.store.objects import Objects, record
@@ -82,6 +82,15 @@ class Receipts:
         if staged.order.artifact is Artifact.MODEL:
             return self.objects.has(self.layout.manifest(version_of(staged)))
         return self.find(publish_order(staged.order)) is not None
+
+    def audit_of(self, uri: str) -> PlacedOrder:
+        """The order to audit what a receipt says was staged. Raises: NotFound, IntegrityError, NotAdmitted."""
+        receipt = self.read(uri)
+        admit(receipt, receipt.order.artifact, Step.STAGE, pipeline=self.layout.pipeline)
+        stage = self.placed(receipt.order.digest)
+        order = receipt.order.next(Step.AUDIT, receipt.as_audited)
+        links = {**stage.links, "staged": uri}
+        return PlacedOrder(order=order, links=links, description=stage.description, definition=stage.definition)
 
     def keep(self, receipt: Receipt, now: datetime | None = None, instead: Receipt | None = None) -> Receipt:
         """Stores a receipt after those of failed attempts, of stages too old to publish, and of a lost commit: `instead`.

@@ -1,0 +1,172 @@
+"""A job that stages also audits: one Spark application less, and the task of the audit finds its receipt."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from almanac.core.receipts import PlacedOrder, Receipt
+from almanac.errors import CheckFailed, Unreachable
+from almanac.jobs import run
+from almanac.runs import orders, plan
+from tests.support.task import Task
+from tests.support.world import World
+
+pytestmark = [pytest.mark.airflow, pytest.mark.store, pytest.mark.spark]
+
+AUGUST = "2017-08"
+IMPOSSIBLE = """\
+def checks():
+    import great_expectations.expectations as gxe
+
+    return {"predictions": [gxe.ExpectColumnValuesToBeBetween(column="score", min_value=2)]}
+
+
+def other():"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ.setdefault("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
+
+
+def scoring(world: World) -> PlacedOrder:
+    """The order to score August."""
+    return orders.predictions(world.shop.home, plan.score(world.shop.home, world.shop.pipeline.period(AUGUST)))
+
+
+def start(world: World, monkeypatch: pytest.MonkeyPatch, placed: PlacedOrder, *more: str) -> None:
+    """A job of an order, as spark-submit starts it for the first run of `Task`."""
+    order = placed.order
+    monkeypatch.setenv("ALMANAC_ROOT", world.shop.home.layout.root)
+    arguments = [f"{order.artifact.value}.{order.step.value}", world.shop.home.receipts.place(placed), *more]
+    run.main([*arguments, "--run-info", Task(world).context.run_info_json()])
+
+
+def audit_of(world: World, placed: PlacedOrder) -> PlacedOrder:
+    """The order that the audit's task places."""
+    staged = world.shop.home.receipts.done(placed.order)
+    assert staged is not None
+    (audit,) = orders.audits(world.shop.home, {AUGUST: world.shop.home.receipts.uri(staged)})
+    return audit
+
+
+def attempt(world: World, number: int, run_id: str = "run-1") -> Any:
+    """The context of the audit's task."""
+    context = Task(world).context
+    context.context["ti"].try_number = number
+    context.context["dag_run"].run_id = run_id
+    return context
+
+
+def test_the_job_that_stages_audits_and_the_task_of_the_audit_submits_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    placed = scoring(world)
+
+    start(world, monkeypatch, placed, "--audit")
+
+    audit = audit_of(world, placed)
+    receipt = world.shop.home.receipts.done(audit.order)
+    assert receipt is not None and receipt.passed
+    assert world.shop.home.receipts.placed(audit.order.digest) == audit
+    printed = capsys.readouterr().out
+    lines = [line for line in printed.splitlines() if line.startswith("almanac: ")]
+    assert lines[0] == "almanac: 1 of 1: shop predictions.stage 2017-08"
+    assert lines[2] == "almanac: audit: shop predictions.audit 2017-08"
+    assert lines[3] == f"almanac: passed: {world.shop.home.receipts.uri(receipt)}"
+    before = world.changed()
+    assert attempt(world, 1).place([audit]) == []
+    assert attempt(world, 1).receipts_of([audit]) == {AUGUST: world.shop.home.receipts.uri(receipt)}
+    assert world.changed() == before
+
+
+def test_without_being_told_a_job_audits_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    placed = scoring(world)
+    start(world, monkeypatch, placed)
+    assert world.shop.home.receipts.find(audit_of(world, placed).order) is None
+
+
+def failing(world: World, monkeypatch: pytest.MonkeyPatch) -> PlacedOrder:
+    """An audit that failed in the job that staged."""
+    world.shop.code(**{"def checks():": IMPOSSIBLE})
+    planned = plan.score(world.shop.home, world.shop.pipeline.period(AUGUST))
+    placed = world.coded(orders.predictions(world.shop.home, planned))
+    start(world, monkeypatch, placed, "--audit")
+    return audit_of(world, placed)
+
+
+def test_a_failed_audit_does_not_fail_the_stage_and_is_told_by_its_own_task(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit = failing(world, monkeypatch)
+
+    told = attempt(world, 1)
+    assert told.place([audit]) == []
+    with pytest.raises(CheckFailed, match=r"(?s)shop predictions\.audit 2017-08 did not pass its audit.*score.*min_value=2"):
+        told.receipts_of([audit])
+    assert told.context["task"].left_report.endswith(".html")
+
+
+def test_a_failed_audit_is_tried_again_when_its_task_is_cleared_and_by_another_run(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit = failing(world, monkeypatch)
+    uri = world.shop.home.layout.order(audit.order.digest)
+    assert attempt(world, 2).place([audit]) == [uri]
+    assert attempt(world, 1, "run-2").place([audit]) == [uri]
+
+
+def test_a_job_killed_between_stage_and_audit_leaves_the_audit_to_its_task(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    placed = scoring(world)
+    answer = run.function_for
+
+    def killed(order: Any) -> Any:
+        if order.step.value == "audit":
+            raise SystemExit(137)
+        return answer(order)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "function_for", killed)
+        with pytest.raises(SystemExit):
+            start(world, patched, placed, "--audit")
+
+    audit, context = audit_of(world, placed), attempt(world, 1)
+    assert context.place([placed]) == [], "the stage is done, so its task's retry submits nothing"
+    (left,) = context.place([audit])
+    start(world, monkeypatch, audit)
+    assert left in world.changed()
+    receipt = world.shop.home.receipts.done(audit.order)
+    assert receipt is not None and receipt.passed
+
+
+def test_a_store_that_does_not_answer_during_the_audit_leaves_it_to_its_task(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    placed, keep = scoring(world), type(world.shop.home.receipts).keep
+
+    def unreachable(self: Any, receipt: Receipt, *rest: Any, **more: Any) -> Receipt:
+        if receipt.order.step.value == "audit":
+            raise Unreachable("s3://almanac: no answer.")
+        return keep(self, receipt, *rest, **more)
+
+    monkeypatch.setattr(type(world.shop.home.receipts), "keep", unreachable)
+    start(world, monkeypatch, placed, "--audit")
+
+    assert "shop predictions.stage 2017-08 was not audited here (s3://almanac: no answer.)." in capsys.readouterr().out
+    assert len(attempt(world, 1).place([audit_of(world, placed)])) == 1
+
+
+def test_a_job_that_fails_after_its_orders_are_done_does_not_fail_their_task(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed, context = scoring(world), attempt(world, 1)
+    with pytest.raises(RuntimeError, match="out of memory"), context.explaining([placed]):
+        raise RuntimeError("out of memory")
+
+    with context.explaining([placed]):
+        start(world, monkeypatch, placed)
+        raise RuntimeError("out of memory")
+    assert context.receipts_of([placed])
