@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,7 +21,8 @@ from almanac.core.pins import PinnedFile
 from almanac.core.receipts import Output
 from almanac.core.sources import as_utc
 from almanac.spark import aggregates, partials
-from almanac.spark.partials import Aggregation, Block
+from almanac.spark.aggregates import Merge
+from almanac.spark.partials import Aggregation, Block, Wanted
 from benchmarks import events
 from benchmarks.contestants.answering import Task, answer
 from benchmarks.contestants.session import local
@@ -58,31 +58,33 @@ class Builder:
     def prepare(self, task: Task) -> None:
         self.kept = {}
         if task.model == events.NEXT:
-            for part in GROUPS:
-                self.sums(part, task, [pinned(file) for file in task.files[:-1]])
+            self.sums(task, [pinned(file) for file in task.files[:-1]])
 
-    def sums(self, part: Aggregates, task: Task, pins: Sequence[PinnedFile]) -> None:
-        missing = [block for block in blocks(part, pins) if key(part, block) not in self.kept]
-        folder = Path(task.out).with_suffix(".partials") / part.name
-        folder.mkdir(parents=True, exist_ok=True)
-        made = partials.summed(self.spark, asked(part, task), missing, [str(folder)] * len(missing))
-        self.kept |= {key(part, block): one.files for block, one in zip(missing, made, strict=True)}
+    def sums(self, task: Task, pins: Sequence[PinnedFile]) -> None:
+        """Makes the missing partial sums of all groups."""
+        missing = [(part, block) for part in GROUPS for block in blocks(part, pins) if key(part, block) not in self.kept]
+        wanted = []
+        for part, block in missing:
+            folder = Path(task.out).with_suffix(".partials") / part.name
+            folder.mkdir(parents=True, exist_ok=True)
+            wanted.append(Wanted(asked=asked(part, task), block=block, folder=str(folder)))
+        made = partials.summed(self.spark, wanted)
+        self.kept |= {key(part, block): one.files for (part, block), one in zip(missing, made, strict=True)}
 
     def carry(self, task: Task) -> None:
-        """Both groups at once, as the tasks of a DAG run are."""
-        with ThreadPoolExecutor(len(GROUPS)) as pool:
-            list(pool.map(lambda part: self.build(part, task), GROUPS))
-
-    def build(self, part: Aggregates, task: Task) -> None:
+        """All groups and periods at once, as a job builds described groups that read one source."""
         pins = [pinned(file) for file in task.files]
-        self.sums(part, task, pins)
-        schema = aggregates.schema_of(part, events.ENTITY, pa.int64())
-        for as_of in (as_utc(moment, None) for moment in events.AS_OFS[task.model]):
-            seen = [pin for pin in pins if pin.low and pin.high and pin.low < as_of and pin.high >= as_of - part.lookback]
-            used = [self.kept[key(part, block)] for block in blocks(part, seen)]
-            folder = Path(task.out) / part.name / f"{as_of:%Y-%m}"
-            folder.mkdir(parents=True)
-            aggregates.merged(self.spark, asked(part, task), used, as_of, str(folder), schema)
+        self.sums(task, pins)
+        merges = []
+        for part in GROUPS:
+            schema = aggregates.schema_of(part, events.ENTITY, pa.int64())
+            for as_of in (as_utc(moment, None) for moment in events.AS_OFS[task.model]):
+                seen = [pin for pin in pins if pin.low and pin.high and pin.low < as_of and pin.high >= as_of - part.lookback]
+                used = [self.kept[key(part, block)] for block in blocks(part, seen)]
+                folder = Path(task.out) / part.name / f"{as_of:%Y-%m}"
+                folder.mkdir(parents=True)
+                merges.append(Merge(asked=asked(part, task), kept=used, high=as_of, folder=str(folder), schema=schema))
+        aggregates.merged(self.spark, merges)
 
 
 def asked(part: Aggregates, task: Task) -> Aggregation:

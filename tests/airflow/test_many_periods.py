@@ -34,7 +34,7 @@ def run(task: Task) -> dict[str, str]:
     if any(one["build"] for one in plan):
         pin = tasks.pin_sources(task.context, plan=plan)
         for group in task.context.pipeline.features:
-            spark(tasks.group_orders, plan=plan, pin=pin, group=group.name)
+            spark(tasks.group_orders, plan=plan, pin=pin, groups=[group.name])
         staged = spark(tasks.combine_orders, plan=plan, pin=pin)
         audited = spark(tasks.audit_orders, staged=staged)
         tasks.publish_features(task.context, staged=staged, audited=audited)

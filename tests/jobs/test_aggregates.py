@@ -149,9 +149,54 @@ def test_a_job_of_many_periods_sums_each_file_once(aggregated: World, monkeypatc
 
     asked: list[int] = []
     summed = summing.summed
-    monkeypatch.setattr(summing, "summed", lambda *given: asked.append(len(given[2])) or summed(*given))
+    monkeypatch.setattr(summing, "summed", lambda spark, wanted: asked.append(len(wanted)) or summed(spark, wanted))
     group(aggregated, "recent", "2017-05", "2017-06", "2017-07", "2017-08")
     assert asked == [6]  # March to August, at once
+
+
+def both(world: World, *periods: str) -> list[PlacedOrder]:
+    """The orders of both described groups, which one job builds."""
+    shop = world.shop
+    (names,) = (names for name, names in shop.pipeline.groups_by_task.items() if name == "of-visits")
+    assert names == ("recent", "bands")
+    planned = replace(plan.retrain(shop.home, shop.pipeline, shop.pipeline.period("2017-07"), shop.module), build=tuple(periods))
+    return feature_orders.groups(shop.home, planned, pin.pin(shop.home, planned, RunInfo()), *names)
+
+
+def test_groups_of_one_source_are_built_at_once_and_give_what_each_gives_by_itself(
+    aggregated: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from almanac.spark import aggregates as merging
+    from almanac.spark import partials as summing
+
+    shop, calls = aggregated.shop, []
+    for module, name in ((summing, "summed"), (merging, "merged")):
+        function = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda spark, wanted, name=name, function=function: calls.append(name) or function(spark, wanted)
+        )
+    memory = shop.remember()
+    together = run_together(shop, both(aggregated, "2017-07", "2017-08"))
+    assert calls == ["summed", "merged"]
+    shop.restore(memory)
+    alone = [receipt for name in ("recent", "bands") for receipt in group(aggregated, name, "2017-07", "2017-08")]
+
+    assert [(one.order, one.content, one.facts["rows"]) for one in together] == [
+        (one.order, one.content, one.facts["rows"]) for one in alone
+    ]
+    assert calls == ["summed", "merged"] * 3
+
+
+def test_of_groups_built_at_once_only_the_one_at_fault_fails(aggregated: World, capsys: pytest.CaptureFixture[str]) -> None:
+    shop = aggregated.shop
+    people = shops.people()
+    shop.put("people", "all.parquet", pa.concat_tables([people, people.slice(0, 2)]))
+
+    *recent, one, other = run_together(shop, both(aggregated, "2017-07", "2017-08"))
+
+    assert [receipt.passed for receipt in recent] == [True, True]
+    assert "The reference of 'bands': expected one row per value of customer" in one.findings[0] == other.findings[0]
+    assert "4 groups could not be built at once" in capsys.readouterr().out
 
 
 def test_a_corrected_month_is_summed_again_and_no_other(aggregated: World) -> None:

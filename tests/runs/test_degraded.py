@@ -60,6 +60,20 @@ def test_the_next_score_builds_them_whole_as_if_nothing_had_been(world: World) -
     assert of_period(other, world.old, SEPTEMBER).content == whole.content != without.content
 
 
+def test_orders_of_several_groups_leave_out_those_without_a_source_where_the_run_may(world: World) -> None:
+    shop = world.shop
+    without_people(shop)
+    asked = planned(shop, degrade=HALF)
+    pinned = world.pin(asked)
+
+    (habits,) = feature_orders.groups(shop.home, asked, pinned, "habits", "traits")
+
+    assert habits.order.part == "habits"
+    for names, run in ((("traits",), asked), (("habits", "traits"), replace(asked, degrade=0.0))):
+        with pytest.raises(NotAdmitted, match="'traits' reads source 'people', which was left out when the sources were pinned"):
+            feature_orders.groups(shop.home, run, pinned, *names)
+
+
 def test_while_they_cannot_be_built_a_second_run_changes_nothing(world: World) -> None:
     shop = world.shop
     without_people(shop)

@@ -182,14 +182,16 @@ class _Dags:
         return self._task(SparkOrders, task_id, "check sources", tasks.source_orders, plan=plan, pin=pin).output
 
     def _features(self, plan: Any, pinned: Mapping[str, Any], trigger_rule: str = "all_success") -> Any:
-        """Builds each feature group in a task, then combines, checks and publishes them. Returns the publishing task."""
+        """Builds the feature groups, each in a task or with those that share its job; then combines, checks and publishes them.
+        Returns the publishing task.
+        """
         with TaskGroup("features"):
             with TaskGroup("stage"):
                 groups = [
                     self._task(
-                        SparkOrders, group.name, f"build {group.name}", tasks.group_orders, group=group.name, plan=plan, **pinned
+                        SparkOrders, name, f"build {', '.join(names)}", tasks.group_orders, groups=names, plan=plan, **pinned
                     )
-                    for group in self.pipeline.features
+                    for name, names in self.pipeline.groups_by_task.items()
                 ]
                 staged = self._task(
                     SparkOrders, "combine", "combine", tasks.combine_orders, trigger_rule=trigger_rule, plan=plan, **pinned

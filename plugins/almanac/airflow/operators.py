@@ -123,7 +123,8 @@ class SparkOrders(Traced, SparkSubmitOperator):
             order = placed[0].order
             step = f"{order.artifact.value}.{order.step.value}"
             check_connection(self._conn_id)
-            self.name = f"almanac {step} {order.part}".strip()
+            parts = dict.fromkeys(one.order.part for one in placed)
+            self.name = f"almanac {step} {' '.join(parts)}".strip()
             self.application = found.application
             self.py_files = library_zip()
             # A feature group is not audited: its rows are, once they are combined.

@@ -182,11 +182,11 @@ def source_orders(context: TaskContext, *, plan: Json | Sequence[Json], pin: str
 
 
 def group_orders(
-    context: TaskContext, *, plan: Json | Sequence[Json], pin: str, group: str, checked: Receipts | None = None
+    context: TaskContext, *, plan: Json | Sequence[Json], pin: str, groups: Sequence[str], checked: Receipts | None = None
 ) -> list[PlacedOrder]:
     from almanac.runs import feature_orders, orders
 
-    return feature_orders.groups(context.home, _plan(plan), orders.built_from(pin, checked or {}), group)
+    return feature_orders.groups(context.home, _plan(plan), orders.built_from(pin, checked or {}), *groups)
 
 
 def all_group_orders(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -14,20 +15,21 @@ import pyarrow as pa
 from almanac.columns import is_key, key_kind
 from almanac.core.aggregates import DISTINCT, Aggregates, edges
 from almanac.core.canonical import digest, encode, sealed
-from almanac.core.cuts import reach
 from almanac.core.facts import StagedGroup
 from almanac.core.pins import Pin, PinnedFile, content_of
 from almanac.core.pipeline import Pipeline
 from almanac.core.receipts import Order, Receipt
 from almanac.core.sources import UNTIL, Cut, EventSource
-from almanac.errors import DescriptionError, examples
+from almanac.errors import AlmanacError, DescriptionError, examples
 from almanac.jobs import user_functions
 from almanac.jobs.context import JobContext
+from almanac.jobs.failures import plain
 from almanac.settings import VERSION
 from almanac.store.objects import record
 from almanac.store.sources import check_unchanged
 
 if TYPE_CHECKING:
+    from almanac.spark.arrow import WrittenFiles
     from almanac.spark.partials import Aggregation, Block, PartialSums
 
 READERS = 16
@@ -38,37 +40,132 @@ NUMBERS = ("int", "uint", "float", "double", "decimal", "bool")
 
 
 def features(context: JobContext, part: Aggregates) -> Receipt:
-    """The features of a described group, one row per entity that has an event in the longest window.
+    """The features of a described group, one row per entity that has an event in the longest window. Those of the job's later
+    orders that read the same source are built with them.
 
     Raises:
         DescriptionError: a source lacks a column, or a column's type does not fit its use.
         DataError: the reference has two rows for one value.
     """
-    from almanac.spark import aggregates
-
-    cuts = user_functions.cuts(context)
-    with user_functions.reading(context, cuts):
-        pins = user_functions.pins_of(context, part.reads)
-        asked = _aggregation(context, part, pins)
-        cut = cuts[part.reads[0]]
-        schema = aggregates.schema_of(part, asked.entity, asked.schema.field(asked.entity).type)
-        partials = _partials(context, asked, pins)
-        kept = [one.files for one in partials]
-        assert cut.high is not None
-        written = aggregates.merged(
-            context.job.spark, asked, kept, cut.high, context.home.layout.part(context.order.digest, uuid.uuid4().hex), schema
-        )
+    with user_functions.reading(context, user_functions.cuts(context)):
+        made = context.job.made.pop(context.order.digest, None) or _made(context)
+    written, schema = made.written, made.group.schema
     facts = StagedGroup(
         rows=written.rows,
         schema={field.name: str(field.type) for field in schema},
-        partials=tuple(sorted(file.uri for files in kept for file in files.values())),
+        partials=tuple(sorted(file.uri for one in made.partials for file in one.files.values())),
     )
-    nameless = sum(one.nameless for one in partials)
+    nameless = sum(one.nameless for one in made.partials)
     findings = []
     if nameless:
         where = "in the files of these windows"
-        findings = [f"Source {part.reads[0]!r} has {nameless} events without {asked.entity} {where}; they are ignored."]
+        findings = [f"Source {part.reads[0]!r} has {nameless} events without {schema.names[0]} {where}; they are ignored."]
     return context.receipt(content=written.sums.digest, outputs=written.outputs, findings=findings, facts=facts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Group:
+    """The order of a described group, and what it reads.
+
+    Args:
+        blocks: the blocks that can hold an event of its cut, each with the folder of its partial sums.
+        folder: of the partial sums by its description.
+    """
+
+    context: JobContext
+    asked: Aggregation
+    pin: Pin
+    cut: Cut
+    blocks: Sequence[tuple[str, Block]]
+    folder: str
+
+    @property
+    def schema(self) -> pa.Schema:
+        from almanac.spark import aggregates
+
+        return aggregates.schema_of(self.asked.part, self.asked.entity, self.asked.schema.field(self.asked.entity).type)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    group: _Group
+    partials: Sequence[PartialSums]
+    written: WrittenFiles
+
+
+def _made(context: JobContext) -> _Made:
+    """The features of the context's order. Those of the job's later orders are left in `job.made`."""
+    mine = _group(context)
+    others = () if context.job.apart else tuple(_others(context))
+    if others:
+        try:
+            made = _built([mine, *others])
+        except Exception as error:  # one of the orders is at fault; which one shows when each is built by itself
+            context.job.apart = True
+            print(f"almanac: {1 + len(others)} groups could not be built at once ({plain(error)}); each is built by itself.")
+        else:
+            context.job.made |= {one.group.context.order.digest: one for one in made[1:]}
+            return made[0]
+    return _built([mine])[0]
+
+
+def _others(context: JobContext) -> Iterator[_Group]:
+    """The job's later orders of described groups that read the same source, from the same pin."""
+    orders, source = context.job.orders, context.pipeline.group(context.order.part).reads[0]
+    for placed in orders[orders.index(context.placed) + 1 :] if context.placed in orders else ():
+        order = placed.order
+        same = (order.description, order.module) == (context.order.description, context.order.module)
+        if not same or placed.links.get("pin") != context.placed.links["pin"] or not order.part:
+            continue
+        part = context.pipeline.group(order.part)
+        if isinstance(part, Aggregates) and part.reads[0] == source and context.home.receipts.done(order) is None:
+            with contextlib.suppress(AlmanacError):  # raised again at the order's turn
+                yield _group(replace(context, placed=placed))
+
+
+def _group(context: JobContext) -> _Group:
+    """The order's group. Raises: DescriptionError."""
+    from almanac.spark.partials import blocks
+
+    part = context.pipeline.group(context.order.part)
+    assert isinstance(part, Aggregates)
+    pins = user_functions.pins_of(context, part.reads)
+    asked = _aggregation(context, part, pins)
+    pin, references = pins[part.reads[0]], [content_of(pins[name].files) for name in part.reads[1:]]
+    types = [f"{field.name} {field.type}" for schema in (asked.schema, asked.looked or ()) for field in schema]
+    shape = digest([VERSION, KEPT_AS, encode(part), asked.entity, encode(asked.source.shape), references, types])[:16]
+    folder, cut = context.home.layout.partials(shape), user_functions.cuts(context)[part.reads[0]]
+    edged = [(file, _edges(context.pipeline, asked, context.order, file, cut)) for file in pin.within(cut)]
+    named = [(f"{folder}{digest(block.identity)[:32]}", block) for file, starts in edged for block in blocks(file, starts)]
+    return _Group(context=context, asked=asked, pin=pin, cut=cut, blocks=named, folder=folder)
+
+
+def _built(groups: Sequence[_Group]) -> list[_Made]:
+    """The features of several orders that read one source, in one pass over what is missing."""
+    from almanac.spark import aggregates, partials
+    from almanac.spark.partials import Wanted
+
+    context, spark = groups[0].context, groups[0].context.job.spark
+    wanted = {name: Wanted(asked=one.asked, block=block, folder=name) for one in groups for name, block in one.blocks}
+    kept = _existing(context, sorted({one.folder for one in groups}), wanted)
+    missing = sorted(wanted.keys() - kept.keys())
+    if missing:
+        summed = partials.summed(spark, [wanted[name] for name in missing])
+        # Recorded only if the source's files are still the pinned ones.
+        check_unchanged(context.home.objects, groups[0].pin, {wanted[name].block.file for name in missing})
+        for name, found in zip(missing, summed, strict=True):
+            kept[name] = found
+            context.home.objects.put(f"{name}/{RECORD}", sealed(found))
+    merges, used = [], []
+    for one in groups:
+        assert one.cut.high is not None
+        # In an order that depends only on the blocks. A file that was delivered twice counts twice, as for a user function.
+        used.append([kept[name] for name in sorted(name for name, _ in one.blocks)])
+        folder = context.home.layout.part(one.context.order.digest, uuid.uuid4().hex)
+        files = [found.files for found in used[-1]]
+        merges.append(aggregates.Merge(asked=one.asked, kept=files, high=one.cut.high, folder=folder, schema=one.schema))
+    written = aggregates.merged(spark, merges)
+    return [_Made(group=one, partials=sums, written=found) for one, sums, found in zip(groups, used, written, strict=True)]
 
 
 def _aggregation(context: JobContext, part: Aggregates, pins: Mapping[str, Pin]) -> Aggregation:
@@ -169,43 +266,6 @@ def _is_whole(text: str) -> bool:
         return False
 
 
-def _partials(context: JobContext, asked: Aggregation, pins: Mapping[str, Pin]) -> list[PartialSums]:
-    """The partial sums of all blocks that can hold an event of the order's cut, in an order that depends only on the blocks.
-
-    Those that other orders of the job need are built in the same pass.
-    """
-    from almanac.spark.partials import blocks
-
-    pin, references = pins[asked.part.reads[0]], [content_of(pins[name].files) for name in asked.part.reads[1:]]
-    types = [f"{field.name} {field.type}" for schema in (asked.schema, asked.looked or ()) for field in schema]
-    shape = digest([VERSION, KEPT_AS, encode(asked.part), asked.entity, encode(asked.source.shape), references, types])[:16]
-    folder = context.home.layout.partials(shape)
-
-    def read(order: Order) -> list[tuple[str, Block]]:
-        cut = dict(reach(order, context.pipeline))[asked.part.reads[0]]
-        found = (block for file in pin.within(cut) for block in blocks(file, _edges(context.pipeline, asked, order, file, cut)))
-        return [(f"{folder}{digest(block.identity)[:32]}", block) for block in found]
-
-    wanted = read(context.order)
-    every = dict([*wanted, *(named for order in _alike(context) for named in read(order))])
-    kept = _existing(context, folder, every)
-    missing = {name: block for name, block in every.items() if name not in kept}
-    if missing:
-        kept |= _build(context, asked, pin, missing)
-    # A file that was delivered twice counts twice, as it does for a user function.
-    return [kept[name] for name in sorted(name for name, _ in wanted)]
-
-
-def _alike(context: JobContext) -> Iterator[Order]:
-    """The job's orders of the same group, from the same pin."""
-    mine, pin = context.order, context.placed.links["pin"]
-    for placed in context.job.orders:
-        order = placed.order
-        same = (order.part, order.description, order.module) == (mine.part, mine.description, mine.module)
-        if same and placed.links.get("pin") == pin:
-            yield order
-
-
 def _edges(pipeline: Pipeline, asked: Aggregation, order: Order, file: PinnedFile, cut: Cut) -> list[datetime]:
     """Where segments begin in a file. Only the edges of the cut's windows if the cut was moved, or if the file holds a time such
     as 9999-12-31, which would give far too many edges.
@@ -218,9 +278,9 @@ def _edges(pipeline: Pipeline, asked: Aggregation, order: Order, file: PinnedFil
     return edges(asked.part.windows, behind, every, low, high)
 
 
-def _existing(context: JobContext, folder: str, wanted: Mapping[str, Block]) -> dict[str, PartialSums]:
-    """The partial sums that exist with all their files, by block name."""
-    there = {item.uri for item in context.home.objects.walk(folder)}
+def _existing(context: JobContext, folders: Iterable[str], wanted: Iterable[str]) -> dict[str, PartialSums]:
+    """The partial sums that exist with all their files, by the folder of each block."""
+    there = {item.uri for folder in folders for item in context.home.objects.walk(folder)}
     names = [name for name in wanted if f"{name}/{RECORD}" in there]
 
     from almanac.spark.partials import PartialSums
@@ -234,21 +294,3 @@ def _existing(context: JobContext, folder: str, wanted: Mapping[str, Block]) -> 
         return {
             name: kept for name, kept in found if kept is not None and there.issuperset(file.uri for file in kept.files.values())
         }
-
-
-def _build(context: JobContext, asked: Aggregation, pin: Pin, missing: Mapping[str, Block]) -> dict[str, PartialSums]:
-    """Builds the partial sums of blocks. They are recorded only if the source files are still the pinned ones.
-
-    Raises:
-        SourceError: one was replaced or removed while it was read.
-    """
-    from almanac.spark import partials
-
-    names: Sequence[str] = sorted(missing)
-    made = partials.summed(context.job.spark, asked, [missing[name] for name in names], names)
-    check_unchanged(context.home.objects, pin, {missing[name].file for name in names})
-    found = {}
-    for name, kept in zip(names, made, strict=True):
-        found[name] = kept
-        context.home.objects.put(f"{name}/{RECORD}", sealed(kept))
-    return found

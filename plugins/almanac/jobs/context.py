@@ -47,6 +47,8 @@ class SparkJob:
 
     def __init__(self, name: str, session: SparkSession | None = None, orders: Sequence[PlacedOrder] = ()) -> None:
         self.name, self._session, self.orders = name, session, tuple(orders)
+        self.made: dict[str, Any] = {}  # what one order's function made for later orders, by their digests
+        self.apart = False  # whether each order is built by itself from now on
         self._starting: Future[SparkSession] | None = None
 
     def begin(self) -> None:

@@ -60,6 +60,16 @@ def function_for(order: Order) -> Callable[[JobContext], Receipt]:
     raise NotAdmitted(f"{order}: expected an order that a Spark job runs, a stage or an audit.")
 
 
+def import_ahead(step: str, *, audits: bool) -> None:
+    """Imports what a step needs: some seconds, in which the JVM starts the session."""
+    if step == "model.stage":
+        import almanac.model.training  # noqa: F401
+    elif audits:
+        from almanac.spark import checks
+
+        checks.import_great_expectations()
+
+
 def run_order(home: Home, placed: PlacedOrder, job: SparkJob, run_info: RunInfo) -> Receipt:
     """Runs an order once: if it already has a receipt, returns that. A failure gets a receipt too.
 
@@ -106,6 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     job = SparkJob(given.step)
     if given.step in DISTRIBUTED:
         job.begin()
+        import_ahead(given.step, audits=given.audit)
     objects = Objects()
     job.orders = tuple(read_order(objects, uri) for uri in given.orders)
     run_info = decode(RunInfo, {**json.loads(given.run_info), "environment": environment_digest(), "commit": commit()})

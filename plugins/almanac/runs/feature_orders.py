@@ -21,14 +21,23 @@ from almanac.store.home import Home
 from almanac.store.pins import admitted_pins
 
 
-def groups(home: Home, plan: RunPlan, pin: str, name: str) -> list[PlacedOrder]:
-    """The orders of one feature group, one per period to build.
+def groups(home: Home, plan: RunPlan, pin: str, *names: str) -> list[PlacedOrder]:
+    """The orders of some feature groups, one per group and period to build. If the run may leave groups out, those whose sources
+    were left out of the pin have none.
 
     Raises:
-        NotAdmitted: a source that it reads was left out of the pin.
+        NotAdmitted: a source that they read was left out of the pin: of all of them, if the run may leave groups out.
     """
     run = _Run.of(home, plan, pin)
-    return [run.group(run.pipeline.group(name), period) for period in plan.build]
+    placed, refused = [], []
+    for name in names:
+        try:
+            placed += [run.group(run.pipeline.group(name), period) for period in plan.build]
+        except NotAdmitted as error:
+            refused.append(error)
+    if refused and (not plan.degrade or len(refused) == len(names)):
+        raise refused[0]
+    return placed
 
 
 def every_group(home: Home, plan: RunPlan, pin: str) -> list[PlacedOrder]:
@@ -129,7 +138,7 @@ class _Run:
             if failed and failed.passed:
                 raise NotAdmitted(
                     f"Feature group {group.name!r} of {period} was built, but its rows have been deleted since. Clear the task "
-                    f"features.stage.{group.name} to build them again."
+                    f"features.stage.{self.pipeline.task_of(group.name)} to build them again."
                 )
             absent[group.name] = bounded(failed.findings) if failed else "its job has not ended"
         return built, absent

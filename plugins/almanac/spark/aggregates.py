@@ -4,8 +4,10 @@ and memory holds one bucket of entities at a time.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,12 +29,28 @@ MICROSECOND = timedelta(microseconds=1)
 Opened = Callable[[Output], pq.ParquetFile]  # a task opens each file once
 
 
-def merged(
-    spark: SparkSession, asked: Aggregation, kept: Sequence[Mapping[str, Output]], high: datetime, folder: str, schema: pa.Schema
-) -> WrittenFiles:
-    """Merges a period's features from the partial sums of all blocks that can hold one of its events; writes them to `folder`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merge:
+    """A period's features to merge and write.
 
-    def work(hand: Sequence[int]) -> Iterator[str]:
+    Args:
+        kept: the files of the partial sums of each block that can hold one of its events, by table.
+        high: where the windows end.
+        folder: for the new files.
+        schema: as `schema_of` gives it.
+    """
+
+    asked: Aggregation
+    kept: Sequence[Mapping[str, Output]]
+    high: datetime
+    folder: str
+    schema: pa.Schema
+
+
+def merged(spark: SparkSession, wanted: Sequence[Merge]) -> list[WrittenFiles]:
+    """Merges partial sums to features, and writes these."""
+
+    def work(hand: Sequence[tuple[int, int]]) -> Iterator[str]:
         files: dict[str, pq.ParquetFile] = {}
 
         def opened(made: Output) -> pq.ParquetFile:
@@ -40,12 +58,19 @@ def merged(
                 files[made.uri] = chunks.open_made(made)
             return files[made.uri]
 
-        found = (_features(asked, kept, bucket, high, schema, opened) for bucket in hand)
-        return arrow.sink_batches(found, folder, asked.part.name, schema)
+        for number, dealt in itertools.groupby(hand, key=lambda one: one[0]):
+            one = wanted[number]
+            found = (_features(one, bucket, opened) for _, bucket in dealt)
+            for record in arrow.sink_batches(found, one.folder, one.asked.part.name, one.schema):
+                yield json.dumps([number, record])
 
-    tasks = max(1, min(BUCKETS, spark.sparkContext.defaultParallelism))
-    hands = [list(range(task, BUCKETS, tasks)) for task in range(tasks)]
-    return arrow.collect(arrow.in_tasks(spark, hands, work), schema)
+    dealt = [(number, bucket) for number in range(len(wanted)) for bucket in range(BUCKETS)]
+    tasks = max(1, min(len(dealt), spark.sparkContext.defaultParallelism))
+    records: dict[int, list[str]] = {number: [] for number in range(len(wanted))}
+    for text in arrow.in_tasks(spark, [dealt[task::tasks] for task in range(tasks)], work):
+        number, record = json.loads(text)
+        records[number].append(record)
+    return [arrow.collect(records[number], one.schema) for number, one in enumerate(wanted)]
 
 
 def schema_of(part: Aggregates, entity: str, kind: pa.DataType) -> pa.Schema:
@@ -53,11 +78,10 @@ def schema_of(part: Aggregates, entity: str, kind: pa.DataType) -> pa.Schema:
     return pa.schema([pa.field(entity, kind), *(pa.field(feature.name, pa.float32()) for feature in part.features)])
 
 
-def _features(
-    asked: Aggregation, kept: Sequence[Mapping[str, Output]], bucket: int, high: datetime, schema: pa.Schema, opened: Opened
-) -> pa.RecordBatch:
+def _features(merge: Merge, bucket: int, opened: Opened) -> pa.RecordBatch:
     """The features of a bucket's entities that have an event in the longest window."""
-    part, end = asked.part, micros(high)
+    asked, kept, schema = merge.asked, merge.kept, merge.schema
+    part, end = asked.part, micros(merge.high)
     inside = {window: end - window // MICROSECOND for window in part.windows}
     longest = min(inside.values())
     names = {f"{DISTINCT} {column}" for column, functions in part.columns.items() if DISTINCT in functions}

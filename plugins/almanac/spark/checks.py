@@ -90,6 +90,11 @@ def section(given: object, name: str) -> list[Any]:
     return _suite(sections.get(name, ()), f"checks()[{name!r}]")
 
 
+def import_great_expectations() -> None:
+    """Imports what a suite needs, which takes seconds: a caller does it while something else is waited for."""
+    import great_expectations.expectations  # noqa: F401
+
+
 def _by_name(given: object, what: str, such: str) -> Mapping[str, Any]:
     if not isinstance(given, Mapping):
         raise DescriptionError(

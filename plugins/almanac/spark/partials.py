@@ -100,21 +100,40 @@ class PartialSums:
     nameless: int
 
 
-def summed(spark: SparkSession, asked: Aggregation, wanted: Sequence[Block], folders: Sequence[str]) -> list[PartialSums]:
-    """Writes the partial sums of blocks to new files, in a folder for each block.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The partial sums of a block by one description, and the folder for their files."""
+
+    asked: Aggregation
+    block: Block
+    folder: str
+
+
+def summed(spark: SparkSession, wanted: Sequence[Wanted]) -> list[PartialSums]:
+    """Writes partial sums to new files. Where there are blocks for all cores, each is read once for all descriptions.
 
     Raises:
         DataError: the reference has two rows for one value, or a sum has more digits than a decimal holds.
     """
 
-    def work(hand: Sequence[tuple[int, Block]]) -> Iterator[str]:
-        reference = _reference(asked)
-        for number, block in hand:
-            tables, nameless = _partial(asked, block, reference)
-            kept = PartialSums(files=_keep(tables, asked.entity, folders[number]), nameless=nameless)
+    def work(hand: Sequence[tuple[int, Wanted]]) -> Iterator[str]:
+        rows: dict[tuple[str, tuple[int, ...]], list[pa.RecordBatch]] = {}
+        columns = sorted({name for _, one in hand for name in one.asked.schema.names})
+        for number, one in hand:
+            place = (one.block.file.place, one.block.groups)
+            if place not in rows:
+                rows.clear()  # a task holds one block at a time
+                rows[place] = list(chunks.read_chunks(_chunks(one.block), columns, BLOCK_ROWS))
+            tables, nameless = _partial(one.asked, one.block, rows[place])
+            kept = PartialSums(files=_keep(tables, one.asked.entity, one.folder), nameless=nameless)
             yield json.dumps([number, encode(kept)])
 
-    hands = [[numbered] for numbered in enumerate(wanted)]
+    together: dict[tuple[str, tuple[int, ...]], list[tuple[int, Wanted]]] = {}
+    for number, one in enumerate(wanted):
+        together.setdefault((one.block.file.place, one.block.groups), []).append((number, one))
+    hands = list(together.values())
+    if len(hands) < 2 * spark.sparkContext.defaultParallelism:
+        hands = [[numbered] for numbered in enumerate(wanted)]
     written = dict(json.loads(text) for text in arrow.in_tasks(spark, hands, work))
     return [decode(PartialSums, written[number]) for number in range(len(wanted))]
 
@@ -149,18 +168,14 @@ def _code(part: Aggregates, column: pa.Array) -> pa.Array:
     return pc.index_in(column.cast(pa.string()), value_set=pa.array(part.values, pa.string())).cast(pa.int16())
 
 
-def _partial(asked: Aggregation, block: Block, reference: pa.Table | None) -> tuple[dict[str, pa.Table], int]:
+def _partial(asked: Aggregation, block: Block, batches: Sequence[pa.RecordBatch]) -> tuple[dict[str, pa.Table], int]:
     """The partial sums of a block: `sums`, and a table of distinct values for each column counted by distinct; and the number of
-    its events without an entity.
+    its events without an entity. `batches`: its rows, with the columns of the description and maybe others.
     """
-    part = asked.part
+    part, reference = asked.part, _reference(asked)
     looked = [] if reference is None else [name for name in reference.column_names if name != part.on]
-    tables = [
-        rows
-        for batch in chunks.read_chunks(_chunks(block), asked.schema.names, BLOCK_ROWS)
-        if (rows := _rows(asked, block, batch, reference, looked)).num_rows
-    ]
-    return _grouped(asked, tables)
+    own = (batch.select(asked.schema.names) for batch in batches)
+    return _grouped(asked, [rows for batch in own if (rows := _rows(asked, block, batch, reference, looked)).num_rows])
 
 
 def _chunks(block: Block) -> list[Chunk]:
