@@ -13,8 +13,8 @@ def retrain_doc(pipeline: Pipeline) -> str:
 
 1. **plan**: finds the snapshots of the window and the holdout, and which of their features are not published yet
 2. **sources.pin**: records the exact source files that this run may read
-3. **features**: {", ".join(group.name for group in pipeline.features)} are each built in a Spark job, then combined, checked
-   and published
+3. **features**: {", ".join(group.name for group in pipeline.features)} are built in Spark jobs, then combined, checked and
+   published
 4. **model**: fits all estimators; the best on the newest training snapshot is refitted on the whole window
 5. **champion**: compares candidate and version in force on the same holdout ({pipeline.gate.metric}); if the gate rejects
    the candidate, *promote* is skipped and the version stays in the history
