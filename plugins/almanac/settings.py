@@ -4,8 +4,8 @@ ALMANAC_ROOT           where everything is stored: s3://bucket/prefix
 ALMANAC_SPARK_JOBS     the folder of the users' modules and of steps/; spark_jobs beside plugins/ when not set
 ALMANAC_SPARK_CONN     the Airflow connection to Spark; spark_default when not set
 ALMANAC_POOL           the Airflow pool that bounds Spark jobs; spark when not set
-ALMANAC_AUDITS         with_stage: a Spark application that stages also audits; apart: an audit has its own; with_stage when not
-                       set
+ALMANAC_APPLICATIONS   shared: one Spark application builds all feature groups, and one that stages also audits; apart: each
+                       group and each audit has its own; shared when not set
 ALMANAC_SIGNING_KEY    the private key (a PEM file) that signs manifests on publish; nothing is signed when not set
 ALMANAC_VERIFYING_KEY  the public key (a PEM file) that every version's signature must match; not checked when not set
 ALMANAC_DELIVERY_NAME  the database address of the delivery NAME (upper case), for `almanac deliver` outside Airflow
@@ -71,15 +71,21 @@ def pool() -> str:
     return os.environ.get("ALMANAC_POOL", "spark")
 
 
-def audits_with_stage() -> bool:
-    """Whether the Spark application that stages an artifact also audits it. Raises: DescriptionError."""
-    match os.environ.get("ALMANAC_AUDITS", "") or "with_stage":
-        case "with_stage":
+def shared_applications() -> bool:
+    """Whether one Spark application builds all feature groups, and one that stages an artifact also audits it.
+
+    Raises:
+        DescriptionError: ALMANAC_APPLICATIONS has a value that it does not take.
+    """
+    match os.environ.get("ALMANAC_APPLICATIONS", "") or "shared":
+        case "shared":
             return True
         case "apart":
             return False
         case other:
-            raise DescriptionError(f"ALMANAC_AUDITS: expected with_stage or apart, got {other!r}. Set one of these, or nothing.")
+            raise DescriptionError(
+                f"ALMANAC_APPLICATIONS: expected shared or apart, got {other!r}. Set one of these, or nothing."
+            )
 
 
 def signing_key() -> Path | None:

@@ -80,21 +80,26 @@ def test_a_task_with_arguments_that_its_function_does_not_take_fails_when_the_da
         Publish(task_id="promote", description="{}", function=tasks.publish_champion, arguments={"plan": {}})
 
 
-@pytest.mark.parametrize(("value", "expected"), [(None, True), ("", True), ("with_stage", True), ("apart", False)])
-def test_audits_share_the_application_of_the_stage_unless_told_otherwise(
-    value: str | None, expected: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("value", "shared"), [(None, True), ("", True), ("shared", True), ("apart", False)])
+def test_groups_share_an_application_and_audits_that_of_the_stage_unless_told_otherwise(
+    value: str | None, shared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("ALMANAC_AUDITS", raising=False)
+    monkeypatch.delenv("ALMANAC_APPLICATIONS", raising=False)
     if value is not None:
-        monkeypatch.setenv("ALMANAC_AUDITS", value)
-    assert dags()["shop_retrain"].get_task("model.stage").audits is expected
+        monkeypatch.setenv("ALMANAC_APPLICATIONS", value)
+
+    retrain = dags()["shop_retrain"]
+
+    assert retrain.get_task("model.stage").audits is shared
+    parts = {name.removeprefix("features.stage.") for name in retrain.task_ids if name.startswith("features.stage.")}
+    assert parts == ({"groups", "combine"} if shared else {"habits", "traits", "combine"})
 
 
-def test_another_value_for_where_audits_run_fails_when_the_dag_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALMANAC_AUDITS", "no")
+def test_another_value_for_how_applications_are_shared_fails_when_the_dag_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALMANAC_APPLICATIONS", "no")
     with pytest.raises(DescriptionError) as refused:
         dags()
-    assert str(refused.value) == "ALMANAC_AUDITS: expected with_stage or apart, got 'no'. Set one of these, or nothing."
+    assert str(refused.value) == "ALMANAC_APPLICATIONS: expected shared or apart, got 'no'. Set one of these, or nothing."
 
 
 def test_a_task_is_told_which_asset_it_publishes() -> None:

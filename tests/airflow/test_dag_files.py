@@ -65,14 +65,12 @@ def test_every_pipeline_has_its_three_dags_in_safe_mode(shown):
     ]
 
 
-def test_each_feature_group_is_a_task_of_its_own(shown):
+def test_a_retrain_lists_its_tasks_in_the_order_of_the_steps(shown):
     tasks = shown["purchase_propensity_retrain"]["tasks"]
     assert tasks == [
         "plan",
         "sources.pin",
-        "features.stage.event_counts",
-        "features.stage.demographic_bands",
-        "features.stage.catalogue_affinity",
+        "features.stage.groups",
         "features.stage.combine",
         "features.audit",
         "features.publish",
@@ -84,6 +82,7 @@ def test_each_feature_group_is_a_task_of_its_own(shown):
         "champion.publish",
     ]
     names = shown["purchase_propensity_retrain"]["names"]
+    assert names["features.stage.groups"] == "build event_counts, demographic_bands, catalogue_affinity"
     assert (names["model.stage"], names["champion.audit"], names["champion.publish"]) == ("train", "gate", "promote")
 
 

@@ -179,7 +179,7 @@ def test_a_group_whose_job_fails_is_left_out_of_what_is_scored(played, dag_files
     importance = shop.home.versions.importance(shop.home.versions.read(version))
     assert importance["traits"] <= 0.9
     assert ended["state"] == "success", ended["log"][-4000:]
-    assert ended["tasks"]["features.stage.traits"] == "failed"
+    assert ended["tasks"]["features.stage.groups"] == "failed"
     assert ended["tasks"]["features.stage.combine"] == ended["tasks"]["predictions.publish"] == "success"
     assert "Feature groups traits were left out: band are null." in ended["log"]
     assert "Scored without the feature groups traits: their features were null." in ended["log"]

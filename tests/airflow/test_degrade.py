@@ -41,7 +41,7 @@ def test_a_scoring_run_combines_what_was_built_only_where_groups_may_be_left_out
         ("shop_score", 0.1): "all_done",
     }
     combine = build_dags(plain)["shop_score"].get_task("features.stage.combine")
-    assert combine.upstream_task_ids == {"plan", "sources.pin", "features.stage.habits", "features.stage.traits"}
+    assert combine.upstream_task_ids == {"plan", "sources.pin", "features.stage.groups"}
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_features_without_a_group_do_not_take_the_place_of_whole_ones_that_came_
     shop = world.shop
     planned = plan.score(shop.home, shop.pipeline.period("2017-09"))
     pinned = world.pin(planned)
-    shop.run(feature_orders.every_group(shop.home, planned, pinned))
+    shop.run(feature_orders.groups(shop.home, planned, pinned))
     staged = shop.run(feature_orders.combined(shop.home, planned, pinned))
     whole = {"staged": staged, "audited": shop.run(orders.audits(shop.home, staged))}
     people = f"{shop.landing}/people/all.parquet"

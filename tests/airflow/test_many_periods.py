@@ -33,8 +33,7 @@ def run(task: Task) -> dict[str, str]:
     plan = tasks.plan_score(task.context)
     if any(one["build"] for one in plan):
         pin = tasks.pin_sources(task.context, plan=plan)
-        for group in task.context.pipeline.features:
-            spark(tasks.group_orders, plan=plan, pin=pin, groups=[group.name])
+        spark(tasks.group_orders, plan=plan, pin=pin)
         staged = spark(tasks.combine_orders, plan=plan, pin=pin)
         audited = spark(tasks.audit_orders, staged=staged)
         tasks.publish_features(task.context, staged=staged, audited=audited)

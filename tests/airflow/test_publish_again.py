@@ -275,7 +275,7 @@ def test_the_features_of_an_older_definition_are_built_in_one_run(world: World) 
     planned = [plan.score(shop.home, shop.pipeline.period(period)) for period in ("2017-09", "2017-10")]
     (joined,) = rollback.rebuilds(planned)
     pinned = world.pin(joined)
-    shop.run(feature_orders.every_group(shop.home, joined, pinned))
+    shop.run(feature_orders.groups(shop.home, joined, pinned))
     staged = shop.run(feature_orders.combined(shop.home, joined, pinned))
 
     assert joined.build == ("2017-09", "2017-10")
@@ -348,7 +348,7 @@ def test_a_run_uses_features_whose_publisher_died_before_its_receipt(world: Worl
 def made_features(world: World, planned: RunPlan) -> dict[str, Any]:
     """The period that a plan builds, staged and audited."""
     shop, pinned = world.shop, world.pin(planned)
-    shop.run(feature_orders.every_group(shop.home, planned, pinned))
+    shop.run(feature_orders.groups(shop.home, planned, pinned))
     staged = shop.run(feature_orders.combined(shop.home, planned, pinned))
     return {"staged": staged, "audited": shop.run(orders.audits(shop.home, staged))}
 

@@ -98,7 +98,7 @@ def test_backfilled_retrains_are_in_force_for_their_own_periods_and_never_overta
     assert [(entry.version, entry.effective) for entry in later.entries[log.position :]] == [(new, "2017-08")]
     assert later.in_force("2017-08") == new
     gate = shop.home.receipts.read(later.entries[-1].gate)
-    assert (gate.run_info.dag, gate.run_info.task) == ("shop_retrain", "champion.audit")
+    assert (gate.run_info.dag, gate.run_info.task) == ("shop_retrain", "champion.stage")  # the audit rides along
     # The pipeline's gate asks a person, about the new version alone.
     assert question["subject"] == f"Promote {new}?"
     assert f"| metric | {new} | {running.versions['2017-08']} in force |" in question["body"]

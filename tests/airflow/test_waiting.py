@@ -63,7 +63,7 @@ def test_a_source_that_is_audited_has_a_task_between_the_pin_and_whatever_is_bui
 
     for name, more in (("shop_retrain", {"model.stage"}), ("shop_score", set())):
         task = dags[name].get_task("sources.audit")
-        built = {"features.stage.habits", "features.stage.traits", "features.stage.combine"}
+        built = {"features.stage.groups", "features.stage.combine"}
         assert (task.upstream_task_ids, task.downstream_task_ids) == ({"plan", "sources.pin"}, built | more)
         assert task.task_display_name == "check sources"
     assert "sources.audit" not in build_dags(plain)["shop_retrain"].task_ids

@@ -189,17 +189,6 @@ def test_a_part_that_cannot_be_is_refused_by_name(part: Any, text: str) -> None:
     assert str(refused.value).startswith(text)
 
 
-def test_described_groups_of_one_source_share_a_task_and_all_others_have_their_own() -> None:
-    days = timedelta(days=7)
-    recent = Aggregates("recent", reads=("visits",), windows=(days,), events=("count",))
-    often = Aggregates("often", reads=("visits",), windows=(days,), events=("count",))
-    assert shop(features=(HABITS, recent)).groups_by_task == {"habits": ("habits",), "recent": ("recent",)}
-
-    three = shop(features=(recent, HABITS, often))
-    assert three.groups_by_task == {"of-visits": ("recent", "often"), "habits": ("habits",)}
-    assert (three.task_of("often"), three.task_of("habits")) == ("of-visits", "habits")
-
-
 def test_a_description_is_read_as_it_was_written() -> None:
     written = shop()
     read = decode(Pipeline, json.loads(dumps(written)))

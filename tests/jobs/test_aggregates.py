@@ -157,10 +157,8 @@ def test_a_job_of_many_periods_sums_each_file_once(aggregated: World, monkeypatc
 def both(world: World, *periods: str) -> list[PlacedOrder]:
     """The orders of both described groups, which one job builds."""
     shop = world.shop
-    (names,) = (names for name, names in shop.pipeline.groups_by_task.items() if name == "of-visits")
-    assert names == ("recent", "bands")
     planned = replace(plan.retrain(shop.home, shop.pipeline, shop.pipeline.period("2017-07"), shop.module), build=tuple(periods))
-    return feature_orders.groups(shop.home, planned, pin.pin(shop.home, planned, RunInfo()), *names)
+    return feature_orders.groups(shop.home, planned, pin.pin(shop.home, planned, RunInfo()), "recent", "bands")
 
 
 def test_groups_of_one_source_are_built_at_once_and_give_what_each_gives_by_itself(

@@ -146,7 +146,7 @@ def test_a_part_that_is_not_kept_any_more_is_no_group_that_could_not_be_built(wo
     shop = world.shop
     asked = planned(shop)
     pinned = world.pin(asked)
-    built = shop.run(feature_orders.every_group(shop.home, asked, pinned))
+    built = shop.run(feature_orders.groups(shop.home, asked, pinned))
     traits = feature_orders.groups(shop.home, asked, pinned, "traits")[0]
     receipt = shop.home.receipts.find(traits.order)
     assert built and receipt is not None
@@ -157,8 +157,8 @@ def test_a_part_that_is_not_kept_any_more_is_no_group_that_could_not_be_built(wo
         feature_orders.combined(shop.home, asked, pinned)
 
     assert str(refused.value) == (
-        "Feature group 'traits' of 2017-09 was built, but its rows have been deleted since. Clear the task features.stage.traits "
-        "to build them again."
+        "Feature group 'traits' of 2017-09 was built, but its rows have been deleted since. Clear the task of "
+        "features.stage that builds it."
     )
 
 

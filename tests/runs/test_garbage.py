@@ -178,7 +178,7 @@ def test_features_whose_parts_are_gone_are_built_from_parts_made_anew(world: Wor
     shop, home = world.shop, world.shop.home
     planned = world.planned("2017-09")
     pinned = pin.pin(home, planned, RunInfo())
-    shop.run(feature_orders.every_group(home, planned, pinned))
+    shop.run(feature_orders.groups(home, planned, pinned))
     (combined,) = feature_orders.combined(home, planned, pinned)
     home.receipts.place(combined)
     put_forward(monkeypatch, DAYS)

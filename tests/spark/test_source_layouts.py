@@ -118,7 +118,8 @@ def test_partial_sums_of_files_of_other_types_can_be_joined(tmp_path: Path) -> N
     schema = schema_of(SOURCE, unpacked(pinned(files).schema), "visits", ["customer", "at", "amount"])
     asked = Aggregation(part=part, entity="customer", source=SOURCE, schema=schema)
     edges = (datetime(2017, 3, 1, tzinfo=UTC),)
-    sums = [_partial(asked, block, None)[0] for file in files for block in blocks(file, edges)]
+    rows_of = [list(chunks.read_chunks(chunks.of_pinned([file]), schema.names)) for file in files]
+    sums = [_partial(asked, block, rows)[0] for file, rows in zip(files, rows_of, strict=True) for block in blocks(file, edges)]
 
     joined = pa.concat_tables([one["sums"] for one in sums]).to_pandas()
     assert joined["sum amount"].tolist() == [0.5, 0.5] and joined["@events"].tolist() == [2, 2]

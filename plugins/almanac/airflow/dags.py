@@ -16,6 +16,7 @@ from almanac.core.period import Every
 from almanac.core.pipeline import Pipeline
 from almanac.core.sources import EventSource
 from almanac.errors import DescriptionError
+from almanac.settings import shared_applications
 
 RESERVED = ("dag_id", "params", "schedule")  # set by Almanac: tasks and docs rely on them
 
@@ -43,7 +44,7 @@ def build_dags(
             `tags` are added to Almanac's.
 
     Raises:
-        DescriptionError: an argument that Almanac sets itself.
+        DescriptionError: an argument that Almanac sets itself, or a value that ALMANAC_APPLICATIONS does not take.
         TypeError: an argument that Airflow's `DAG` does not have.
     """
     built = _Dags(pipeline, {**dag_arguments, "default_args": default_args or {}})
@@ -182,16 +183,18 @@ class _Dags:
         return self._task(SparkOrders, task_id, "check sources", tasks.source_orders, plan=plan, pin=pin).output
 
     def _features(self, plan: Any, pinned: Mapping[str, Any], trigger_rule: str = "all_success") -> Any:
-        """Builds the feature groups, each in a task or with those that share its job; then combines, checks and publishes them.
-        Returns the publishing task.
+        """Builds the feature groups, in one task or in a task each; then combines, checks and publishes them. Returns the
+        publishing task.
         """
+        names = [group.name for group in self.pipeline.features]
+        parts = {"groups": names} if shared_applications() else {name: [name] for name in names}
         with TaskGroup("features"):
             with TaskGroup("stage"):
                 groups = [
                     self._task(
-                        SparkOrders, name, f"build {', '.join(names)}", tasks.group_orders, groups=names, plan=plan, **pinned
+                        SparkOrders, name, f"build {', '.join(part)}", tasks.group_orders, groups=part, plan=plan, **pinned
                     )
-                    for name, names in self.pipeline.groups_by_task.items()
+                    for name, part in parts.items()
                 ]
                 staged = self._task(
                     SparkOrders, "combine", "combine", tasks.combine_orders, trigger_rule=trigger_rule, plan=plan, **pinned
@@ -205,7 +208,7 @@ class _Dags:
         pin = self._task(WorkerTask, "pin", "pin sources", tasks.pin_sources, plan=plan).output
         # Does nothing if that description has no audited source.
         pinned = {"pin": pin, "checked": self._audit("check", plan, pin)}
-        built = self._task(SparkOrders, "stage", "build features", tasks.all_group_orders, plan=plan, **pinned)
+        built = self._task(SparkOrders, "stage", "build features", tasks.group_orders, plan=plan, **pinned)
         staged = self._task(SparkOrders, "combine", "combine", tasks.combine_orders, plan=plan, **pinned)
         audited = self._task(SparkOrders, "audit", "check features", tasks.audit_orders, staged=staged.output)
         built >> staged

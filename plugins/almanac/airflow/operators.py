@@ -19,7 +19,7 @@ from almanac.airflow import tasks
 from almanac.airflow.links import ReportLink
 from almanac.airflow.tasks import TaskFunction
 from almanac.errors import SourceError
-from almanac.settings import audits_with_stage, pool, spark_connection
+from almanac.settings import pool, shared_applications, spark_connection
 
 if TYPE_CHECKING:
     from almanac.airflow.context import TaskContext
@@ -75,7 +75,7 @@ class WorkerTask(Traced, BaseOperator):
 
 class SparkOrders(Traced, SparkSubmitOperator):
     """Submits a Spark job for the orders without an answer, and returns the URIs of all receipts by period. A job that stages
-    also audits, unless ALMANAC_AUDITS says otherwise.
+    also audits, unless ALMANAC_APPLICATIONS says otherwise.
 
     Args:
         description: the pipeline, as canonical JSON.
@@ -84,7 +84,7 @@ class SparkOrders(Traced, SparkSubmitOperator):
 
     Raises:
         TypeError: the function does not take these arguments.
-        DescriptionError: ALMANAC_AUDITS has a value that it does not take.
+        DescriptionError: ALMANAC_APPLICATIONS has a value that it does not take.
     """
 
     template_fields: Sequence[str] = (*SparkSubmitOperator.template_fields, "arguments")
@@ -94,7 +94,7 @@ class SparkOrders(Traced, SparkSubmitOperator):
     def __init__(self, *, description: str, function: TaskFunction, arguments: Mapping[str, Any], **rest: Any) -> None:
         super().__init__(conn_id=spark_connection(), **{"pool": pool(), **rest})
         self._check(function, arguments)
-        self.audits = audits_with_stage()
+        self.audits = shared_applications()
         self.description = description
         self.function = function
         self.arguments = arguments

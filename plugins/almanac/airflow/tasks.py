@@ -182,20 +182,12 @@ def source_orders(context: TaskContext, *, plan: Json | Sequence[Json], pin: str
 
 
 def group_orders(
-    context: TaskContext, *, plan: Json | Sequence[Json], pin: str, groups: Sequence[str], checked: Receipts | None = None
+    context: TaskContext, *, plan: Json | Sequence[Json], pin: str, groups: Sequence[str] = (), checked: Receipts | None = None
 ) -> list[PlacedOrder]:
+    """The orders of feature groups, by default of all in the plan's own description, which may be older than today's."""
     from almanac.runs import feature_orders, orders
 
     return feature_orders.groups(context.home, _plan(plan), orders.built_from(pin, checked or {}), *groups)
-
-
-def all_group_orders(
-    context: TaskContext, *, plan: Json | Sequence[Json], pin: str, checked: Receipts | None = None
-) -> list[PlacedOrder]:
-    """The orders of every group in the plan's own description, which may be older than today's."""
-    from almanac.runs import feature_orders, orders
-
-    return feature_orders.every_group(context.home, _plan(plan), orders.built_from(pin, checked or {}))
 
 
 def combine_orders(

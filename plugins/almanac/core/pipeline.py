@@ -277,28 +277,6 @@ class Pipeline:
     def group(self, name: str) -> Group:
         return next(group for group in self.features if group.name == name)
 
-    @property
-    def groups_by_task(self) -> Mapping[str, tuple[str, ...]]:
-        """The names of the feature groups that one Spark job builds, by the last part of its task's id.
-
-        Described groups that read one event source share a job, so that its new events are read in one pass.
-        """
-        reading: dict[str, list[str]] = {}
-        for group in self.features:
-            if isinstance(group, Aggregates):
-                reading.setdefault(group.reads[0], []).append(group.name)
-        found: dict[str, tuple[str, ...]] = {}
-        for group in self.features:
-            together = reading.get(group.reads[0], []) if isinstance(group, Aggregates) else []
-            # The name of a group has no hyphen, so this is no group's.
-            name = f"of-{group.reads[0]}" if len(together) > 1 else group.name
-            found.setdefault(name, tuple(together) if len(together) > 1 else (group.name,))
-        return found
-
-    def task_of(self, group: str) -> str:
-        """The last part of the id of the task that builds a group."""
-        return next(name for name, groups in self.groups_by_task.items() if group in groups)
-
     def zeros(self, without: Collection[str] = ()) -> list[str]:
         """The features that are 0 for an entity without events in the sources, of all groups except `without`."""
         described = (group for group in self.features if isinstance(group, Aggregates) and group.name not in without)

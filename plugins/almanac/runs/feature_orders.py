@@ -22,28 +22,23 @@ from almanac.store.pins import admitted_pins
 
 
 def groups(home: Home, plan: RunPlan, pin: str, *names: str) -> list[PlacedOrder]:
-    """The orders of some feature groups, one per group and period to build. If the run may leave groups out, those whose sources
-    were left out of the pin have none.
+    """The orders of feature groups, one per group and period to build; of all in the plan's description if none are named. If the
+    run may leave groups out, those whose sources were left out of the pin have none.
 
     Raises:
         NotAdmitted: a source that they read was left out of the pin: of all of them, if the run may leave groups out.
     """
     run = _Run.of(home, plan, pin)
+    wanted = [run.pipeline.group(name) for name in names] or run.pipeline.features
     placed, refused = [], []
-    for name in names:
+    for group in wanted:
         try:
-            placed += [run.group(run.pipeline.group(name), period) for period in plan.build]
+            placed += [run.group(group, period) for period in plan.build]
         except NotAdmitted as error:
             refused.append(error)
-    if refused and (not plan.degrade or len(refused) == len(names)):
+    if refused and (not plan.degrade or len(refused) == len(wanted)):
         raise refused[0]
     return placed
-
-
-def every_group(home: Home, plan: RunPlan, pin: str) -> list[PlacedOrder]:
-    """The orders of all feature groups of the plan's own description. Raises: as `groups`."""
-    run = _Run.of(home, plan, pin)
-    return [run.group(group, period) for group in run.pipeline.features for period in plan.build]
 
 
 def combined(home: Home, plan: RunPlan, pin: str) -> list[PlacedOrder]:
@@ -138,7 +133,7 @@ class _Run:
             if failed and failed.passed:
                 raise NotAdmitted(
                     f"Feature group {group.name!r} of {period} was built, but its rows have been deleted since. Clear the task "
-                    f"features.stage.{self.pipeline.task_of(group.name)} to build them again."
+                    "of features.stage that builds it."
                 )
             absent[group.name] = bounded(failed.findings) if failed else "its job has not ended"
         return built, absent

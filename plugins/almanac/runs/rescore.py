@@ -57,7 +57,7 @@ def _scored(home: Home, planned: RunPlan, run_orders: RunOrders, run_info: RunIn
     if planned.build:
         pinned = pin.pin(home, planned, run_info)
         pinned = orders.built_from(pinned, run_orders(orders.source_audits(home, planned, pinned)))
-        run_orders(feature_orders.every_group(home, planned, pinned))
+        run_orders(feature_orders.groups(home, planned, pinned))
         staged = run_orders(feature_orders.combined(home, planned, pinned))
         audited = run_orders(orders.audits(home, staged))
         for period in staged:

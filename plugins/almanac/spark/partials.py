@@ -174,7 +174,8 @@ def _partial(asked: Aggregation, block: Block, batches: Sequence[pa.RecordBatch]
     """
     part, reference = asked.part, _reference(asked)
     looked = [] if reference is None else [name for name in reference.column_names if name != part.on]
-    own = (batch.select(asked.schema.names) for batch in batches)
+    # An older file may lack some of the columns; they are filled below.
+    own = (batch.select([name for name in asked.schema.names if name in batch.schema.names]) for batch in batches)
     return _grouped(asked, [rows for batch in own if (rows := _rows(asked, block, batch, reference, looked)).num_rows])
 
 
