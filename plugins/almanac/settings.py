@@ -4,8 +4,8 @@ ALMANAC_ROOT           where everything is stored: s3://bucket/prefix
 ALMANAC_SPARK_JOBS     the folder of the users' modules and of steps/; spark_jobs beside plugins/ when not set
 ALMANAC_SPARK_CONN     the Airflow connection to Spark; spark_default when not set
 ALMANAC_POOL           the Airflow pool that bounds Spark jobs; spark when not set
-ALMANAC_APPLICATIONS   shared: one Spark application builds all feature groups, and one that stages also audits; apart: each
-                       group and each audit has its own; shared when not set
+ALMANAC_APPLICATIONS   shared: one Spark application builds and combines all feature groups, and one that stages also audits;
+                       apart: each group and each audit has its own; shared when not set
 ALMANAC_SIGNING_KEY    the private key (a PEM file) that signs manifests on publish; nothing is signed when not set
 ALMANAC_VERIFYING_KEY  the public key (a PEM file) that every version's signature must match; not checked when not set
 ALMANAC_DELIVERY_NAME  the database address of the delivery NAME (upper case), for `almanac deliver` outside Airflow
@@ -72,7 +72,7 @@ def pool() -> str:
 
 
 def shared_applications() -> bool:
-    """Whether one Spark application builds all feature groups, and one that stages an artifact also audits it.
+    """Whether one Spark application builds and combines all feature groups, and one that stages an artifact also audits it.
 
     Raises:
         DescriptionError: ALMANAC_APPLICATIONS has a value that it does not take.

@@ -20,7 +20,7 @@ from almanac.core.canonical import decode, dumps, encode
 from almanac.core.facts import Gated
 from almanac.core.period import Every, Period, resolve
 from almanac.core.pipeline import Pipeline
-from almanac.core.receipts import PlacedOrder, Receipt, RunInfo, Step
+from almanac.core.receipts import PlacedOrder, Receipt, RunInfo
 from almanac.errors import AlmanacError, CheckFailed, DescriptionError, NotFound, PeriodError, StoreError, bounded
 from almanac.runs import plan
 from almanac.settings import Settings
@@ -111,16 +111,19 @@ class TaskContext:
     def place(self, placed: list[PlacedOrder]) -> list[str]:
         """Places orders; returns the URIs of those that are left to run."""
         uris = [(self.home.receipts.place(one), one) for one in placed]
-        left = [uri for uri, one in uris if self.home.receipts.done(one.order) is None and not self._failed_with_stage(one)]
+        left = [uri for uri, one in uris if self.home.receipts.done(one.order) is None and not self._failed_elsewhere(one)]
         log.info("%d orders, %d already answered", len(placed), len(placed) - len(left))
         return left
 
-    def _failed_with_stage(self, placed: PlacedOrder) -> bool:
-        """Whether an audit has just failed in the job that staged: it is told, and tried again only if the task is cleared."""
-        if placed.order.step is not Step.AUDIT or self.run_info.attempt > 1:
+    def _failed_elsewhere(self, placed: PlacedOrder) -> bool:
+        """Whether an order has just failed in the job of an earlier task of this run, such as an audit in the job that staged: it
+        is told, and tried again only if this task is cleared.
+        """
+        ours = self.run_info
+        if ours.attempt > 1 or (receipt := self.home.receipts.find(placed.order)) is None:
             return False
-        receipt = self.home.receipts.find(placed.order)
-        return receipt is not None and (receipt.run_info.dag, receipt.run_info.run) == (self.run_info.dag, self.run_info.run)
+        theirs = receipt.run_info
+        return not receipt.answered and (theirs.dag, theirs.run) == (ours.dag, ours.run) and theirs.task != ours.task
 
     def receipts_of(self, placed: list[PlacedOrder]) -> dict[str, str]:
         """Maps each period to the URI of its receipt. Raises: CheckFailed, NotFound."""
@@ -140,7 +143,7 @@ class TaskContext:
     @contextlib.contextmanager
     def explaining(self, placed: list[PlacedOrder]) -> Iterator[None]:
         """If the job fails, raises the reason from its receipts instead of spark-submit's exit code. If it failed after all
-        orders were answered, nothing is raised: an audit in the same job has its own task.
+        orders were answered, nothing is raised: what else the same job does has its own task.
         """
         before = {one.order.digest: self.home.receipts.find(one.order) for one in placed}
         try:

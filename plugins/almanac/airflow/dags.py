@@ -187,15 +187,15 @@ class _Dags:
         publishing task.
         """
         names = [group.name for group in self.pipeline.features]
-        parts = {"groups": names} if shared_applications() else {name: [name] for name in names}
         with TaskGroup("features"):
             with TaskGroup("stage"):
-                groups = [
-                    self._task(
-                        SparkOrders, name, f"build {', '.join(part)}", tasks.group_orders, groups=part, plan=plan, **pinned
-                    )
-                    for name, part in parts.items()
-                ]
+                if shared_applications():
+                    groups = [self._groups("groups", f"build {', '.join(names)}", plan, pinned)]
+                else:
+                    groups = [
+                        self._task(SparkOrders, name, f"build {name}", tasks.group_orders, groups=[name], plan=plan, **pinned)
+                        for name in names
+                    ]
                 staged = self._task(
                     SparkOrders, "combine", "combine", tasks.combine_orders, trigger_rule=trigger_rule, plan=plan, **pinned
                 )
@@ -208,11 +208,16 @@ class _Dags:
         pin = self._task(WorkerTask, "pin", "pin sources", tasks.pin_sources, plan=plan).output
         # Does nothing if that description has no audited source.
         pinned = {"pin": pin, "checked": self._audit("check", plan, pin)}
-        built = self._task(SparkOrders, "stage", "build features", tasks.group_orders, plan=plan, **pinned)
+        built = self._groups("stage", "build features", plan, pinned)
         staged = self._task(SparkOrders, "combine", "combine", tasks.combine_orders, plan=plan, **pinned)
         audited = self._task(SparkOrders, "audit", "check features", tasks.audit_orders, staged=staged.output)
         built >> staged
         self._publish_features(staged, audited)
+
+    def _groups(self, task_id: str, shown: str, plan: Any, pinned: Mapping[str, Any]) -> SparkOrders:
+        """Builds all feature groups in one Spark job."""
+        then = tasks.orders_to_combine if shared_applications() else None
+        return self._task(SparkOrders, task_id, shown, tasks.group_orders, then=then, plan=plan, **pinned)
 
     def _publish_features(self, staged: SparkOrders, audited: SparkOrders) -> WorkerTask:
         receipts: dict[str, Any] = {"staged": staged.output, "audited": audited.output}
@@ -246,12 +251,15 @@ class _Dags:
         publishes: str = "",
         *,
         trigger_rule: str = "all_success",
+        then: TaskFunction | None = None,
         **arguments: Any,
     ) -> Task:
-        """A task of a function of `tasks`. `publishes`: the asset that it publishes, for other teams' DAGs to wait for."""
+        """A task of a function of `tasks`. `publishes`: the asset that it publishes, for other teams' DAGs to wait for. `then`:
+        of `SparkOrders`.
+        """
         name = self.pipeline.name
         outlets = [Asset(name=f"{name}.{publishes}", uri=f"almanac://{name}/{publishes}")] if publishes else []
-        more: dict[str, Any] = {"outlets": outlets, "trigger_rule": trigger_rule}
+        more: dict[str, Any] = {"outlets": outlets, "trigger_rule": trigger_rule, **({"then": then} if then else {})}
         return operator(**self._common(task_id, shown), function=function, arguments=arguments, **more)
 
     def _approve(self, gate: Any) -> Approve:

@@ -81,9 +81,10 @@ class SparkOrders(Traced, SparkSubmitOperator):
         description: the pipeline, as canonical JSON.
         function: of `tasks`; it returns the orders.
         arguments: its keyword arguments: outputs of earlier tasks, or values.
+        then: of `tasks`, with the same arguments; it returns what the job combines once all orders are done.
 
     Raises:
-        TypeError: the function does not take these arguments.
+        TypeError: a function does not take these arguments.
         DescriptionError: ALMANAC_APPLICATIONS has a value that it does not take.
     """
 
@@ -91,9 +92,19 @@ class SparkOrders(Traced, SparkSubmitOperator):
     operator_extra_links = (ReportLink(),)
     ui_color = "#fdf0dc"
 
-    def __init__(self, *, description: str, function: TaskFunction, arguments: Mapping[str, Any], **rest: Any) -> None:
+    def __init__(
+        self,
+        *,
+        description: str,
+        function: TaskFunction,
+        arguments: Mapping[str, Any],
+        then: TaskFunction | None = None,
+        **rest: Any,
+    ) -> None:
         super().__init__(conn_id=spark_connection(), **{"pool": pool(), **rest})
-        self._check(function, arguments)
+        for one in (function, *filter(None, (then,))):
+            self._check(one, arguments)
+        self.then = then
         self.audits = shared_applications()
         self.description = description
         self.function = function
@@ -107,13 +118,16 @@ class SparkOrders(Traced, SparkSubmitOperator):
 
         with failing_clearly():
             found = TaskContext.of(self.description, context)
-            uris = self.run_orders(found, self.function(found, **self.arguments))
+            placed = self.function(found, **self.arguments)
+            uris = self.run_orders(found, placed, self.then(found, **self.arguments) if self.then else ())
             found.announce_decisions(uris.values())
             self.receipts = uris
             return uris
 
-    def run_orders(self, found: TaskContext, placed: list[PlacedOrder]) -> dict[str, str]:
-        """Submits a job for the orders without an answer, all of one step; maps each period to its receipt's URI."""
+    def run_orders(self, found: TaskContext, placed: list[PlacedOrder], then: Sequence[PlacedOrder] = ()) -> dict[str, str]:
+        """Submits a job for the orders without an answer, all of one step; maps each period to its receipt's URI. `then`: what
+        the job combines afterwards.
+        """
         from almanac.airflow.context import check_connection
         from almanac.airflow.library import library_zip
         from almanac.core.receipts import Step
@@ -127,9 +141,10 @@ class SparkOrders(Traced, SparkSubmitOperator):
             self.name = f"almanac {step} {' '.join(parts)}".strip()
             self.application = found.application
             self.py_files = library_zip()
+            combine = [argument for one in then for argument in ("--combine", found.home.receipts.place(one))]
             # A feature group is not audited: its rows are, once they are combined.
-            audits = ["--audit"] if self.audits and order.step is Step.STAGE and not order.part else []
-            self.application_args = [step, *left, *audits, "--run-info", found.run_info_json()]
+            audits = ["--audit"] if self.audits and order.step is Step.STAGE and (combine or not order.part) else []
+            self.application_args = [step, *left, *combine, *audits, "--run-info", found.run_info_json()]
             self._hook = None  # it holds the arguments of the previous submission
             with found.explaining(placed):
                 super().execute(found.context)

@@ -190,6 +190,18 @@ def group_orders(
     return feature_orders.groups(context.home, _plan(plan), orders.built_from(pin, checked or {}), *groups)
 
 
+def orders_to_combine(
+    context: TaskContext, *, plan: Json | Sequence[Json], pin: str, checked: Receipts | None = None
+) -> list[PlacedOrder]:
+    """What the job that builds the groups combines at its end; nothing if a source was left out of the pin."""
+    from almanac.runs import feature_orders, orders
+
+    try:
+        return feature_orders.to_combine(context.home, _plan(plan), orders.built_from(pin, checked or {}))
+    except NotAdmitted:
+        return []
+
+
 def combine_orders(
     context: TaskContext, *, plan: Json | Sequence[Json], pin: str, checked: Receipts | None = None
 ) -> list[PlacedOrder]:

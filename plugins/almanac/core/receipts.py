@@ -117,6 +117,13 @@ class PlacedOrder:
         object.__setattr__(self, "links", links)
 
 
+def with_parts(combining: PlacedOrder, parts: Mapping[str, tuple[str, str]]) -> PlacedOrder:
+    """An order that combines feature groups, told what to combine. `parts`: group to the content of its receipt and its URI."""
+    inputs = {**combining.order.inputs, **{PART + name: content for name, (content, _) in parts.items()}}
+    links = {**combining.links, **{PART + name: uri for name, (_, uri) in parts.items()}}
+    return replace(combining, order=replace(combining.order, inputs=inputs), links=links)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
     """One file that was made.

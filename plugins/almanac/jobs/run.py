@@ -1,8 +1,8 @@
 """A Spark job: takes the URIs of orders, calls the function of each order's step, keeps receipts. Started by
 `spark_jobs/steps/run.py`.
 
-A job that stages can also audit what it staged: the orders of these audits follow from the receipts. Their tasks then find them
-answered and submit no job of their own.
+A job that builds feature groups can also combine them, and a job that stages can also audit what it staged: the orders of that
+follow from the receipts. The tasks of these steps then find them answered and submit no job of their own.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import gc
 import json
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from almanac.core.canonical import decode
-from almanac.core.receipts import Artifact, Order, PlacedOrder, Receipt, RunInfo, Step
+from almanac.core.receipts import PART, Artifact, Order, PlacedOrder, Receipt, RunInfo, Step, with_parts
 from almanac.errors import AlmanacError, Conflict, NotAdmitted, StoreError
 from almanac.jobs.context import JobContext, SparkJob, commit, context_of, environment_digest
 from almanac.jobs.failures import class_of, lost_store, plain
@@ -102,12 +103,13 @@ def run_order(home: Home, placed: PlacedOrder, job: SparkJob, run_info: RunInfo)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs orders and keeps their receipts. If one is not answered, the others still run and the exit code is 1.
 
-    What an audit finds, or that it could not run, is its own task's matter: it does not change the exit code.
+    What comes of combining and of audits is their own tasks' matter: it does not change the exit code.
     """
     parser = argparse.ArgumentParser(description="Runs Almanac orders; started by spark-submit.")
     parser.add_argument("step", help="the step of all the orders, such as features.stage")
     parser.add_argument("orders", nargs="+", metavar="ORDER_URI", help="s3://.../orders/DIGEST.json")
-    parser.add_argument("--audit", action="store_true", help="audit what the orders stage as well")
+    parser.add_argument("--combine", action="append", default=[], metavar="ORDER_URI", help="combine feature groups afterwards")
+    parser.add_argument("--audit", action="store_true", help="audit what was staged as well")
     parser.add_argument("--run-info", default="{}", help="who runs the orders, as JSON: dag, run, task, attempt, actor")
     given = parser.parse_args(arguments)
     # Most objects of a short job belong to imported modules; looking for garbage among them took a fifth of its time.
@@ -120,20 +122,46 @@ def main(arguments: Sequence[str] | None = None) -> None:
     objects = Objects()
     job.orders = tuple(read_order(objects, uri) for uri in given.orders)
     run_info = decode(RunInfo, {**json.loads(given.run_info), "environment": environment_digest(), "commit": commit()})
-    receipts = []
-    for number, placed in enumerate(job.orders, start=1):
-        home = Home.of(root, placed.order.pipeline, objects)
-        receipts.append(_run_and_tell(home, placed, job, run_info, f"{number} of {len(job.orders)}"))
+    (pipeline,) = {placed.order.pipeline for placed in job.orders}
+    home = Home.of(root, pipeline, objects)
+    receipts = [
+        _run_and_tell(home, placed, job, run_info, f"{number} of {len(job.orders)}")
+        for number, placed in enumerate(job.orders, start=1)
+    ]
     if not all(receipt.answered for receipt in receipts):
         sys.exit(1)
-    for receipt in receipts if given.audit else ():
-        home = Home.of(root, receipt.order.pipeline, objects)
+    if given.combine:
+        receipts = _along(home, job, run_info, "combine", [partial(_to_combine, home, uri) for uri in given.combine])
+    if given.audit:
+        audits = [partial(home.receipts.audit_of, home.receipts.uri(receipt)) for receipt in receipts if receipt.passed]
+        _along(home, job, run_info, "audit", audits)
+
+
+def _along(
+    home: Home, job: SparkJob, run_info: RunInfo, name: str, placing: Iterable[Callable[[], PlacedOrder]]
+) -> list[Receipt]:
+    """Runs orders of later tasks. One that cannot be run here is left to its task."""
+    receipts = []
+    for place in placing:
         try:
-            audit = home.receipts.audit_of(home.receipts.uri(receipt))
-            home.receipts.place(audit)
-            _run_and_tell(home, audit, job, run_info, "audit")
+            placed = place()
+            home.receipts.place(placed)
+            receipts.append(_run_and_tell(home, placed, job, run_info, name))
         except AlmanacError as error:
-            print(f"almanac: {receipt.order} was not audited here ({error}). The task of its audit does it.", flush=True)
+            print(f"almanac: {name}: not done here ({error}). Its own task does it.", flush=True)
+    return receipts
+
+
+def _to_combine(home: Home, uri: str) -> PlacedOrder:
+    """The order to combine feature groups; the one at `uri` names the orders of the groups. Raises: NotAdmitted, NotFound."""
+    waiting, parts = read_order(home.objects, uri), {}
+    for name, order in waiting.links.items():
+        if name.startswith(PART):
+            placed = read_order(home.objects, order)
+            if (receipt := home.receipts.done(placed.order)) is None:
+                raise NotAdmitted(f"{placed.order} was not built.")
+            parts[name.removeprefix(PART)] = (receipt.content, home.receipts.uri(receipt))
+    return with_parts(waiting, parts)
 
 
 def _run_and_tell(home: Home, placed: PlacedOrder, job: SparkJob, run_info: RunInfo, which: str) -> Receipt:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -13,7 +13,7 @@ from almanac.core.facts import LEFT_OUT
 from almanac.core.pins import Pin, check_audited, check_pinned, content_of, cut_until
 from almanac.core.pipeline import Group, Pipeline, Population
 from almanac.core.plan import RunPlan
-from almanac.core.receipts import PART, Artifact, Order, PlacedOrder, Receipt, Step
+from almanac.core.receipts import Artifact, Order, PlacedOrder, Receipt, Step, with_parts
 from almanac.core.sources import UNTIL
 from almanac.errors import NotAdmitted, bounded, examples
 from almanac.settings import VERSION
@@ -62,19 +62,32 @@ def combined(home: Home, plan: RunPlan, pin: str) -> list[PlacedOrder]:
         fence = plan.fences.get(period, fences[period])
         if standing is not None and set(leaves_out(standing.order)) - absent.keys():
             fence = fences[period]  # the features published meanwhile lack more groups, so ours replace them
-        inputs, parameters = run.reads(run.pipeline.population, period)
-        order = run.order(
-            period,
-            inputs={**inputs, **{PART + name: receipt.content for name, receipt in parts.items()}},
-            parameters={**parameters, **({LEFT_OUT: sorted(absent)} if absent else {})},
-            replaces=standing.order.digest if standing else "",
-            fence=fence,
-        )
-        if standing is not None and standing.order.same_work(order):
-            placed.append(standing)  # another run published the same meanwhile: its receipts are used
-        else:
-            links = {PART + name: home.receipts.uri(receipt) for name, receipt in parts.items()}
-            placed.append(PlacedOrder(order=order, links={**links, **run.links}, description=plan.description))
+        combining = run.combining(period, sorted(absent), standing.order.digest if standing else "", fence)
+        found = {name: (receipt.content, home.receipts.uri(receipt)) for name, receipt in parts.items()}
+        one = with_parts(combining, found)
+        # If another run published the same meanwhile, its receipts are used.
+        placed.append(standing if standing is not None and standing.order.same_work(one.order) else one)
+    return placed
+
+
+def to_combine(home: Home, plan: RunPlan, pin: str) -> list[PlacedOrder]:
+    """What the orders of `combined` will be once all groups are built, so that the job that builds the groups can combine them.
+
+    They name the orders of the groups instead of receipts. A period with published features has none: `combined` decides what
+    becomes of these.
+
+    Raises:
+        NotAdmitted: a source that a group or the population reads was left out of the pin.
+    """
+    run, table = _Run.of(home, plan, pin), home.features(plan.definition)
+    visible, fences = table.standing(plan.build)
+    placed = []
+    for period in plan.build:
+        if period not in visible:
+            groups = {group.name: run.group(group, period).order.digest for group in run.pipeline.features}
+            combining = run.combining(period, (), "", plan.fences.get(period, fences[period]))
+            parts = {name: (digest, home.layout.order(digest)) for name, digest in groups.items()}
+            placed.append(with_parts(combining, parts))
     return placed
 
 
@@ -137,6 +150,13 @@ class _Run:
                 )
             absent[group.name] = bounded(failed.findings) if failed else "its job has not ended"
         return built, absent
+
+    def combining(self, period: str, absent: Sequence[str], replaces: str, fence: int) -> PlacedOrder:
+        """The order that combines the groups, without these."""
+        inputs, cut = self.reads(self.pipeline.population, period)
+        parameters = {**cut, **({LEFT_OUT: list(absent)} if absent else {})}
+        order = self.order(period, inputs=inputs, parameters=parameters, replaces=replaces, fence=fence)
+        return PlacedOrder(order=order, links=self.links, description=self.plan.description)
 
     def reads(self, part: Group | Population, period: str) -> tuple[dict[str, str], dict[str, str]]:
         """What a feature order reads, as `read_by` gives it. Checks that the sources were pinned, and audited if described so."""

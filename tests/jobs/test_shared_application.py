@@ -1,16 +1,23 @@
-"""A job that stages also audits: one Spark application less, and the task of the audit finds its receipt."""
+"""Steps that share a Spark application: a job that builds feature groups combines them, and a job that stages audits. The tasks
+of these steps find the receipts.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
+from datetime import datetime
 from typing import Any
 
 import pytest
 
+from almanac.core.canonical import encode
 from almanac.core.receipts import PlacedOrder, Receipt
-from almanac.errors import CheckFailed, Unreachable
+from almanac.errors import AlmanacError, CheckFailed, DescriptionError, Unreachable
 from almanac.jobs import run
-from almanac.runs import orders, plan
+from almanac.runs import feature_orders, orders, plan
+from tests.support.degrading import HALF, SEPTEMBER, planned, without_people
+from tests.support.shop import visits
 from tests.support.task import Task
 from tests.support.world import World
 
@@ -54,9 +61,9 @@ def audit_of(world: World, placed: PlacedOrder) -> PlacedOrder:
 
 
 def attempt(world: World, number: int, run_id: str = "run-1") -> Any:
-    """The context of the audit's task."""
+    """The context of a later task, such as the audit's."""
     context = Task(world).context
-    context.context["ti"].try_number = number
+    context.context["ti"].try_number, context.context["ti"].task_id = number, "audit"
     context.context["dag_run"].run_id = run_id
     return context
 
@@ -155,7 +162,7 @@ def test_a_store_that_does_not_answer_during_the_audit_leaves_it_to_its_task(
     monkeypatch.setattr(type(world.shop.home.receipts), "keep", unreachable)
     start(world, monkeypatch, placed, "--audit")
 
-    assert "shop predictions.stage 2017-08 was not audited here (s3://almanac: no answer.)." in capsys.readouterr().out
+    assert "almanac: audit: not done here (s3://almanac: no answer.). Its own task does it." in capsys.readouterr().out
     assert len(attempt(world, 1).place([audit_of(world, placed)])) == 1
 
 
@@ -170,3 +177,103 @@ def test_a_job_that_fails_after_its_orders_are_done_does_not_fail_their_task(
         start(world, monkeypatch, placed)
         raise RuntimeError("out of memory")
     assert context.receipts_of([placed])
+
+
+# Feature groups are combined by the job that builds them.
+
+
+def building(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[list[PlacedOrder], list[PlacedOrder]]:
+    """The job of September's feature groups, as the task submits it. Gives what the tasks `groups` and `combine` place."""
+    shop = world.shop
+    run_plan = planned(shop)
+    pinned = world.pin(run_plan)
+    groups = feature_orders.groups(shop.home, run_plan, pinned)
+    waiting = feature_orders.to_combine(shop.home, run_plan, pinned)
+    monkeypatch.setenv("ALMANAC_ROOT", shop.home.layout.root)
+    place = shop.home.receipts.place
+    combine = [argument for one in waiting for argument in ("--combine", place(one))]
+    told = Task(world).context.run_info_json().replace('"publish"', '"features.stage.groups"')
+    run.main(["features.stage", *map(place, groups), *combine, "--audit", "--run-info", told])
+    return groups, feature_orders.combined(shop.home, run_plan, pinned)
+
+
+def test_the_job_that_builds_all_groups_combines_and_audits_what_the_tasks_would(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups, combined = building(world, monkeypatch)
+
+    done = world.shop.home.receipts.done
+    assert [one.order.part for one in groups] == ["habits", "traits"]
+    assert all(done(one.order) for one in groups)
+    (receipt,) = (done(one.order) for one in combined)
+    assert receipt is not None and receipt.facts["rows"] == receipt.outputs[0].rows
+    audits = orders.audits(world.shop.home, {SEPTEMBER: world.shop.home.receipts.uri(receipt)})
+    before = world.changed()
+    assert attempt(world, 1).place([*groups, *combined, *audits]) == []
+    assert world.changed() == before
+    assert world.shop.home.receipts.placed(combined[0].order.digest) == combined[0]
+
+
+def test_groups_that_cannot_be_combined_stay_built_and_the_task_combine_tells_why(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from almanac.jobs import features
+
+    world.shop.code(**{"def traits(": "\ndef traits("})
+
+    def clash(*_: Any) -> None:
+        raise DescriptionError("Features have columns label.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(features, "_check_names", clash)
+        groups, combined = building(world, patched)
+
+    assert all(world.shop.home.receipts.done(one.order) for one in groups)
+    told = attempt(world, 1)
+    assert told.place([*groups, *combined]) == []
+    with pytest.raises(AlmanacError, match=r"(?s)^shop features\.stage 2017-09: .*Features have columns label\."):
+        told.receipts_of(combined)
+    assert attempt(world, 2).place(combined) == [world.shop.home.layout.order(combined[0].order.digest)]
+
+
+def test_a_job_killed_between_the_groups_and_combining_leaves_that_to_its_task(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from almanac.jobs import features
+
+    world.shop.code(**{"def traits(": "\ndef traits("})
+    with monkeypatch.context() as patched:
+        patched.setattr(features, "_combined", lambda _: sys.exit(137))
+        with pytest.raises(SystemExit):
+            building(world, patched)
+
+    run_plan = planned(world.shop)
+    pinned = world.pin(run_plan)
+    groups = feature_orders.groups(world.shop.home, run_plan, pinned)
+    combined = feature_orders.combined(world.shop.home, run_plan, pinned)
+    context = attempt(world, 1)
+    assert context.place(groups) == []
+    assert context.place(combined) == [world.shop.home.layout.order(combined[0].order.digest)]
+
+
+def test_without_a_source_and_where_features_are_published_the_task_combine_decides(world: World) -> None:
+    from almanac.airflow import tasks
+
+    shop = world.shop
+    published = world.planned(AUGUST)
+    assert feature_orders.to_combine(shop.home, published, world.pin(published)) == []
+    without_people(shop)
+    run_plan = planned(shop, degrade=HALF)
+    context = Task(world).context
+    assert tasks.orders_to_combine(context, plan=encode(run_plan), pin=world.pin(run_plan)) == []
+
+
+def test_what_waits_for_other_groups_is_another_order(world: World) -> None:
+    """The first order placed under a digest is kept, so it must say which groups it waits for."""
+    shop = world.shop
+    found = []
+    for name in ("all.parquet", "more.parquet"):
+        shop.put("visits", name, visits(datetime(2017, 8, 1), seed=7))
+        run_plan = planned(shop)
+        found += feature_orders.to_combine(shop.home, run_plan, world.pin(run_plan))
+    assert found[0].order.digest != found[1].order.digest
