@@ -8,6 +8,12 @@ BENCH ?=
 SEED ?= $(shell date +%s)
 EXAMPLES ?= 200
 STATE := .almanac
+UV := uv==0.13.9
+# Arguments: the Python of a venv, what to install. uv takes half of pip's time. It does not read pip's configuration: where
+# packages come from an index that only pip knows, pip installs them.
+install = { $(1) -m pip install -q --disable-pip-version-check $(UV) && \
+	$(1) -m uv pip install -q --compile-bytecode --python $(1) $(2); } || \
+	{ echo "uv could not install them, now with pip ..."; $(1) -m pip install -q --disable-pip-version-check $(2); }
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast fuzz figures bench-scoring bench-features check docs lock clean
 
@@ -51,7 +57,7 @@ docs: $(VENV)/dev.stamp  ## build the documentation site in site/; fails on a br
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lock: $(VENV)/dev.stamp  ## pin requirements*.in again, for every supported Python
-	$(BIN)/pip install -q uv
+	$(BIN)/pip install -q $(UV)
 	for name in requirements requirements-demo requirements-dev requirements-bench; do \
 		$(BIN)/uv pip compile --universal --python-version 3.11 --no-header -q $$name.in -o $$name.txt || exit 1; done
 
@@ -66,18 +72,18 @@ $(VENV)/demo.stamp: requirements.txt requirements-demo.txt pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(0 if sys.version_info >= (3, 11) else \
 'Python: expected 3.11 or newer, got ' + sys.version.split()[0] + '. Name another one: make demo PYTHON=python3.12')"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing the pinned requirements into $(VENV); the first time takes a few minutes ..."
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt -r requirements-demo.txt
+	@echo "Installing the pinned requirements into $(VENV), about two minutes ..."
+	@$(call install,$(BIN)/python,-r requirements.txt -r requirements-demo.txt)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/demo.stamp requirements-dev.txt
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt
+	@$(call install,$(BIN)/python,-r requirements-dev.txt)
 	@touch $@
 
 $(PEERS)/bench.stamp: requirements-bench.txt
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
-	@echo "Installing the benchmark peers into $(PEERS); the first time takes a few minutes ..."
+	@echo "Installing the benchmark peers into $(PEERS), some minutes ..."
 	@$(PEERS)/bin/python -m pip --version > /dev/null 2>&1 || $(PEERS)/bin/python -m ensurepip -q
-	@$(PEERS)/bin/python -m pip install -q --disable-pip-version-check -r requirements-bench.txt
+	@$(call install,$(PEERS)/bin/python,-r requirements-bench.txt)
 	@touch $@
