@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks import shop
 from benchmarks.race import REPOSITORY, Failed
+from benchmarks.spans import RunTimes, TaskTimes
 from demo import java, landing, scheduler, seaweed, spark_conf
 from demo.processes import spawn
 from demo.scheduler import Airflow
@@ -28,31 +29,6 @@ TRACING = REPOSITORY / "benchmarks" / "tracing"
 SCRIPT = REPOSITORY / "benchmarks" / "contestants" / "retrain_script.py"
 LAKE, BY_HAND = "almanac", "by-hand"  # folders of the bucket
 LONGEST = 3600.0  # seconds of one run
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskTimes:
-    """A task's attempt as Airflow tells it, in seconds since 1970."""
-
-    dag: str
-    run: str
-    task: str
-    map_index: int
-    began: float
-    ended: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunTimes:
-    """A DAG run, from when it was asked for to its end, with its tasks in the order in which they began."""
-
-    began: float
-    ended: float
-    tasks: Sequence[TaskTimes]
-
-    @property
-    def seconds(self) -> float:
-        return self.ended - self.began
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,10 +23,10 @@ from typing import Any
 
 from benchmarks import figures, kept, spans
 from benchmarks.figures import Figure
-from benchmarks.loop import Loop, RunTimes
+from benchmarks.loop import Loop
 from benchmarks.race import REPOSITORY, Failed
 from benchmarks.scoring import about, some_of, today
-from benchmarks.spans import TaskSeconds
+from benchmarks.spans import RunTimes, TaskSeconds
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "retrain.json"
 CASES = NOTHING, THERE = ("nothing", "there")
@@ -39,7 +39,7 @@ MONTHS = {
 EXAMPLES = """examples:
   python -m benchmarks.retrain                                  the demo's size and 20 times that; an hour on two cores
   python -m benchmarks.retrain --times 1 --rounds 1 --results /tmp/try.json
-  python -m benchmarks.retrain --times 1 --cases nothing --rounds 5
+  python -m benchmarks.retrain --times 1 --parts nothing --rounds 5
 """
 
 
@@ -110,6 +110,7 @@ def part(case: str, times: int, rounds: Sequence[Round]) -> dict[str, Any]:
             "score": [round(one.score.seconds, 2) for one in rounds],
             "script": [round(one.script["wall"], 2) for one in rounds],
         },
+        "script_wall": round(middle.script["wall"], 2),
         "script": {name: round(seconds, 2) for name, seconds in middle.script["seconds"].items()},
         **{
             name: {
@@ -218,11 +219,11 @@ def main() -> int:
     try:
         for times in asked.times:
             with Loop.open(asked.folder.resolve() / "retrain" / f"times-{times}", times, session.tell) as loop:
-                measure(session, loop, times, asked.rounds, asked.cases)
+                measure(session, loop, times, asked.rounds, asked.parts)
     except KeyboardInterrupt:
         session.tell(f"Stopped. The rounds so far are in {asked.results}.")
         return 130
-    for name in [f"{case}-{times}" for times in asked.times for case in asked.cases]:
+    for name in [f"{case}-{times}" for times in asked.times for case in asked.parts]:
         if name in session.parts:
             print(told(session.parts[name]))
     for name, text in session.failed.items():
@@ -267,7 +268,7 @@ def _arguments() -> argparse.Namespace:
         "--times", type=int, nargs="+", default=[1, 20], help="sizes: so many times the demo's households (default: 1 20)"
     )
     parser.add_argument("--rounds", type=int, default=3, help="turns of Almanac and of the script (default: %(default)s)")
-    parser.add_argument("--cases", type=some_of(CASES), default=CASES, help=f"what to measure, of {','.join(CASES)}")
+    parser.add_argument("--parts", type=some_of(CASES), default=CASES, help=f"what to measure, of {','.join(CASES)}")
     parser.add_argument(
         "--folder", type=Path, default=Path(".almanac/bench"), help="stores, Airflow and logs (default: %(default)s)"
     )

@@ -2,6 +2,7 @@
 
 A run's critical path is its last task, the one that ended last before that began, and so on: its tasks and the gaps between them
 are the run's wall time. Each task's time is divided into kinds, by what its process or the main thread of its Spark driver did.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-from benchmarks.loop import RunTimes, TaskTimes
 
 Line = Mapping[str, Any]
 # Kinds, in the order in which they are drawn, and what they are called.
@@ -34,6 +33,31 @@ KINDS = {
     "commit": "commit",
     "other": "other",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskTimes:
+    """A task's attempt as Airflow tells it, in seconds since 1970."""
+
+    dag: str
+    run: str
+    task: str
+    map_index: int
+    began: float
+    ended: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTimes:
+    """A DAG run, from when it was asked for to its end, with its tasks in the order in which they began."""
+
+    began: float
+    ended: float
+    tasks: Sequence[TaskTimes]
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.began
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
