@@ -52,6 +52,8 @@ SPANS = {
     "almanac.spark.profiles": {"profile": "checks"},
     "almanac.spark.spreads": {"spread": "checks", "counted": "checks"},
     "almanac.spark.scoring": {"score": "score"},
+    "almanac.store.sources": {"observe": "read"},
+    "almanac.store.packs": {"read": "read"},
     "almanac.store.tables": {"Table.publish": "commit", "Table.create": "commit", "Table._ask": "commit"},
 }
 
