@@ -20,7 +20,7 @@ from benchmarks import shop
 from benchmarks.race import REPOSITORY, Failed
 from benchmarks.spans import RunTimes, TaskTimes
 from demo import java, landing, scheduler, seaweed, spark_conf
-from demo.processes import spawn
+from demo.processes import spawn, stop_leftovers
 from demo.scheduler import Airflow
 from demo.seaweed import Store
 from demo.story import PIPELINE
@@ -48,6 +48,8 @@ class Loop:
     @contextmanager
     def open(cls, folder: Path, times: int, tell: Callable[[str], None]) -> Iterator[Loop]:
         """Starts everything in a folder, new or existing, and stops it at the end."""
+        folder.mkdir(parents=True, exist_ok=True)
+        stop_leftovers(folder)
         traces = folder / "traces"
         shutil.rmtree(traces, ignore_errors=True)
         traces.mkdir(parents=True)
