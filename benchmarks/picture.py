@@ -1,4 +1,4 @@
-"""Charts of the races, from their results: a bar for each contestant. `python -m benchmarks.picture scoring features`."""
+"""Charts from the results: a bar for each contestant or task. `python -m benchmarks.picture scoring features retrain`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import short
+from benchmarks.spans import KINDS
 
 TITLES = {
     "limit": "by hand: 2 processes, pyarrow, onnxruntime",
@@ -26,6 +27,20 @@ BUILDERS = {
     "polars": "Polars, from scratch",
     "spark_sql": "Spark SQL, from scratch",
 }
+CASES = {"nothing": "from an empty lake", "there": "with features there"}
+# Phases of the script, as kinds of a task's time.
+PHASES = {
+    "imports": "import",
+    "session": "session",
+    "read": "read",
+    "features": "user",
+    "labels": "user",
+    "fit": "fit",
+    "metrics": "report",
+    "export": "parity",
+    "write": "commit",
+    "score": "score",
+}
 OURS, OTHERS, INK = "#1b6ca8", "#b8c4cc", "#30363d"
 
 
@@ -41,10 +56,8 @@ def main() -> None:
         results = arguments.folder / f"{name}.json"
         found = json.loads(results.read_text()) if results.exists() else {"parts": {}}
         if part not in found["parts"]:
-            sys.exit(
-                f"{results}: expected the part {part!r}, got none. Measure it first: python -m benchmarks.{name} --parts {part}"
-            )
-        drawn(found["parts"][part], found["about"], results.with_suffix(".svg"))
+            sys.exit(f"{results}: expected the part {part!r}, got none. Measure it first: make bench-{name}")
+        drawn(found["parts"], found["about"], results.with_suffix(".svg"))
 
 
 def bars(contestants: Mapping[str, Any]) -> list[tuple[str, Mapping[str, float]]]:
@@ -68,9 +81,10 @@ def _pyplot() -> Any:
     return pyplot
 
 
-def draw(race: Mapping[str, Any], about: Mapping[str, Any], path: Path) -> None:
+def draw(parts: Mapping[str, Any], about: Mapping[str, Any], path: Path) -> None:
     """Rows a second of each contestant, a panel for each model."""
     pyplot = _pyplot()
+    race = parts["race"]
     models = race["models"]
     figure, axes = pyplot.subplots(len(models), 1, figsize=(8, 0.6 + 2.1 * len(models)), squeeze=False, layout="constrained")
     for axis, (model, contestants) in zip(axes[:, 0], models.items(), strict=True):
@@ -92,10 +106,10 @@ def draw(race: Mapping[str, Any], about: Mapping[str, Any], path: Path) -> None:
     _save(figure, path)
 
 
-def draw_features(race: Mapping[str, Any], about: Mapping[str, Any], path: Path) -> None:
+def draw_features(parts: Mapping[str, Any], about: Mapping[str, Any], path: Path) -> None:
     """Seconds of each contestant for nine periods."""
     pyplot = _pyplot()
-    contestants = sorted(race["contestants"].items(), key=lambda one: -one[1]["median_seconds"])
+    contestants = sorted(parts["nine"]["contestants"].items(), key=lambda one: -one[1]["median_seconds"])
     figure, axis = pyplot.subplots(figsize=(8, 2.4), layout="constrained")
     middle = [of["median_seconds"] for _, of in contestants]
     spread = [
@@ -116,13 +130,60 @@ def draw_features(race: Mapping[str, Any], about: Mapping[str, Any], path: Path)
     _save(figure, path)
 
 
+def draw_retrain(parts: Mapping[str, Any], about: Mapping[str, Any], path: Path) -> None:
+    """Where the seconds of a retrain and a score went, by task, beside the script's; a panel for each case and size."""
+    pyplot = _pyplot()
+    from matplotlib.patches import Patch
+
+    panels = [(part, stacks(part)) for part in parts.values()]
+    colours = dict(zip(KINDS, pyplot.get_cmap("tab20").colors, strict=False))
+    heights = [len(found) for _, found in panels]
+    figure, axes = pyplot.subplots(
+        len(panels),
+        1,
+        figsize=(8, 1.2 + 0.24 * sum(heights) + 0.5 * len(panels)),
+        squeeze=False,
+        layout="constrained",
+        height_ratios=heights,
+    )
+    for axis, (part, found) in zip(axes[:, 0], panels, strict=True):
+        for place, (_, kinds) in enumerate(reversed(found)):
+            left = 0.0
+            for kind in (kind for kind in KINDS if kinds.get(kind, 0.0) > 0):
+                axis.barh(place, kinds[kind], left=left, color=colours[kind])
+                left += kinds[kind]
+            axis.text(left, place, f"  {left:.1f}", va="center", fontsize=7)
+        axis.set_yticks(range(len(found)), [title for title, _ in reversed(found)], fontsize=8)
+        axis.set_title(f"{CASES[part['case']]}, times {part['times']}", loc="left", fontsize=10)
+        axis.margins(x=0.08, y=0.02)
+        axis.spines[["top", "right"]].set_visible(False)
+    patches = [Patch(color=colours[kind], label=title) for kind, title in KINDS.items()]
+    figure.legend(handles=patches, loc="outside lower center", ncols=4, fontsize=7, frameon=False)
+    figure.supxlabel(f"seconds of the round in the middle; a task's with its wait before it; {about['cores']} cores", fontsize=9)
+    _save(figure, path)
+
+
+def stacks(part: Mapping[str, Any]) -> list[tuple[str, Mapping[str, float]]]:
+    """Title and seconds by kind of each bar: Almanac's runs along their critical paths, the script, then each task."""
+    script: dict[str, float] = {}
+    for phase, seconds in part["script"].items():
+        script[PHASES[phase]] = script.get(PHASES[phase], 0.0) + seconds
+    script["submit"] = part["script_wall"] - sum(script.values())
+    bars: list[tuple[str, Mapping[str, float]]] = [(f"Almanac: {run}", part[run]["kinds"]) for run in ("retrain", "score")]
+    bars.append(("script: both", script))
+    for run in ("retrain", "score"):
+        for task in part[run]["tasks"]:
+            bars.append((f"{run}: {task['task']}", {**task["kinds"], "scheduling": task["waited"]}))
+    return bars
+
+
 def _save(figure: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 # Benchmark to the part that is drawn, and how.
-PICTURES = {"scoring": ("race", draw), "features": ("nine", draw_features)}
+PICTURES = {"scoring": ("race", draw), "features": ("nine", draw_features), "retrain": ("nothing-1", draw_retrain)}
 
 
 if __name__ == "__main__":

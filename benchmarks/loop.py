@@ -1,0 +1,164 @@
+"""The loop that is measured: a store with the shop's files, and an Airflow whose tasks and jobs leave traces; all stopped at the
+end. It runs Almanac's DAGs, and the script that does the same by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks import shop
+from benchmarks.race import REPOSITORY, Failed
+from benchmarks.spans import RunTimes, TaskTimes
+from demo import java, landing, scheduler, seaweed, spark_conf
+from demo.processes import spawn, stop_leftovers
+from demo.scheduler import Airflow
+from demo.seaweed import Store
+from demo.story import PIPELINE
+
+TRACING = REPOSITORY / "benchmarks" / "tracing"
+SCRIPT = REPOSITORY / "benchmarks" / "contestants" / "retrain_script.py"
+LAKE, BY_HAND = "almanac", "by-hand"  # folders of the bucket
+LONGEST = 3600.0  # seconds of one run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """A running store and a running Airflow."""
+
+    airflow: Airflow
+    store: Store
+    environment: Mapping[str, str]
+    folder: Path
+
+    @property
+    def traces(self) -> Path:
+        return self.folder / "traces"
+
+    @classmethod
+    @contextmanager
+    def open(cls, folder: Path, times: int, tell: Callable[[str], None]) -> Iterator[Loop]:
+        """Starts everything in a folder, new or existing, and stops it at the end."""
+        folder.mkdir(parents=True, exist_ok=True)
+        stop_leftovers(folder)
+        traces = folder / "traces"
+        shutil.rmtree(traces, ignore_errors=True)
+        traces.mkdir(parents=True)
+        given = {"TRACED": str(traces), "PYTHONPATH": os.pathsep.join(filter(None, (str(TRACING), os.environ.get("PYTHONPATH"))))}
+        with ExitStack() as running:
+            store = seaweed.start(folder / "store")
+            running.callback(store.stop)
+            tell(f"times {times}: delivering the shop's files")
+            shop.deliver(store, times)
+            landing.days.cache_clear()
+            spark = spark_conf.environment(folder.parent / "spark", java.java_home(folder.parent / "java"))
+            tell(f"times {times}: starting Airflow")
+            airflow, environment = scheduler.start(folder / "airflow", store, lambda: spark, given)
+            running.callback(airflow.stop)
+            airflow.wait_for_dags([f"{PIPELINE}_retrain", f"{PIPELINE}_score"])
+            yield cls(airflow=airflow, store=store, environment=environment, folder=folder)
+
+    def empty(self) -> None:
+        """Deletes whatever Almanac and the script made."""
+        client = seaweed.client(self.store)
+        for prefix in (LAKE, BY_HAND):
+            pages = client.get_paginator("list_objects_v2").paginate(Bucket=landing.BUCKET, Prefix=f"{prefix}/")
+            for page in pages:
+                for item in page.get("Contents", ()):
+                    client.delete_object(Bucket=landing.BUCKET, Key=item["Key"])
+
+    def run(self, verb: str, **conf: Any) -> RunTimes:
+        """Runs one of the pipeline's DAGs. Raises: Failed."""
+        dag, run = f"{PIPELINE}_{verb}", f"bench-{time.time_ns()}"
+        self.airflow.trigger(dag, run, conf)
+        deadline = time.monotonic() + LONGEST
+        # Each question takes some of the two cores, so it is asked seldom: the times are Airflow's.
+        while (state := self.airflow.state(dag, run)) not in ("success", "failed"):
+            if time.monotonic() > deadline:
+                raise Failed(f"{dag} {run} was still {state} after {LONGEST:.0f} s.")
+            time.sleep(2.0)
+        told, tasks = self.airflow.ask("GET", f"dags/{dag}/dagRuns/{run}").json(), self.airflow.tasks(dag, run)
+        if state == "failed":
+            failed = ", ".join(task["task_id"] for task in tasks if task["state"] == "failed")
+            raise Failed(f"{dag} {run} failed in {failed}. See {self.folder / 'airflow' / 'logs'}.")
+        if again := [task["task_id"] for task in tasks if task["try_number"] > 1]:
+            raise Failed(f"{dag} {run} tried again: {', '.join(again)}. Its times say nothing.")
+        done = [
+            TaskTimes(
+                dag=dag,
+                run=run,
+                task=task["task_id"],
+                map_index=task["map_index"],
+                began=seconds(task["start_date"]),
+                ended=seconds(task["end_date"]),
+            )
+            for task in tasks
+            if task["start_date"] and task["end_date"]
+        ]
+        done.sort(key=lambda one: one.began)
+        return RunTimes(began=seconds(told["queued_at"]), ended=seconds(told["end_date"]), tasks=done)
+
+    def script(self, **task: Any) -> dict[str, Any]:
+        """Runs the script; returns what it told and its wall time, `wall`. Raises: Failed."""
+        given = {
+            "bucket": landing.BUCKET,
+            "landing": landing.PREFIX,
+            "folder": BY_HAND,
+            "spark_jobs": str(REPOSITORY / "spark_jobs"),
+            **{"period": None, "score": None, "training": [], "holdout": None, "champion": None, "build": [], **task},
+        }
+        environment = {name: value for name, value in self.environment.items() if name != "TRACED"}
+        host = json.loads(environment["AIRFLOW_CONN_SPARK_DEFAULT"])["host"]
+        submit = str(Path(environment["SPARK_HOME"]) / "bin" / "spark-submit")
+        (self.folder / "script.log").unlink(missing_ok=True)
+        began = time.perf_counter()
+        running = spawn(
+            "script", [submit, "--master", host, str(SCRIPT), json.dumps(given)], environment=environment, folder=self.folder
+        )
+        try:
+            code = running.popen.wait(LONGEST)
+            wall = time.perf_counter() - began
+        except subprocess.TimeoutExpired:
+            raise Failed(f"The script still ran after {LONGEST:.0f} s. See {running.log}.") from None
+        finally:
+            running.stop()
+        answers = [line for line in running.log.read_text().splitlines() if line.startswith('{"seconds"')]
+        if code or not answers:
+            raise Failed(f"The script exited with {code}:\n{running.last_lines(15)}")
+        return {**json.loads(answers[-1]), "wall": wall}
+
+    def almanac(self, *arguments: str) -> Any:
+        """What the command line tells about the pipeline, from JSON."""
+        command = [
+            str(Path(self.environment["PYSPARK_PYTHON"]).parent / "almanac"),
+            arguments[0],
+            PIPELINE,
+            *arguments[1:],
+            "--json",
+        ]
+        environment = {name: value for name, value in self.environment.items() if name != "TRACED"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Failed(f"{' '.join(command)} exited with {done.returncode}: {done.stderr}")
+        return json.loads(done.stdout)
+
+    def traced(self) -> Iterator[dict[str, Any]]:
+        """Every line of every trace, with the number of its process; unfinished lines are left out."""
+        for number, path in enumerate(sorted(self.traces.glob("*.jsonl"))):
+            for line in path.read_text().splitlines():
+                with suppress(ValueError):
+                    yield {**json.loads(line), "process": number}
+
+
+def seconds(moment: str) -> float:
+    """A time of Airflow's API in seconds since 1970."""
+    return datetime.fromisoformat(moment).timestamp()
