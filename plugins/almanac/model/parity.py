@@ -21,10 +21,11 @@ import pyarrow as pa
 from almanac.core.bundle import NUMPY, ONNX, ONNXRUNTIME, SCIKIT_LEARN, TREES, Bundle, Engine, Guard
 from almanac.core.scoring import AUTO, COMPARED_ROWS, TAIL, Parity, Scoring
 from almanac.core.target import BINARY, REGRESSION, Target
+from almanac.model import histograms
 from almanac.model.bundles import Scores, apart, line, stacked
 from almanac.model.engines import PART_ROWS, InferenceEngine, Onnx, ScikitLearn, Trees
 from almanac.model.export import export
-from almanac.model.trees import Unsupported, cut
+from almanac.model.trees import Cut, Unsupported, cut
 
 # How often each engine scores a batch to be timed.
 TURNS = 7
@@ -57,9 +58,9 @@ def decide(
         found = Candidate(onnx, scoring.choose(_parity(onnx, rows, golden), onnx.columns), {ONNX: body})
     except Exception as error:  # whatever the exporter and the runtime raise, scikit-learn still scores
         return Engine(reason=f"the pipeline cannot be exported to ONNX ({type(error).__name__}: {line(error)})"), {}
-    if found.engine.name != ONNXRUNTIME:
+    found = _with_trees(model, found, rows, golden, scoring)
+    if found.engine.name == SCIKIT_LEARN:
         return found.engine, {}
-    found = _with_trees(found, rows, golden, scoring)
     guards = tuple(_guards(ScikitLearn(model, features, target), found.exported, rows, scoring.worst, groups))
     if many := [guard for guard in guards if len(guard.seen) > GUARDED_VALUES]:
         reason = (
@@ -71,33 +72,46 @@ def decide(
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An engine that reproduced the pipeline's scores, and the files that it needs."""
+    """An exported pipeline, the engine that was chosen for it, and the files that it needs."""
 
     exported: Onnx | Trees
     engine: Engine
     files: Mapping[str, bytes]
 
 
-def _with_trees(onnx: Candidate, rows: pd.DataFrame, golden: pd.DataFrame, scoring: Scoring) -> Candidate:
-    """The same export with its trees in numpy, if numpy reproduces the scores and is faster; otherwise `onnx`, and why."""
-    whole = onnx.exported
+def _with_trees(model: Any, onnx: Candidate, rows: pd.DataFrame, golden: pd.DataFrame, scoring: Scoring) -> Candidate:
+    """The same export with its trees in numpy, if numpy reproduces the scores and is faster; otherwise `onnx`, and why.
+
+    If scikit-learn's own nodes can be read, numpy may reproduce scores that the export does not.
+    """
+    whole, reproduced = onnx.exported, onnx.engine.name == ONNXRUNTIME
     assert isinstance(whole, Onnx)
     try:
-        taken = cut(onnx.files[ONNX], whole.wanted)
-        if taken is None:
+        if (taken := trees_of(model, onnx.files[ONNX], whole.wanted)) is None:
             return onnx
         trees = Trees.of(taken, whole.features, whole.target, whole.columns)
         trees.splits.check_few()
         chosen = scoring.choose(_parity(trees, rows, golden), whole.columns, NUMPY)
         if chosen.name != NUMPY:
             raise Unsupported(f"in numpy, {chosen.reason}")
+        if not reproduced:
+            reason = f"{chosen.reason}; those of onnxruntime by {onnx.engine.worst:.2g}"
+            return Candidate(trees, replace(chosen, reason=reason), {TREES: taken.packed()})
         speedup = timed(whole, trees, rows)
         if speedup < 1:
             raise Unsupported(f"numpy took {1 / speedup:.1f} times as long")
     except Exception as error:  # an operator that nothing here knows is no reason to refuse the export
+        if not reproduced:
+            return onnx
         why = line(error) if isinstance(error, Unsupported) else f"{type(error).__name__}: {line(error)}"
         return replace(onnx, engine=replace(onnx.engine, reason=f"{onnx.engine.reason}; onnxruntime keeps its trees: {why}"))
     return Candidate(trees, replace(chosen, speedup=speedup), {**onnx.files, TREES: taken.packed()})
+
+
+def trees_of(model: Any, exported: bytes, wanted: str) -> Cut | None:
+    """An exported pipeline, cut before its trees; None if it has none. Raises: Unsupported."""
+    taken, estimator = cut(exported, wanted), histograms.last_of(model)
+    return taken if taken is None or estimator is None else replace(taken, ensemble=histograms.read(estimator))
 
 
 def timed(one: Onnx, other: Trees, rows: pd.DataFrame) -> float:

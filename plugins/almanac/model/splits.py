@@ -3,7 +3,7 @@
 For a block of rows, each distinct split of the ensemble is evaluated once, and its answers are kept as bits, a row a bit. Then,
 level by level and in all trees at once, the rows that reach a node are parted between its children by an AND and an XOR. The
 leaves of a tree are numbered from left to right. A bit of the number of the leaf that a row reaches is the OR of the largest
-subtrees in which all numbers have this bit. At last the numbers of two trees together look up the sum of their leaves' values.
+subtrees in which all numbers have this bit. At last the numbers of a few trees together look up the sum of their leaves' values.
 
 The time grows with the number of splits and not with the depth of the trees. A row's score does not depend on the rows beside it.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,28 +22,66 @@ from almanac.model.trees import Ensemble, Unsupported
 Bits = npt.NDArray[np.uint64]
 Places = npt.NDArray[np.intp]
 Column = npt.NDArray[np.float32]
+Answers = npt.NDArray[np.bool_]
 # The rows of a block: halved, for a large ensemble, until its bits take about that many bytes, but not beyond the least rows.
-BLOCK_ROWS, BLOCK_BYTES, LEAST_ROWS = 8192, 16 << 20, 1024
+BLOCK_ROWS, BLOCK_BYTES, LEAST_ROWS = 8192, 16 << 20, 4096
 WORD = 64
 SPLITS_A_TREE = 60
 # How many thresholds a block is compared with at once.
 AT_ONCE = 64
-# The most bits of a leaf's number, which is a byte; and of the numbers of two trees that look up one sum.
-NUMBER_BITS, PAIR_BITS = 8, 12
+# The most bits of a leaf's number, which is a byte; and of the numbers of the trees that look up one sum together.
+NUMBER_BITS, TABLE_BITS = 8, 12
+
+
+class Conditions(Protocol):
+    """Conditions on one column. NaN meets none."""
+
+    @property
+    def column(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def met(self, values: Column, out: Answers) -> Answers:
+        """Whether each value meets each condition, of shape (conditions, values)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """Conditions on one column: `x <= threshold`, or `x > threshold`, for each threshold. NaN meets neither."""
+class Comparisons:
+    """Either `x <= threshold` or `x > threshold`, for each threshold."""
 
     column: int
     above: bool
     thresholds: npt.NDArray[np.float32]
-    begin: int
 
-    @property
-    def end(self) -> int:
-        return self.begin + len(self.thresholds)
+    def __len__(self) -> int:
+        return len(self.thresholds)
+
+    def met(self, values: Column, out: Answers) -> Answers:
+        compare = np.greater if self.above else np.less_equal
+        return compare(values, self.thresholds[:, None], out=out)
+
+
+@dataclass(frozen=True, slots=True)
+class Memberships:
+    """`x` is one of some categories.
+
+    Args:
+        categories: all that any of the conditions names, in order, and NaN.
+        table: whether each one meets each condition; NaN, and with it any other value, meets none.
+    """
+
+    column: int
+    categories: Column
+    table: Answers
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def met(self, values: Column, out: Answers) -> Answers:
+        last = len(self.categories) - 1
+        places = np.searchsorted(self.categories[:last], values)
+        places[self.categories[places] != values] = last
+        return np.take(self.table, places, axis=1, out=out, mode="clip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +102,8 @@ class Splits:
     def __init__(self, ensemble: Ensemble) -> None:
         self._base = ensemble.base
         self._trees = trees = len(ensemble.roots)
-        condition_of, self._comparisons = _conditions(ensemble)
-        self.conditions = sum(len(one.thresholds) for one in self._comparisons)
+        condition_of, self._asked = _conditions(ensemble)
+        self.conditions = sum(map(len, self._asked))
         levels = list(_levels(ensemble))
         numbers = _Numbers(ensemble, levels)
         slots = _slots(ensemble, levels)
@@ -113,10 +152,11 @@ class Splits:
         return self._look_up()
 
     def _compare(self, columns: Sequence[Column]) -> None:
-        for one in self._comparisons:
-            compare = np.greater if one.above else np.less_equal
-            met = compare(columns[one.column], one.thresholds[:, None], out=self._compared[: len(one.thresholds)])
-            self._answers[one.begin : one.end] = np.packbits(met, axis=1, bitorder="little").view(np.uint64)
+        begin = 0
+        for some in self._asked:
+            met = some.met(columns[some.column], self._compared[: len(some)])
+            self._answers[begin : begin + len(some)] = np.packbits(met, axis=1, bitorder="little").view(np.uint64)
+            begin += len(some)
 
     def _descend(self) -> None:
         for conditions, nodes, begin in self._levels:
@@ -144,8 +184,12 @@ class Splits:
             np.left_shift(words, 1, out=words)
             np.bitwise_or(words, plane, out=words)
         numbers: npt.NDArray[np.integer] = words.view(np.uint8)
-        if len(self._tables) < len(numbers):
-            numbers = (numbers[0::2].astype(np.uint16) << self._bits) | numbers[1::2]
+        together = len(numbers) // len(self._tables)
+        if together > 1:
+            numbers, alone = numbers[0::together].astype(np.uint16), numbers
+            for place in range(1, together):
+                np.left_shift(numbers, self._bits, out=numbers)
+                np.bitwise_or(numbers, alone[place::together], out=numbers)
         found = np.repeat(self._base[:, None], self.rows, axis=1)
         for number, tables in zip(numbers, self._tables, strict=True):
             for output, table in tables:
@@ -153,24 +197,40 @@ class Splits:
         return found
 
 
-def _conditions(ensemble: Ensemble) -> tuple[Places, list[Comparison]]:
+def _conditions(ensemble: Ensemble) -> tuple[Places, list[Conditions]]:
     """The condition of each node that splits, and all distinct ones, by column. NaN meets none, so where it goes to `yes`, the
     condition is that a row goes to `no`.
     """
+    condition_of = np.full(len(ensemble.feature), -1, np.intp)
+    found: list[Conditions] = [*_comparisons(ensemble, condition_of)]
+    return condition_of, [*found, *_memberships(ensemble, condition_of, sum(map(len, found)))]
+
+
+def _comparisons(ensemble: Ensemble, condition_of: Places) -> Iterator[Comparisons]:
     kind = np.dtype([("column", np.int32), ("above", np.bool_), ("threshold", np.float32)])
     keys = np.empty(len(ensemble.feature), kind)
     keys["column"], keys["above"], keys["threshold"] = ensemble.feature, ensemble.missing, ensemble.threshold
-    splits = ensemble.feature >= 0
-    distinct, places = np.unique(keys[splits], return_inverse=True)
-    condition_of = np.full(len(keys), -1, np.intp)
-    condition_of[splits] = places
+    splits = (ensemble.feature >= 0) & (ensemble.group < 0)
+    distinct, condition_of[splits] = np.unique(keys[splits], return_inverse=True)
     changes = np.flatnonzero((np.diff(distinct["column"]) != 0) | (np.diff(distinct["above"]) != 0)) + 1
-    comparisons = []
-    for begin, end in zip([0, *changes], [*changes, len(distinct)], strict=True):
-        for at in range(begin, end, AT_ONCE):
-            some = distinct[at : min(at + AT_ONCE, end)]
-            comparisons.append(Comparison(int(some["column"][0]), bool(some["above"][0]), some["threshold"].copy(), at))
-    return condition_of, comparisons
+    for alike in np.split(distinct, changes):
+        for at in range(0, len(alike), AT_ONCE):
+            some = alike[at : at + AT_ONCE]
+            yield Comparisons(int(some["column"][0]), bool(some["above"][0]), some["threshold"].copy())
+
+
+def _memberships(ensemble: Ensemble, condition_of: Places, begin: int) -> Iterator[Memberships]:
+    splits = np.flatnonzero(ensemble.group >= 0)
+    for column in np.unique(ensemble.feature[splits]):
+        nodes = splits[ensemble.feature[splits] == column]
+        members = ensemble.members[ensemble.group[nodes]]
+        categories = np.append(np.unique(members[~np.isnan(members)]), np.float32(np.nan))
+        table = (members[:, :, None] == categories).any(axis=1)
+        distinct, places = np.unique(table, axis=0, return_inverse=True)
+        condition_of[nodes] = begin + places
+        for at in range(0, len(distinct), AT_ONCE):
+            yield Memberships(int(column), categories, distinct[at : at + AT_ONCE])
+        begin += len(distinct)
 
 
 def _levels(ensemble: Ensemble) -> Iterator[Level]:
@@ -239,20 +299,21 @@ def _rounds(planes: Places, parts: Places) -> tuple[Places, list[Places]]:
 
 
 def _tables(ensemble: Ensemble, numbers: _Numbers) -> tuple[Places, list[list[tuple[int, npt.NDArray[np.float64]]]]]:
-    """The order of the trees, -1 for one that adds nothing; and for each one, or each two, the sums by output."""
+    """The order of the trees, with some that add nothing at its end; and for each few of them the sums, by output."""
     trees, outputs = len(ensemble.roots), ensemble.values.shape[1]
-    leaves = np.flatnonzero((ensemble.feature < 0) & (numbers.tree >= 0))
-    values = np.zeros((trees, 1 << numbers.bits, outputs))
+    together = max(1, TABLE_BITS // numbers.bits)
+    padded = trees + -trees % together
+    leaves = np.flatnonzero(ensemble.feature < 0)
+    values = np.zeros((padded, 1 << numbers.bits, outputs))
     values[numbers.tree[leaves], numbers.first[leaves]] = ensemble.values[leaves]
-    speaks = values.any(axis=1)
-    order = np.lexsort(speaks.T)  # two trees that look up together speak for the same outputs
+    speaks = values[:trees].any(axis=1)
+    order = np.append(np.lexsort(speaks.T), np.arange(trees, padded))  # trees of one output are together
     values = values[order]
-    if 2 * numbers.bits <= PAIR_BITS:
-        if trees % 2:
-            order, values = np.append(order, trees), np.concatenate([values, np.zeros_like(values[:1])])
-        values = (values[0::2, :, None] + values[1::2, None]).reshape(len(order) // 2, -1, outputs)
+    sums = values[0::together]
+    for place in range(1, together):
+        sums = (sums[:, :, None] + values[place::together, None]).reshape(len(sums), -1, outputs)
     tables = [
         [(output, np.ascontiguousarray(table[:, output])) for output in range(outputs) if table[:, output].any()]
-        for table in values
+        for table in sums
     ]
     return order, tables

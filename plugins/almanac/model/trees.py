@@ -19,7 +19,7 @@ from almanac.errors import AlmanacError
 # Metadata of an exported model: input name to the features that it joins, as JSON.
 JOINED = "almanac.joined"
 NODES = ("TreeEnsembleClassifier", "TreeEnsembleRegressor")
-# What an ensemble applies to its sums, by ONNX's name for it.
+# What an ensemble of ONNX may apply to its sums; scikit-learn's own also LOG.
 LINKS = ("NONE", "LOGISTIC", "SOFTMAX")
 LEAF, LEQ = b"LEAF", b"BRANCH_LEQ"
 
@@ -37,10 +37,13 @@ class Ensemble:
         feature: the column that a node compares, int32, of shape (nodes,); -1 for a leaf.
         threshold: float32, of shape (nodes,).
         missing: whether NaN goes to `yes`, bool, of shape (nodes,).
+        group: a node's group of categories, int32, of shape (nodes,); -1 if it compares with its threshold. A row goes to `yes`
+            if its value is one of the categories, else to `no`.
+        members: the categories of each group, padded with NaN, float32, of shape (groups, categories).
         yes, no: a node's children, int32, of shape (nodes,).
         values: what a leaf adds to each output, float64, of shape (nodes, outputs).
         base: what the outputs begin with, float64, of shape (outputs,).
-        link: what is applied to the sums: one of LINKS.
+        link: what is applied to the sums: one of LINKS, or LOG.
         binary: whether the one output is the probability of the second of two classes.
     """
 
@@ -52,8 +55,10 @@ class Ensemble:
     no: npt.NDArray[np.int32]
     values: npt.NDArray[np.float64]
     base: npt.NDArray[np.float64]
-    link: str = "NONE"
-    binary: bool = False
+    group: npt.NDArray[np.int32]
+    members: npt.NDArray[np.float32]
+    link: str
+    binary: bool
 
     def linked(self, sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """The output, of shape (rows, outputs); two if it is binary. `sums`: of the leaves, of shape (outputs, rows)."""
@@ -96,6 +101,8 @@ def _linked(link: str, sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]
     if link == "LOGISTIC":
         with np.errstate(over="ignore"):  # of a large negative sum, whose probability is 0
             return np.asarray(1 / (1 + np.exp(-sums)))
+    if link == "LOG":
+        return np.asarray(np.exp(sums))
     if link == "SOFTMAX":
         found = np.exp(sums - sums.max(axis=0))
         return np.asarray(found / found.sum(axis=0))
@@ -184,6 +191,8 @@ def _ensemble(node: Any) -> Ensemble:
         yes=yes,
         no=no,
         values=values,
+        group=np.full(len(leaf), -1, np.int32),
+        members=np.empty((0, 0), np.float32),
         base=np.array(settings.get("base_values") or np.zeros(values.shape[1]), dtype=np.float64),
         link=link,
         binary=binary,
