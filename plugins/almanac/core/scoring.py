@@ -21,8 +21,8 @@ class Scoring:
     """How versions score. A version keeps the settings that its pipeline had at its audit; only `degrade` is today's.
 
     Args:
-        engine: `auto`: onnxruntime if it reproduces the version's scores within the tolerances, else scikit-learn; or
-            `scikit-learn`: always that.
+        engine: `auto`: onnxruntime, or numpy for trees, if it reproduces the version's scores within the tolerances, else
+            scikit-learn; or `scikit-learn`: always that.
         tail: how large the 99.99th percentile of the scores' differences may be, on real rows.
         worst: how much any score may differ there.
         keep: features that are written beside the score.

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from almanac.errors import AlmanacError
-
 # Metadata of an exported model: input name to the features that it joins, as JSON.
 JOINED = "almanac.joined"
 NODES = ("TreeEnsembleClassifier", "TreeEnsembleRegressor")
@@ -24,7 +22,7 @@ LINKS = ("NONE", "LOGISTIC", "SOFTMAX")
 LEAF, LEQ = b"LEAF", b"BRANCH_LEQ"
 
 
-class Unsupported(AlmanacError):
+class Unsupported(ValueError):
     """A pipeline whose trees onnxruntime keeps, because of the named part."""
 
 
