@@ -25,6 +25,7 @@ from almanac.model import histograms
 from almanac.model.bundles import Scores, apart, line, stacked
 from almanac.model.engines import PART_ROWS, InferenceEngine, Onnx, ScikitLearn, Trees
 from almanac.model.export import export
+from almanac.model.splits import check_few
 from almanac.model.trees import Cut, Unsupported, cut
 
 # How often each engine scores a batch to be timed.
@@ -91,8 +92,8 @@ def _with_trees(model: Any, onnx: Candidate, rows: pd.DataFrame, golden: pd.Data
     try:
         if (taken := trees_of(model, onnx.files[ONNX], whole.wanted)) is None:
             return onnx
+        check_few(taken.ensemble)
         trees = Trees.of(taken, whole.features, whole.target, whole.columns)
-        trees.splits.check_few()
         chosen = scoring.choose(_parity(trees, rows, golden), whole.columns, NUMPY)
         if chosen.name != NUMPY:
             raise Unsupported(f"in numpy, {chosen.reason}")

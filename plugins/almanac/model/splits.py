@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from almanac.model.trees import Ensemble, Unsupported
 
-Bits = npt.NDArray[np.uint64]
 Places = npt.NDArray[np.intp]
 Column = npt.NDArray[np.float32]
 Answers = npt.NDArray[np.bool_]
@@ -103,9 +102,9 @@ class Splits:
 
     def __init__(self, ensemble: Ensemble) -> None:
         self._base = ensemble.base
-        self._trees = trees = len(ensemble.roots)
+        trees = len(ensemble.roots)
         condition_of, self._asked = _conditions(ensemble)
-        self.conditions = sum(map(len, self._asked))
+        conditions = sum(map(len, self._asked))
         levels = list(_levels(ensemble))
         numbers = _Numbers(ensemble, levels)
         slots = _slots(ensemble, levels)
@@ -118,24 +117,17 @@ class Splits:
 
         reached, spelled = trees + sum(2 * len(level.nodes) for level in levels), self._bits * len(order)
         self.rows = BLOCK_ROWS
-        while self.rows > LEAST_ROWS and self.rows // 8 * (self.conditions + reached + 16 * spelled) > BLOCK_BYTES:
+        while self.rows > LEAST_ROWS and self.rows // 8 * (conditions + reached + 16 * spelled) > BLOCK_BYTES:
             self.rows //= 2
         words = self.rows // WORD
         widest = max((len(level.nodes) for level in levels), default=0)
-        self._answers = np.zeros((self.conditions, words), np.uint64)
+        self._answers = np.zeros((conditions, words), np.uint64)
         self._reached = np.zeros((reached, words), np.uint64)
         self._reached[:trees] = ~np.uint64(0)
         self._planes = np.zeros((self._bits, len(order), words), np.uint64)
         self._one, self._other = (np.empty((max(widest, len(self._spelled)), words), np.uint64) for _ in range(2))
         self._compared = np.empty((AT_ONCE, self.rows), np.bool_)
         self._looked_up = np.empty(self.rows)
-
-    def check_few(self) -> None:
-        """Raises: Unsupported: there are so many splits that walking the trees may be as fast."""
-        if self.conditions > min(SPLITS_A_TREE * self._trees, SPLITS):
-            raise Unsupported(
-                f"trees: {self._trees}, distinct splits: {self.conditions}, more than {SPLITS_A_TREE} a tree or {SPLITS} in all"
-            )
 
     def sums(self, columns: Sequence[Column]) -> npt.NDArray[np.float64]:
         """The sums, of shape (outputs, rows), for the columns of the ensemble's matrix."""
@@ -199,6 +191,13 @@ class Splits:
             for output, table in tables:
                 found[output] += np.take(table, number, out=self._looked_up, mode="clip")
         return found
+
+
+def check_few(ensemble: Ensemble) -> None:
+    """Raises: Unsupported: there are so many splits that walking the trees may be as fast."""
+    trees, splits = len(ensemble.roots), sum(map(len, _conditions(ensemble)[1]))
+    if splits > min(SPLITS_A_TREE * trees, SPLITS):
+        raise Unsupported(f"trees: {trees}, distinct splits: {splits}, more than {SPLITS_A_TREE} a tree or {SPLITS} in all")
 
 
 def _conditions(ensemble: Ensemble) -> tuple[Places, list[Conditions]]:
