@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from almanac.core.bundle import GOLDEN, MODEL, ONNX, Bundle
+from almanac.core.bundle import GOLDEN, MODEL, Bundle
 from almanac.core.canonical import decode, dumps, sha256
 from almanac.core.receipts import Output
 from almanac.core.scoring import Scoring
@@ -54,12 +54,9 @@ def scorer(model: Path) -> Scorer:
     holdout = pd.read_parquet(model / "train.parquet", columns=list(rows.FEATURES))
     holdout["score"] = pipeline.predict_proba(holdout)[:, 1]
     engine, exported = parity.decide(pipeline, bundle, holdout, golden, Scoring())
-    if exported is not None:
-        # An export's bytes differ each time, and another process may use its own.
-        path = model / f"almanac-{sha256(exported)[:12]}.onnx"
-        path.write_bytes(exported)
-        bundle = replace(bundle, engine=engine, files={**bundle.files, ONNX: _output(path)})
-    print(f"{model.name}: {engine.name}, {engine.reason}", flush=True)
+    files = {name: _kept(model, name, body) for name, body in exported.items()}
+    bundle = replace(bundle, engine=engine, files={**bundle.files, **files})
+    print(f"{model.name}: {engine.name} ({engine.speedup} times onnxruntime), {engine.reason}", flush=True)
     return Scorer(bundle=bundle, entity=rows.ENTITY, as_of=AS_OF, order="f00d")
 
 
@@ -70,6 +67,13 @@ def keep_scorer(model: Path) -> None:
 
 def kept_scorer(model: Path) -> Scorer:
     return decode(Scorer, json.loads((model / "scorer.json").read_bytes()))
+
+
+def _kept(model: Path, name: str, body: bytes) -> Output:
+    # An export's bytes differ each time, and another process may use its own.
+    path = model / f"almanac-{sha256(body)[:12]}-{name}"
+    path.write_bytes(body)
+    return _output(path)
 
 
 def _output(path: Path) -> Output:

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from almanac.cli import console
+from almanac.cli import console, show
+from almanac.core.bundle import Engine
 from almanac.core.receipts import RunInfo
 from almanac.runs import promotions
 from tests.support.command_line import Asking
@@ -223,3 +224,8 @@ def test_the_command_itself_is_installed_and_explains_itself():
 )
 def test_what_people_wrote_steers_no_terminal(text: str, shown: str) -> None:
     assert console.harmless(text) == shown
+
+
+def test_a_version_is_shown_with_its_engine_why_and_how_much_faster_it_was():
+    assert show._engine(Engine(name="numpy", reason="equal", speedup=4.1)) == "numpy, 4.1 times as fast as onnxruntime (equal)"
+    assert show._engine(Engine()) == "scikit-learn (no other engine was tried)"

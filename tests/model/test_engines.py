@@ -1,4 +1,4 @@
-"""Two engines, one answer: what onnxruntime scores is what scikit-learn would, and what it would not is left to scikit-learn."""
+"""Three engines, one answer: what onnxruntime and numpy score is what scikit-learn would; what is not is left to scikit-learn."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from almanac.core.bundle import GOLDEN, MODEL, ONNX, ONNXRUNTIME, SCIKIT_LEARN, Bundle, Guard
+from almanac.core.bundle import GOLDEN, MODEL, NUMPY, ONNX, ONNXRUNTIME, SCIKIT_LEARN, TREES, Bundle, Guard
 from almanac.core.canonical import dumps
 from almanac.core.scoring import Scoring
 from almanac.core.target import MULTICLASS, REGRESSION, Target
@@ -59,22 +59,22 @@ def batch(**changed: Any) -> pa.RecordBatch:
 
 
 @pytest.mark.parametrize(
-    "model",
+    ("model", "engine"),
     [
-        linear(),
-        ordinal(handle_unknown="use_encoded_value", unknown_value=-1),
-        HistGradientBoostingClassifier(max_iter=20).fit(ROWS, LABEL),
-        RandomForestClassifier(20, max_depth=6).fit(ROWS, LABEL),
-        make_pipeline(SimpleImputer(), LogisticRegression()).fit(ROWS, LABEL),
+        (linear(), ONNXRUNTIME),
+        (make_pipeline(SimpleImputer(), LogisticRegression()).fit(ROWS, LABEL), ONNXRUNTIME),
+        (ordinal(handle_unknown="use_encoded_value", unknown_value=-1), NUMPY),
+        (HistGradientBoostingClassifier(max_iter=20).fit(ROWS, LABEL), NUMPY),
+        (RandomForestClassifier(20, max_depth=6).fit(ROWS, LABEL), NUMPY),
     ],
-    ids=lambda model: type(model).__name__,
+    ids=["encoded", "filled", "ordinal", "boosted", "forest"],
 )
-def test_a_pipeline_that_can_be_exported_is_scored_by_onnxruntime_as_by_itself(tmp_path: Path, model: Any) -> None:
+def test_a_pipeline_that_can_be_exported_is_scored_by_a_fast_engine_as_by_itself(tmp_path: Path, model: Any, engine: str) -> None:
     version = audited(tmp_path, model, ROWS)
     found = engines.open_engine(version)
 
-    assert isinstance(found, engines.Onnx)
-    assert (version.engine.name, version.engine.rows) == (ONNXRUNTIME, COUNT)
+    assert isinstance(found, {ONNXRUNTIME: engines.Onnx, NUMPY: engines.Trees}[engine])
+    assert (version.engine.name, version.engine.rows) == (engine, COUNT)
     assert version.engine.worst is not None and version.engine.worst < 1e-6
     for part in (batch(), batch(visits=9.5), batch(band=7), batch(band=1.5)):
         own = training.predict(model, part.to_pandas(), Target())
@@ -100,7 +100,7 @@ def test_a_null_that_a_tree_sends_another_way_is_found_wherever_its_split_lies(t
     tree = DecisionTreeClassifier(max_depth=4, random_state=0).fit(rows, label)
     version = audited(tmp_path, tree, rows)
 
-    assert version.engine.name == ONNXRUNTIME
+    assert version.engine.name != SCIKIT_LEARN
     assert "amount" in [guard.feature for guard in version.engine.guards if guard.nulls]
     nulls = pa.RecordBatch.from_pandas(rows.assign(amount=np.float32(np.nan)), preserve_index=False)
     found = engines.open_engine(version).scores(nulls)
@@ -138,7 +138,7 @@ def test_many_rows_are_scored_in_parts_and_in_their_order(tmp_path: Path, monkey
     found = engines.open_engine(audited(tmp_path, linear(), ROWS))
     rows = pa.RecordBatch.from_pandas(ROWS, preserve_index=False)
     whole = found.scores(rows)
-    monkeypatch.setattr(engines, "ONNX_ROWS", 7)
+    monkeypatch.setattr(engines, "PART_ROWS", 7)
     assert np.array_equal(found.scores(rows), whole)
 
 
@@ -230,8 +230,10 @@ def test_an_export_that_gives_other_golden_scores_is_not_used(tmp_path: Path, ve
         engines.open_engine(replace(version, files={**version.files, ONNX: other.files[ONNX]}))
 
 
-def test_a_task_that_scores_with_onnxruntime_imports_no_scikit_learn(version: Bundle) -> None:
+@pytest.mark.parametrize("model", [linear(), ordinal(handle_unknown="use_encoded_value", unknown_value=-1)])
+def test_a_task_that_scores_with_a_fast_engine_imports_no_scikit_learn(tmp_path: Path, model: Any) -> None:
     """It would cost every worker seconds."""
+    version = audited(tmp_path, model, ROWS)
     program = """
 import json, sys
 from almanac.core.bundle import Bundle
@@ -239,24 +241,24 @@ from almanac.core.canonical import decode
 from almanac.model import engines
 from almanac.spark import scoring
 engine = engines.open_engine(decode(Bundle, json.loads(sys.stdin.read())))
-print(type(engine).__name__, *sorted({"sklearn", "scipy", "great_expectations", "deltalake"} & sys.modules.keys()))
+print(type(engine).__name__, *sorted({"sklearn", "scipy", "onnx", "great_expectations", "deltalake"} & sys.modules.keys()))
 """
 
     done = subprocess.run(
         [sys.executable, "-c", program], input=dumps(version).decode(), capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == ["Onnx"]
+    assert done.stdout.split() == ["Onnx" if version.engine.name == ONNXRUNTIME else "Trees"]
 
 
 def test_an_engine_that_this_almanac_does_not_know_is_refused(version: Bundle) -> None:
-    newer = replace(version, engine=replace(version.engine, name="trees"))
+    newer = replace(version, engine=replace(version.engine, name="torch"))
 
     with pytest.raises(Drifted) as refused:
         engines.open_engine(newer)
 
     assert str(refused.value) == (
-        f"Version {version.version}: expected one of the engines 'scikit-learn', 'onnxruntime'; got 'trees'. Use the version of "
-        "Almanac that trained it, or retrain."
+        f"Version {version.version}: expected one of the engines 'scikit-learn', 'onnxruntime', 'numpy'; got 'torch'. Use the "
+        "version of Almanac that trained it, or retrain."
     )
 
 
@@ -266,3 +268,11 @@ def test_a_load_reads_the_golden_rows_the_pipeline_and_its_export_where_there_is
     assert version.engine.name == ONNXRUNTIME
     assert engines.files_of(version) == [version.files[name] for name in (GOLDEN, MODEL, ONNX)]
     assert engines.files_of(slow) == [version.files[name] for name in (GOLDEN, MODEL)]
+
+
+def test_an_export_whose_trees_numpy_scores_is_kept_beside_them(tmp_path: Path) -> None:
+    """It serves others than Almanac, such as a service."""
+    version = audited(tmp_path, HistGradientBoostingClassifier(max_iter=20).fit(ROWS, LABEL), ROWS)
+
+    assert {ONNX, TREES} <= version.files.keys()
+    assert engines.files_of(version) == [version.files[name] for name in (GOLDEN, MODEL, TREES)]

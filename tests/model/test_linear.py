@@ -60,7 +60,7 @@ def answer(body: bytes, rows: pd.DataFrame) -> np.ndarray:
     """What a graph gives for rows, all of its scores."""
     session = onnxruntime.InferenceSession(body, providers=["CPUExecutionProvider"])
     engine = Onnx.of(body, FEATURES, Target(kind=REGRESSION), (0,))
-    fed = {name: rows[list(names)].to_numpy("float32") for name, names in engine.inputs.items()}
+    fed = {name: rows[list(names)].to_numpy("float32") for name, names in engine.graph.inputs.items()}
     return session.run([output_of([item.name for item in session.get_outputs()])], fed)[0]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from almanac.core.bundle import GOLDEN, MODEL, ONNX, Bundle
+from almanac.core.bundle import GOLDEN, MODEL, Bundle
 from almanac.core.canonical import sha256
 from almanac.core.receipts import Output
 from almanac.core.scoring import Scoring
@@ -63,6 +63,6 @@ def audited(
     """A version with the engine that the audit gives it. `rows`: of features; the holdout's."""
     bundle = unaudited(folder, model, rows.head(training.GOLDEN_ROWS), target=target)
     holdout = rows.assign(**_scores(model, rows, target))
-    engine, body = parity.decide(model, bundle, holdout, holdout.head(training.GOLDEN_ROWS), scoring)
-    exported = {} if body is None else {ONNX: file(folder, ONNX, body)}
-    return replace(bundle, engine=engine, files={**bundle.files, **exported})
+    engine, exported = parity.decide(model, bundle, holdout, holdout.head(training.GOLDEN_ROWS), scoring)
+    files = {name: file(folder, name, body) for name, body in exported.items()}
+    return replace(bundle, engine=engine, files={**bundle.files, **files})

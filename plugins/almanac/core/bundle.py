@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from almanac.core.canonical import later
 from almanac.core.receipts import Output
 from almanac.core.target import Target
 
-# The files of a version: the pickled scikit-learn pipeline, its export, its report; and feature rows with the scores that the
-# pipeline gave them: a few golden rows, the holdout, a sample of the training rows.
-MODEL, ONNX, REPORT = "model.joblib", "model.onnx", "report.json"
+# The files of a version: the pickled scikit-learn pipeline, its export, the export's trees, its report; and feature rows with the
+# scores that the pipeline gave them: a few golden rows, the holdout, a sample of the training rows.
+MODEL, ONNX, TREES, REPORT = "model.joblib", "model.onnx", "trees.npz", "report.json"
 GOLDEN, HOLDOUT, TRAINED = "golden.parquet", "holdout.parquet", "trained.parquet"
 # How much the score of a golden row may differ from its stored score.
 GOLDEN_TOLERANCE = 1e-6
-SCIKIT_LEARN, ONNXRUNTIME = "scikit-learn", "onnxruntime"
+SCIKIT_LEARN, ONNXRUNTIME, NUMPY = "scikit-learn", "onnxruntime", "numpy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
-    """Values of a feature that onnxruntime treats differently from the pipeline: rows that hold one go to scikit-learn.
+    """Values of a feature that a version's engine treats differently from the pipeline: rows that hold one go to scikit-learn.
 
     Args:
         nulls: whether nulls and NaN are such values.
@@ -38,13 +39,14 @@ class Engine:
     """What scores with a version, and why: decided once, when the version is audited.
 
     Args:
-        name: `scikit-learn` (from model.joblib) or `onnxruntime` (from model.onnx).
+        name: `scikit-learn` (from model.joblib), `onnxruntime` (from model.onnx) or `numpy` (from trees.npz).
         reason: in plain words.
-        rows: how many real rows the two were compared on; 0 when they were not.
+        rows: how many real rows it was compared with scikit-learn on; 0 when it was not.
         worst, tail: the largest and the 99.99th percentile of the score differences on these rows.
         golden: by how much a golden row's score may differ when the version is loaded.
         columns: the index of each of the target's scores in the output of model.onnx; -1 for a class that the model never saw.
-        guards: the values that onnxruntime is not given.
+        guards: the values that the engine is not given.
+        speedup: how many times as fast as onnxruntime numpy scored real rows in the audit; None if it was not timed.
     """
 
     name: str = SCIKIT_LEARN
@@ -55,6 +57,7 @@ class Engine:
     golden: float = GOLDEN_TOLERANCE
     columns: tuple[int, ...] = ()
     guards: tuple[Guard, ...] = ()
+    speedup: float | None = later(None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

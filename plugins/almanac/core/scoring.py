@@ -21,8 +21,8 @@ class Scoring:
     """How versions score. A version keeps the settings that its pipeline had at its audit; only `degrade` is today's.
 
     Args:
-        engine: `auto`: onnxruntime if it reproduces the version's scores within the tolerances, else scikit-learn; or
-            `scikit-learn`: always that.
+        engine: `auto`: onnxruntime, or numpy for trees, if it reproduces the version's scores within the tolerances, else
+            scikit-learn; or `scikit-learn`: always that.
         tail: how large the 99.99th percentile of the scores' differences may be, on real rows.
         worst: how much any score may differ there.
         keep: features that are written beside the score.
@@ -52,8 +52,8 @@ class Scoring:
                 f"got {self.degrade!r}."
             )
 
-    def choose(self, parity: Parity, columns: tuple[int, ...]) -> Engine:
-        """The engine of a version whose two engines gave these differences."""
+    def choose(self, parity: Parity, columns: tuple[int, ...], name: str = ONNXRUNTIME) -> Engine:
+        """The engine of a version for which the named engine and scikit-learn gave these differences."""
         # The reason enters the version's manifest, and so its digest: its text stays.
         measured = Engine(rows=parity.rows, worst=parity.worst, tail=parity.tail)
         found = (
@@ -62,7 +62,7 @@ class Scoring:
             f"{self.tail:.2g}"
         )
         if parity.worst <= self.worst and parity.tail <= self.tail and parity.golden <= self.tail:
-            return replace(measured, name=ONNXRUNTIME, reason=found, golden=self.tail, columns=columns)
+            return replace(measured, name=name, reason=found, golden=self.tail, columns=columns)
         return replace(measured, reason=f"{found}, so the slower one is used")
 
 

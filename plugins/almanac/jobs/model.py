@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from almanac.core import facts
-from almanac.core.bundle import GOLDEN, HOLDOUT, MODEL, ONNX, REPORT, TRAINED, Bundle
+from almanac.core.bundle import GOLDEN, HOLDOUT, MODEL, REPORT, TRAINED, Bundle
 from almanac.core.cuts import known_by, label_cuts
 from almanac.core.facts import AuditedModel, StagedModel
 from almanac.core.layout import version_id
@@ -175,9 +175,8 @@ def audit(context: JobContext) -> Receipt:
         rows, golden = (arrow.table([files[name]]).to_pandas() for name in (HOLDOUT, GOLDEN))
         engine, exported = parity.decide(opened.model, bundle, rows, golden, context.pipeline.scoring, model.groups.values())
         found = replace(found, engine=engine)
-        if exported is not None:
-            folder = context.home.layout.model(bundle.version, uuid.uuid4().hex)
-            outputs.append(context.put(folder, ONNX, exported))
+        folder = context.home.layout.model(bundle.version, uuid.uuid4().hex)
+        outputs += [context.put(folder, name, body) for name, body in exported.items()]
         complete = replace(bundle, engine=engine, files={**files, **{output.name: output for output in outputs}})
         skewed = _skew(context, complete, files[TRAINED], model.training)
         findings += skewed.findings

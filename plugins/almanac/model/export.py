@@ -10,8 +10,9 @@ import pandas as pd
 from sklearn.compose import make_column_transformer
 from sklearn.pipeline import make_pipeline
 
-from almanac.model.engines import JOINED, output_of
+from almanac.model.engines import output_of
 from almanac.model.linear import take_apart
+from almanac.model.trees import JOINED
 from almanac.transformers import register_converters
 
 

@@ -7,8 +7,10 @@ that hold them for scikit-learn.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+import statistics
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,14 +18,20 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from almanac.core.bundle import ONNXRUNTIME, SCIKIT_LEARN, Bundle, Engine, Guard
+from almanac.core.bundle import NUMPY, ONNX, ONNXRUNTIME, SCIKIT_LEARN, TREES, Bundle, Engine, Guard
 from almanac.core.scoring import AUTO, COMPARED_ROWS, TAIL, Parity, Scoring
 from almanac.core.target import BINARY, REGRESSION, Target
+from almanac.model import histograms
 from almanac.model.bundles import Scores, apart, line, stacked
-from almanac.model.engines import Onnx, ScikitLearn
+from almanac.model.engines import PART_ROWS, InferenceEngine, Onnx, ScikitLearn, Trees
 from almanac.model.export import export
+from almanac.model.splits import check_few
+from almanac.model.trees import Cut, Unsupported, cut
 
-Exported = tuple[Engine, bytes | None]
+# How often each engine scores a batch to be timed.
+TURNS = 7
+# Below this share of onnxruntime's speed numpy is not used. On a busy machine two times of one engine may differ by as much.
+SLOWER = 0.8
 # A feature with more values is not a category: no guard lists that many.
 GUARDED_VALUES = 1000
 # Rows on which a feature is set to null: which way a tree sends a null only shows on rows that reach its split.
@@ -37,35 +45,89 @@ def decide(
     golden: pd.DataFrame,
     scoring: Scoring,
     groups: Iterable[Sequence[str]] = (),
-) -> Exported:
-    """The engine of a fitted pipeline, and model.onnx if it is onnxruntime.
+) -> tuple[Engine, Mapping[str, bytes]]:
+    """The engine of a fitted pipeline, and the files that it needs, by name: none for scikit-learn.
 
     `holdout` and `golden` hold the features, float32, and the target's scores as the pipeline gave them, float64. `groups`: the
     features of each feature group.
     """
     features, target = bundle.features, bundle.target
     if scoring.engine != AUTO:
-        return Engine(name=SCIKIT_LEARN, reason="the description asks for it"), None
+        return Engine(name=SCIKIT_LEARN, reason="the description asks for it"), {}
+    rows = holdout.head(COMPARED_ROWS)
     try:
         body = export(model, features)
-        columns = _columns(model, target)
-        onnx = Onnx.of(body, features, target, columns)
-        rows = holdout.head(COMPARED_ROWS)
-        parity = Parity(
-            rows=len(rows), golden=float(_differences(onnx, golden, target).max()), **_figures(_differences(onnx, rows, target))
-        )
+        onnx = Onnx.of(body, features, target, _columns(model, target))
+        found = Candidate(onnx, scoring.choose(_parity(onnx, rows, golden), onnx.columns), {ONNX: body})
     except Exception as error:  # whatever the exporter and the runtime raise, scikit-learn still scores
-        return Engine(reason=f"the pipeline cannot be exported to ONNX ({type(error).__name__}: {line(error)})"), None
-    chosen = scoring.choose(parity, columns)
-    if chosen.name != ONNXRUNTIME:
-        return chosen, None
-    guards = tuple(_guards(ScikitLearn(model, features, target), onnx, rows, scoring.worst, groups))
+        return Engine(reason=f"the pipeline cannot be exported to ONNX ({type(error).__name__}: {line(error)})"), {}
+    found = _with_trees(model, found, rows, golden, scoring)
+    if found.engine.name == SCIKIT_LEARN:
+        return found.engine, {}
+    guards = tuple(_guards(ScikitLearn(model, features, target), found.exported, rows, scoring.worst, groups))
     if many := [guard for guard in guards if len(guard.seen) > GUARDED_VALUES]:
         reason = (
             f"the engines differ on values of {many[0].feature} that training did not see, and it has {len(many[0].seen)} values"
         )
-        return replace(chosen, name=SCIKIT_LEARN, reason=reason, golden=Engine().golden, columns=()), None
-    return replace(chosen, guards=guards), body
+        return Engine(reason=reason, rows=found.engine.rows, worst=found.engine.worst, tail=found.engine.tail), {}
+    return replace(found.engine, guards=guards), found.files
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An exported pipeline, the engine that was chosen for it, and the files that it needs."""
+
+    exported: Onnx | Trees
+    engine: Engine
+    files: Mapping[str, bytes]
+
+
+def _with_trees(model: Any, onnx: Candidate, rows: pd.DataFrame, golden: pd.DataFrame, scoring: Scoring) -> Candidate:
+    """The same export with its trees in numpy, if numpy reproduces the scores and is faster; otherwise `onnx`, and why.
+
+    If scikit-learn's own nodes can be read, numpy may reproduce scores that the export does not.
+    """
+    whole, reproduced = onnx.exported, onnx.engine.name == ONNXRUNTIME
+    assert isinstance(whole, Onnx)
+    try:
+        if (taken := trees_of(model, onnx.files[ONNX], whole.wanted)) is None:
+            return onnx
+        check_few(taken.ensemble)
+        trees = Trees.of(taken, whole.features, whole.target, whole.columns)
+        chosen = scoring.choose(_parity(trees, rows, golden), whole.columns, NUMPY)
+        if chosen.name != NUMPY:
+            raise Unsupported(f"in numpy, {chosen.reason}")
+        if not reproduced:
+            reason = f"{chosen.reason}; those of onnxruntime by {onnx.engine.worst:.2g}"
+            return Candidate(trees, replace(chosen, reason=reason), {TREES: taken.packed()})
+        speedup = timed(whole, trees, rows)
+        if speedup < SLOWER:
+            raise Unsupported(f"numpy took {1 / speedup:.1f} times as long")
+    except Exception as error:  # an operator that nothing here knows is no reason to refuse the export
+        if not reproduced:
+            return onnx
+        why = line(error) if isinstance(error, Unsupported) else f"{type(error).__name__}: {line(error)}"
+        return replace(onnx, engine=replace(onnx.engine, reason=f"{onnx.engine.reason}; onnxruntime keeps its trees: {why}"))
+    return Candidate(trees, replace(chosen, speedup=speedup), {**onnx.files, TREES: taken.packed()})
+
+
+def trees_of(model: Any, exported: bytes, wanted: str) -> Cut | None:
+    """An exported pipeline, cut before its trees; None if it has none. Raises: Unsupported."""
+    taken, estimator = cut(exported, wanted), histograms.last_of(model)
+    return taken if taken is None or estimator is None else replace(taken, ensemble=histograms.read(estimator))
+
+
+def timed(one: Onnx, other: Trees, rows: pd.DataFrame) -> float:
+    """How many times as fast the other engine scores a batch of real rows: the ratio of the medians of some turns."""
+    many = rows[list(one.features)]
+    batch = pa.RecordBatch.from_pandas(many.iloc[np.arange(PART_ROWS) % len(many)], preserve_index=False)
+    seconds: dict[int, list[float]] = {0: [], 1: []}
+    for _ in range(TURNS):
+        for place, engine in enumerate((one, other)):
+            began = time.perf_counter()
+            engine.scores(batch)
+            seconds[place].append(time.perf_counter() - began)
+    return round(statistics.median(seconds[0]) / statistics.median(seconds[1]), 2)
 
 
 def _columns(model: Any, target: Target) -> tuple[int, ...]:
@@ -77,25 +139,31 @@ def _columns(model: Any, target: Target) -> tuple[int, ...]:
     return tuple(seen.index(one) if one in seen else -1 for one in wanted)
 
 
-def _differences(onnx: Onnx, rows: pd.DataFrame, target: Target) -> Scores:
-    batch = pa.RecordBatch.from_pandas(rows[list(onnx.features)], preserve_index=False)
-    return apart(onnx.scores(batch), stacked(rows[name] for name in target.columns))
+def _parity(exported: Onnx | Trees, rows: pd.DataFrame, golden: pd.DataFrame) -> Parity:
+    found = _differences(exported, rows)
+    return Parity(
+        rows=len(rows),
+        worst=float(found.max()),
+        tail=float(np.quantile(found, TAIL)),
+        golden=float(_differences(exported, golden).max()),
+    )
 
 
-def _figures(differences: Scores) -> dict[str, float]:
-    return {"worst": float(differences.max()), "tail": float(np.quantile(differences, TAIL))}
+def _differences(exported: Onnx | Trees, rows: pd.DataFrame) -> Scores:
+    batch = pa.RecordBatch.from_pandas(rows[list(exported.features)], preserve_index=False)
+    return apart(exported.scores(batch), stacked(rows[name] for name in exported.target.columns))
 
 
 def _guards(
-    pipeline: ScikitLearn, onnx: Onnx, rows: pd.DataFrame, allowed: float, groups: Iterable[Sequence[str]]
+    pipeline: ScikitLearn, exported: Onnx | Trees, rows: pd.DataFrame, allowed: float, groups: Iterable[Sequence[str]]
 ) -> Iterator[Guard]:
     """Guards for the values on which the engines differ."""
 
     def apart_on(features: Sequence[str], value: float, count: int = 1) -> bool:
-        return _part_on(pipeline, onnx, rows.head(count), features, value, allowed)
+        return _part_on(pipeline, exported, rows.head(count), features, value, allowed)
 
     together = {feature for group in groups if apart_on(group, np.nan, NULL_ROWS) for feature in group}
-    for feature in onnx.features:
+    for feature in exported.features:
         seen = np.unique(rows[feature].dropna())
         nulls = feature in together or apart_on([feature], np.nan, NULL_ROWS)
         infinite = apart_on([feature], np.inf)
@@ -113,19 +181,19 @@ def _new(seen: npt.NDArray[np.float32]) -> Iterator[float]:
 
 
 def _part_on(
-    pipeline: ScikitLearn, onnx: Onnx, rows: pd.DataFrame, features: Sequence[str], value: float, allowed: float
+    pipeline: ScikitLearn, exported: Onnx | Trees, rows: pd.DataFrame, features: Sequence[str], value: float, allowed: float
 ) -> bool:
-    changed = rows[list(onnx.features)].copy()
+    changed = rows[list(exported.features)].copy()
     changed[list(features)] = np.float32(value)
     batch = pa.RecordBatch.from_pandas(changed, preserve_index=False)
-    one, other = _answer(pipeline, batch), _answer(onnx, batch)
+    one, other = _answer(pipeline, batch), _answer(exported, batch)
     if one is None or other is None:
         # Also if both refuse: onnxruntime's error would name an operator, the pipeline's names the value.
         return True
     return not float(apart(other, one).max()) <= allowed
 
 
-def _answer(engine: ScikitLearn | Onnx, batch: pa.RecordBatch) -> Scores | None:
+def _answer(engine: InferenceEngine, batch: pa.RecordBatch) -> Scores | None:
     """The scores of a batch; None if the engine fails, or a score is not finite."""
     try:
         found = engine.scores(batch)
