@@ -226,3 +226,27 @@ def test_a_worker_that_is_killed_in_the_middle_leaves_nothing_and_the_next_run_i
     manifest = shop.home.versions.read(version)
     assert manifest.engine.name == "scikit-learn" and "cannot be exported" in manifest.engine.reason
     assert receipt.rows == len(shop.scores()) == rows_of(shop, "2017-07").num_rows > 0
+
+
+BOOSTED = """
+
+def estimators():
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    return {"boosted": HistGradientBoostingClassifier(max_iter=20, min_samples_leaf=5, random_state=0)}
+"""
+
+
+def test_boosted_trees_are_kept_by_the_audit_and_scored_by_numpy_in_the_tasks(store: object, root: str, spark: object) -> None:
+    shop = Shop.open(root, spark)
+    shop.module = zipped(MODULE.read_text() + BOOSTED)
+    shop.keep()
+    version = shop.retrain("2017-06")
+    receipt = shop.score("2017-07")
+
+    manifest = shop.home.versions.read(version)
+    assert manifest.engine.name == "numpy", manifest.engine.reason
+    assert manifest.engine.speedup is not None
+    assert {"model.onnx", "trees.npz"} <= manifest.files.keys()
+    assert receipt.facts["engine"] == "numpy"
+    assert len({score for _, _, score, _ in shop.scores()}) > 1
