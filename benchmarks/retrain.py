@@ -245,8 +245,9 @@ def told(measured: dict[str, Any]) -> str:
         for task in run["tasks"]:
             kinds = ", ".join(f"{kind} {spent:.1f}" for kind, spent in task["kinds"].items() if spent >= 0.05)
             mark = "*" if task["critical"] else " "
-            calls = f"; {task['calls']} S3 calls in {task['calls_seconds']:.1f} s" if task["calls"] else ""
-            lines.append(f" {mark} {task['task']:32} {task['seconds']:6.1f} s after {task['waited']:4.1f} s: {kinds}{calls}")
+            beside = f"; {task['calls']} S3 calls in {task['calls_seconds']:.1f} s" if task["calls"] else ""
+            beside += f"; Spark's tasks read for {task['reading']:.1f} s" if task["reading"] else ""
+            lines.append(f" {mark} {task['task']:32} {task['seconds']:6.1f} s after {task['waited']:4.1f} s: {kinds}{beside}")
         kinds = ", ".join(f"{spans.KINDS[kind]} {spent:.1f}" for kind, spent in run["kinds"].items() if spent >= 0.05)
         lines.append(f"   along the critical path: {kinds}")
     lines.append("script: " + ", ".join(f"{phase} {spent:.1f}" for phase, spent in measured["script"].items()))
