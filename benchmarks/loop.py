@@ -47,11 +47,14 @@ class Loop:
     @classmethod
     @contextmanager
     def open(cls, folder: Path, times: int, tell: Callable[[str], None]) -> Iterator[Loop]:
-        """Starts everything in a folder, new or existing, and stops it at the end."""
-        folder.mkdir(parents=True, exist_ok=True)
-        stop_leftovers(folder)
+        """Starts everything in a folder, new or existing, and stops it at the end. Airflow's home is new: an old one would go on
+        with the runs that a stopped measurement left, beside those that are measured. The shop's files stay.
+        """
         traces = folder / "traces"
-        shutil.rmtree(traces, ignore_errors=True)
+        for old in (folder, folder / "airflow"):
+            stop_leftovers(old)
+        for old in (traces, folder / "airflow"):
+            shutil.rmtree(old, ignore_errors=True)
         traces.mkdir(parents=True)
         given = {"TRACED": str(traces), "PYTHONPATH": os.pathsep.join(filter(None, (str(TRACING), os.environ.get("PYTHONPATH"))))}
         with ExitStack() as running:

@@ -159,7 +159,7 @@ def draw_retrain(parts: Mapping[str, Any], about: Mapping[str, Any], path: Path)
         axis.spines[["top", "right"]].set_visible(False)
     patches = [Patch(color=colours[kind], label=title) for kind, title in KINDS.items()]
     figure.legend(handles=patches, loc="outside lower center", ncols=4, fontsize=7, frameon=False)
-    figure.supxlabel(f"seconds of the round in the middle; a task's with its wait before it; {about['cores']} cores", fontsize=9)
+    axes[-1, 0].set_xlabel(f"seconds of the round in the middle; a task's with its wait before it; {about['cores']} cores")
     _save(figure, path)
 
 

@@ -88,7 +88,6 @@ class _Process:
     pid: int = 0
     parent: int = 0
     began: float = 0.0
-    ended: float = 0.0
     spans: list[Line] = field(default_factory=list)
     tasks: list[Line] = field(default_factory=list)
 
@@ -106,8 +105,6 @@ def _processes(lines: Iterable[Line]) -> list[_Process]:
         match line["kind"]:
             case "process":
                 one.argv, one.pid, one.parent, one.began = line["argv"], line["pid"], line["parent"], line["at"]
-            case "ended":
-                one.ended = line["at"]
             case "started" | "missing":
                 pass
             case "task":
@@ -174,7 +171,8 @@ def _task(task: TaskTimes, waited: float, processes: Sequence[_Process], critica
             continue
         application = True
         inside = job.spans
-        alive = (job.ended or task.ended) - job.began
+        # What follows its main function is the end of the session and of the JVM.
+        alive = max((span["at"] + span["took"] for span in inside), default=job.began) - job.began
         kinds["submit"] -= alive
         known = sum(span["own"] for span in inside if span["main"] and span["kind"] != "job")
         _add(kinds, [span for span in inside if span["kind"] != "job"])

@@ -52,7 +52,6 @@ def lines() -> list[dict[str, Any]]:
         span(1, "s3", 15.5, 4.0, main=False),
         span(1, "fit", 16.0, 4.0),
         span(1, "job", 13.0, 9.0, 1.0),
-        {"process": 1, "kind": "ended", "at": 22.0},
         process(2, 13.0, "python", "-m", "pyspark.daemon", parent=7),
         process(3, 14.0, "python", "-m", "pyspark.daemon", parent=102),
         span(3, "read", 14.0, 2.5),
