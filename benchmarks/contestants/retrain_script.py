@@ -8,7 +8,8 @@ A script like this reads `s3a://` where the jars for it are installed; here it d
 What fits into the driver is fitted and scored there.
 
 TASK is JSON: `period` to retrain, `score` the period to score, `training` and `holdout` snapshots, `champion` the version to
-compare with or null, `build` the periods whose features are only built, `folder` of what is kept, `landing`. The last line of the output says what came of it.
+compare with or null, `build` the periods whose features are only built, `folder` of what is kept, `landing`. The last line of the
+output says what came of it.
 """
 
 from __future__ import annotations
@@ -155,9 +156,6 @@ def main() -> None:
     needed = {day for period in snapshots for day in days(as_of(period), as_of(period) + HORIZON)}
     for period, rows in kept.items():
         needed |= days(as_of(period) - LOOKBACK, as_of(period)) if rows is None else set()
-    if not needed:  # all that was to be built is there
-        print(json.dumps({"seconds": phases.seconds}), flush=True)
-        return
     with tempfile.TemporaryDirectory() as scratch:
         store.download(Path(scratch), needed)
         shop = Shop(spark, Path(scratch), user)
