@@ -7,7 +7,7 @@ The script is one Spark application that does the same by hand (`contestants/ret
 the same files in the same store. Both must find the same ROC AUC, or the times count for nothing. Of Almanac's wall time, each
 second is told by task.
 
-To reach: at the demo's size at most 2.5 times the script's wall time, at 20 times that size at most 1.3 times; a score at most 25 s.
+To reach: at the demo's size at most 2.5 times the script's wall time, at 20 times that at most 1.3 times; a score at most 25 s.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ A script like this reads `s3a://` where the jars for it are installed; here it d
 What fits into the driver is fitted and scored there.
 
 TASK is JSON: `period` to retrain, `score` the period to score, `training` and `holdout` snapshots, `champion` the version to
-compare with or null, `folder` of what is kept, `landing`. The last line of the output says what came of it.
+compare with or null, `build` the periods whose features are only built, `folder` of what is kept, `landing`. The last line of the
+output says what came of it.
 """
 
 from __future__ import annotations
