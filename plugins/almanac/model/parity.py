@@ -154,23 +154,30 @@ def _differences(exported: Onnx | Trees, rows: pd.DataFrame) -> Scores:
     return apart(exported.scores(batch), stacked(rows[name] for name in exported.target.columns))
 
 
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Real rows, changed: the features are set to the value in the first `count` of them."""
+
+    features: Sequence[str]
+    value: float
+    count: int = 1
+
+
 def _guards(
     pipeline: ScikitLearn, exported: Onnx | Trees, rows: pd.DataFrame, allowed: float, groups: Iterable[Sequence[str]]
 ) -> Iterator[Guard]:
     """Guards for the values on which the engines differ."""
-
-    def apart_on(features: Sequence[str], value: float, count: int = 1) -> bool:
-        return _part_on(pipeline, exported, rows.head(count), features, value, allowed)
-
-    together = {feature for group in groups if apart_on(group, np.nan, NULL_ROWS) for feature in group}
-    for feature in exported.features:
-        seen = np.unique(rows[feature].dropna())
-        nulls = feature in together or apart_on([feature], np.nan, NULL_ROWS)
-        infinite = apart_on([feature], np.inf)
-        new = any(apart_on([feature], value) for value in _new(seen))
-        if nulls or infinite or new:
-            known = tuple(float(value) for value in seen) if new else ()
-            yield Guard(feature=feature, nulls=nulls, infinite=infinite, seen=known)
+    features, together = exported.features, [Case(group, np.nan, NULL_ROWS) for group in groups]
+    seen = {feature: np.unique(rows[feature].dropna()) for feature in features}
+    nulls = [Case([feature], np.nan, NULL_ROWS) for feature in features]
+    infinite = [Case([feature], np.inf) for feature in features]
+    new = [Case([feature], value) for feature in features for value in _new(seen[feature])]
+    apart_on = [_apart_on(pipeline, exported, rows, cases, allowed) for cases in ([*together, *nulls], infinite, new)]
+    refused = [{feature for case in cases for feature in case.features} for cases in apart_on]
+    for feature in features:
+        if any(feature in some for some in refused):
+            known = tuple(float(value) for value in seen[feature]) if feature in refused[2] else ()
+            yield Guard(feature=feature, nulls=feature in refused[0], infinite=feature in refused[1], seen=known)
 
 
 def _new(seen: npt.NDArray[np.float32]) -> Iterator[float]:
@@ -180,17 +187,27 @@ def _new(seen: npt.NDArray[np.float32]) -> Iterator[float]:
         yield float(seen[0] + seen[1]) / 2 if len(seen) > 1 else float(seen[0]) + 0.5
 
 
-def _part_on(
-    pipeline: ScikitLearn, exported: Onnx | Trees, rows: pd.DataFrame, features: Sequence[str], value: float, allowed: float
-) -> bool:
-    changed = rows[list(exported.features)].copy()
-    changed[list(features)] = np.float32(value)
-    batch = pa.RecordBatch.from_pandas(changed, preserve_index=False)
+def _apart_on(
+    pipeline: ScikitLearn, exported: Onnx | Trees, rows: pd.DataFrame, cases: Sequence[Case], allowed: float
+) -> list[Case]:
+    """The cases on which the engines differ. All are scored at once; if an engine refuses some, each half of them by itself."""
+    if not cases:
+        return []
+    some = [rows.head(case.count)[list(exported.features)] for case in cases]
+    changed = [
+        part.assign(**dict.fromkeys(case.features, np.float32(case.value))) for part, case in zip(some, cases, strict=True)
+    ]
+    batch = pa.RecordBatch.from_pandas(pd.concat(changed), preserve_index=False)
     one, other = _answer(pipeline, batch), _answer(exported, batch)
-    if one is None or other is None:
+    if one is not None and other is not None:
+        ends = np.cumsum([len(part) for part in some])
+        worst = (float(part.max()) for part in np.split(apart(other, one), ends[:-1]))
+        return [case for case, most in zip(cases, worst, strict=True) if not most <= allowed]
+    if len(cases) == 1:
         # Also if both refuse: onnxruntime's error would name an operator, the pipeline's names the value.
-        return True
-    return not float(apart(other, one).max()) <= allowed
+        return list(cases)
+    half = len(cases) // 2
+    return [case for part in (cases[:half], cases[half:]) for case in _apart_on(pipeline, exported, rows, part, allowed)]
 
 
 def _answer(engine: InferenceEngine, batch: pa.RecordBatch) -> Scores | None:
