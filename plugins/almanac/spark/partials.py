@@ -55,6 +55,11 @@ class Block:
     edges: tuple[datetime, ...]
 
     @property
+    def place(self) -> tuple[str, tuple[int, ...]]:
+        """Where its rows are: the file's place, and the row groups."""
+        return self.file.place, self.groups
+
+    @property
     def identity(self) -> list[Any]:
         """What its partial sums depend on, besides the description."""
         aside = [list(self.file.aside)] if self.file.aside else []
@@ -120,17 +125,16 @@ def summed(spark: SparkSession, wanted: Sequence[Wanted]) -> list[PartialSums]:
         rows: dict[tuple[str, tuple[int, ...]], list[pa.RecordBatch]] = {}
         columns = sorted({name for _, one in hand for name in one.asked.schema.names})
         for number, one in hand:
-            place = (one.block.file.place, one.block.groups)
-            if place not in rows:
+            if one.block.place not in rows:
                 rows.clear()  # a task holds one block at a time
-                rows[place] = list(chunks.read_chunks(_chunks(one.block), columns, BLOCK_ROWS))
-            tables, nameless = _partial(one.asked, one.block, rows[place])
+                rows[one.block.place] = list(chunks.read_chunks(_chunks(one.block), columns, BLOCK_ROWS))
+            tables, nameless = _partial(one.asked, one.block, rows[one.block.place])
             kept = PartialSums(files=_keep(tables, one.asked.entity, one.folder), nameless=nameless)
             yield json.dumps([number, encode(kept)])
 
     together: dict[tuple[str, tuple[int, ...]], list[tuple[int, Wanted]]] = {}
     for number, one in enumerate(wanted):
-        together.setdefault((one.block.file.place, one.block.groups), []).append((number, one))
+        together.setdefault(one.block.place, []).append((number, one))
     hands = list(together.values())
     if len(hands) < 2 * spark.sparkContext.defaultParallelism:
         hands = [[numbered] for numbered in enumerate(wanted)]
