@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,11 @@ class Loop:
     def traces(self) -> Path:
         return self.folder / "traces"
 
+    @property
+    def untraced(self) -> dict[str, str]:
+        """The environment of what leaves no traces."""
+        return {name: value for name, value in self.environment.items() if name != "TRACED"}
+
     @classmethod
     @contextmanager
     def open(cls, folder: Path, times: int, tell: Callable[[str], None]) -> Iterator[Loop]:
@@ -61,7 +67,7 @@ class Loop:
             store = seaweed.start(folder / "store")
             running.callback(store.stop)
             tell(f"times {times}: delivering the shop's files")
-            shop.deliver(store, times)
+            landing.deliver(store, partial(shop.copied, times=times))
             landing.days.cache_clear()
             spark = spark_conf.environment(folder.parent / "spark", java.java_home(folder.parent / "java"))
             tell(f"times {times}: starting Airflow")
@@ -74,10 +80,8 @@ class Loop:
         """Deletes whatever Almanac and the script made."""
         client = seaweed.client(self.store)
         for prefix in (LAKE, BY_HAND):
-            pages = client.get_paginator("list_objects_v2").paginate(Bucket=landing.BUCKET, Prefix=f"{prefix}/")
-            for page in pages:
-                for item in page.get("Contents", ()):
-                    client.delete_object(Bucket=landing.BUCKET, Key=item["Key"])
+            for key in landing.keys(self.store, f"{prefix}/"):
+                client.delete_object(Bucket=landing.BUCKET, Key=key)
 
     def run(self, verb: str, **conf: Any) -> RunTimes:
         """Runs one of the pipeline's DAGs. Raises: Failed."""
@@ -119,13 +123,12 @@ class Loop:
             "spark_jobs": str(REPOSITORY / "spark_jobs"),
             **{"period": None, "score": None, "training": [], "holdout": None, "champion": None, "build": [], **task},
         }
-        environment = {name: value for name, value in self.environment.items() if name != "TRACED"}
-        host = json.loads(environment["AIRFLOW_CONN_SPARK_DEFAULT"])["host"]
-        submit = str(Path(environment["SPARK_HOME"]) / "bin" / "spark-submit")
+        host = json.loads(self.environment["AIRFLOW_CONN_SPARK_DEFAULT"])["host"]
+        submit = str(Path(self.environment["SPARK_HOME"]) / "bin" / "spark-submit")
         (self.folder / "script.log").unlink(missing_ok=True)
         began = time.perf_counter()
         running = spawn(
-            "script", [submit, "--master", host, str(SCRIPT), json.dumps(given)], environment=environment, folder=self.folder
+            "script", [submit, "--master", host, str(SCRIPT), json.dumps(given)], environment=self.untraced, folder=self.folder
         )
         try:
             code = running.popen.wait(LONGEST)
@@ -148,8 +151,7 @@ class Loop:
             *arguments[1:],
             "--json",
         ]
-        environment = {name: value for name, value in self.environment.items() if name != "TRACED"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=self.untraced, capture_output=True, text=True, check=False)
         if done.returncode:
             raise Failed(f"{' '.join(command)} exited with {done.returncode}: {done.stderr}")
         return json.loads(done.stdout)

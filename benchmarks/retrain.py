@@ -27,7 +27,7 @@ from benchmarks import figures, kept, spans
 from benchmarks.figures import Figure
 from benchmarks.loop import Loop
 from benchmarks.race import REPOSITORY, Failed
-from benchmarks.scoring import about, some_of, today
+from benchmarks.scoring import about, interrupt, some_of, today
 from benchmarks.spans import RunTimes, TaskSeconds
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "retrain.json"
@@ -214,7 +214,7 @@ def measure(session: Session, loop: Loop, times: int, rounds: int, cases: Sequen
 def main() -> int:
     """Exit code 1 if a run failed or the two did not agree, 130 after Ctrl-C; finished rounds are saved."""
     asked = _arguments()
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     session = Session(asked.results)
     if asked.results.exists():
         session.parts = json.loads(asked.results.read_text())["parts"]
@@ -254,10 +254,6 @@ def told(measured: dict[str, Any]) -> str:
         lines.append(f"   along the critical path: {kinds}")
     lines.append("script: " + ", ".join(f"{phase} {spent:.1f}" for phase, spent in measured["script"].items()))
     return "\n".join(lines)
-
-
-def _interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _arguments() -> argparse.Namespace:

@@ -56,7 +56,7 @@ EXAMPLES = """examples:
 def main() -> int:
     """Exit code 1 if a contestant failed or its scores were wrong, 130 after Ctrl-C; finished measurements are saved."""
     asked = _arguments()
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     session = Session(asked.results, asked.rounds)
     try:
         with closing(Stage.open(asked.folder, session.tell)) as stage:
@@ -184,7 +184,7 @@ def _fixed(session: Session, stage: Stage) -> None:
         session.failed["fixed"] = str(error)
 
 
-def _interrupt(_signal: int, _frame: object) -> None:
+def interrupt(_signal: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 

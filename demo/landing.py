@@ -7,6 +7,7 @@ do. Counts, ranges and the set of ids stay the same, so no range check notices.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from functools import cache
@@ -28,11 +29,13 @@ WRITERS = 16
 SEED = 2017
 
 
-def deliver(store: Store) -> int:
-    """Writes the missing files; returns how many. Existing files stay, including the story's fault."""
+def deliver(store: Store, change: Callable[[pa.Table], pa.Table] | None = None) -> int:
+    """Writes the missing files; returns how many. Existing files stay, including the story's fault. `change`: of a file's rows,
+    when it is written.
+    """
     files = {day_key(day): rows for day, rows in days().items()}
     files.update({f"{PREFIX}/{name}/part-0.parquet": _plain(name) for name in TABLES})
-    return _put(store, files, _present(store))
+    return _put(store, files, keys(store, f"{PREFIX}/"), change)
 
 
 def shuffle_households(store: Store, first: date, last: date) -> int:
@@ -80,18 +83,24 @@ def _plain(name: str) -> pa.Table:
     return pq.read_table(Path(found.origin).parent / "data" / f"{name}.parquet")
 
 
-def _present(store: Store) -> set[str]:
-    pages = client(store).get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{PREFIX}/")
+def keys(store: Store, prefix: str) -> set[str]:
+    """The keys of the bucket's objects that begin with a prefix."""
+    pages = client(store).get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
     return {item["Key"] for page in pages for item in page.get("Contents", ())}
 
 
-def _put(store: Store, files: dict[str, pa.Table], present: set[str] | None = None) -> int:
+def _put(
+    store: Store,
+    files: dict[str, pa.Table],
+    present: set[str] | None = None,
+    change: Callable[[pa.Table], pa.Table] | None = None,
+) -> int:
     wanted = {key: rows for key, rows in files.items() if key not in (present or ())}
     s3 = client(store)
 
     def put(item: tuple[str, pa.Table]) -> None:
         body = io.BytesIO()
-        pq.write_table(item[1], body, compression="zstd")
+        pq.write_table(change(item[1]) if change else item[1], body, compression="zstd")
         s3.put_object(Bucket=BUCKET, Key=item[0], Body=body.getvalue())
 
     with ThreadPoolExecutor(WRITERS) as pool:
