@@ -13,7 +13,7 @@ import pytest
 
 from almanac import Gate, Slice
 from almanac.core import gate
-from almanac.core.bundle import GOLDEN, GOLDEN_TOLERANCE, MODEL, ONNX, TRAINED
+from almanac.core.bundle import GOLDEN, GOLDEN_TOLERANCE, MODEL, ONNX, REPORT, TRAINED, TREES
 from almanac.core.layout import Layout
 from almanac.core.target import LOWER_IS_BETTER, METRICS_OF
 from almanac.model import comparison, training
@@ -92,7 +92,8 @@ def test_the_files_of_a_version_are_named_as_they_are(text: str) -> None:
         "holdout.parquet",
         TRAINED,
         ONNX,
-        "report.json",
+        TREES,
+        REPORT,
     ]
 
 
