@@ -235,11 +235,13 @@ def test_a_task_that_scores_with_a_fast_engine_imports_no_scikit_learn(tmp_path:
     """It would cost every worker seconds."""
     version = audited(tmp_path, model, ROWS)
     program = """
-import json, sys
+import importlib, json, pkgutil, sys
+import almanac.spark
 from almanac.core.bundle import Bundle
 from almanac.core.canonical import decode
 from almanac.model import engines
-from almanac.spark import scoring
+for module in pkgutil.iter_modules(almanac.spark.__path__, "almanac.spark."):
+    importlib.import_module(module.name)
 engine = engines.open_engine(decode(Bundle, json.loads(sys.stdin.read())))
 print(type(engine).__name__, *sorted({"sklearn", "scipy", "onnx", "great_expectations", "deltalake"} & sys.modules.keys()))
 """

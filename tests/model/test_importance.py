@@ -13,8 +13,9 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from almanac.core.target import REGRESSION, Target
+from almanac.core.window import LABEL
 from almanac.model import importance
-from almanac.model.training import LABEL, Fitted
+from almanac.model.training import Fitted
 
 ROWS = 4000
 NAMES = ["strong", "twin", "weak", "noise"]

@@ -14,8 +14,9 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
 
 from almanac.core.target import METRICS_OF, MULTICLASS, REGRESSION, Target
+from almanac.core.window import LABEL, SNAPSHOT
 from almanac.model import reports, training
-from almanac.model.training import LABEL, SNAPSHOT, Fitted
+from almanac.model.training import Fitted
 from tests.model.test_training import Remembers, snapshots
 
 SIZES = Target(MULTICLASS, ("low", "middle", "high"))

@@ -21,9 +21,9 @@ from sklearn.preprocessing import StandardScaler
 
 from almanac.core.label import Label
 from almanac.core.target import MULTICLASS, REGRESSION, Target
+from almanac.core.window import LABEL, SNAPSHOT
 from almanac.errors import DataError, DescriptionError
 from almanac.model import training
-from almanac.model.training import LABEL, SNAPSHOT
 
 SIZES = Target(MULTICLASS, ("low", "middle", "high"))
 DEGREES = Target(MULTICLASS, (3, 1, 2))

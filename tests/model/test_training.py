@@ -18,9 +18,9 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from almanac.core.label import Label
 from almanac.core.target import Target
+from almanac.core.window import LABEL, SNAPSHOT
 from almanac.errors import DataError, DescriptionError
 from almanac.model import training
-from almanac.model.training import LABEL, SNAPSHOT
 
 BINARY = Target()
 

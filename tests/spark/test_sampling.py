@@ -12,9 +12,9 @@ from sklearn.preprocessing import StandardScaler
 
 from almanac import Sampling
 from almanac.core.target import BINARY, REGRESSION, Target
+from almanac.core.window import LABEL, SNAPSHOT, WEIGHT
 from almanac.errors import DataError, DescriptionError
 from almanac.model import reports, training
-from almanac.model.training import LABEL, SNAPSHOT, WEIGHT
 from almanac.spark import sampling
 
 TARGET = Target(BINARY)

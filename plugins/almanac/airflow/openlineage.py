@@ -11,7 +11,6 @@ from typing import Any
 
 from almanac.core.canonical import decode
 from almanac.core.pipeline import Pipeline
-from almanac.lineage.openlineage import on_complete
 from almanac.settings import Settings
 from almanac.store.home import Home
 
@@ -26,5 +25,7 @@ def facets(description: str, receipts: Mapping[str, str]) -> Any:
     """What a task read and wrote, as the provider's facets; None if it left no receipt."""
     if not receipts:
         return None
+    from almanac.lineage.openlineage import on_complete
+
     pipeline = decode(Pipeline, json.loads(description))
     return on_complete(Home.of(Settings.from_environment().root, pipeline.name), receipts.values())

@@ -19,6 +19,9 @@ from almanac.core.sampling import Sampling
 from almanac.core.target import BINARY, MULTICLASS, Target
 from almanac.errors import DataError, DescriptionError
 
+# Columns of training rows, beside the entity and the features. A sampled row has a weight.
+LABEL, SNAPSHOT, WEIGHT = "label", "snapshot", "@weight"
+
 
 @dataclass(frozen=True, slots=True)
 class MovingWindow:

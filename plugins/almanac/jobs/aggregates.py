@@ -47,8 +47,9 @@ def features(context: JobContext, part: Aggregates) -> Receipt:
         DescriptionError: a source lacks a column, or a column's type does not fit its use.
         DataError: the reference has two rows for one value.
     """
-    with user_functions.reading(context, user_functions.cuts(context)):
-        made = context.job.made.pop(context.order.digest, None) or _made(context)
+    pins = user_functions.pins_of(context)
+    with user_functions.reading(context, pins):
+        made = context.job.made.pop(context.order.digest, None) or _made(context, pins)
     written, schema = made.written, made.group.schema
     facts = StagedGroup(
         rows=written.rows,
@@ -93,9 +94,9 @@ class _Made:
     written: WrittenFiles
 
 
-def _made(context: JobContext) -> _Made:
+def _made(context: JobContext, pins: Mapping[str, Pin]) -> _Made:
     """The features of the context's order. Those of the job's later orders are left in `job.made`."""
-    mine = _group(context)
+    mine = _group(context, pins)
     others = () if context.job.apart else tuple(_others(context))
     if others:
         try:
@@ -111,8 +112,8 @@ def _made(context: JobContext) -> _Made:
 
 def _others(context: JobContext) -> Iterator[_Group]:
     """The job's later orders of described groups that read the same source, from the same pin."""
-    orders, source = context.job.orders, context.pipeline.group(context.order.part).reads[0]
-    for placed in orders[orders.index(context.placed) + 1 :] if context.placed in orders else ():
+    source = context.pipeline.group(context.order.part).reads[0]
+    for placed in context.job.after(context.placed):
         order = placed.order
         same = (order.description, order.module) == (context.order.description, context.order.module)
         if not same or placed.links.get("pin") != context.placed.links["pin"] or not order.part:
@@ -120,16 +121,15 @@ def _others(context: JobContext) -> Iterator[_Group]:
         part = context.pipeline.group(order.part)
         if isinstance(part, Aggregates) and part.reads[0] == source and context.home.receipts.done(order) is None:
             with contextlib.suppress(AlmanacError):  # raised again at the order's turn
-                yield _group(replace(context, placed=placed))
+                yield _group(other := replace(context, placed=placed), user_functions.pins_of(other))
 
 
-def _group(context: JobContext) -> _Group:
+def _group(context: JobContext, pins: Mapping[str, Pin]) -> _Group:
     """The order's group. Raises: DescriptionError."""
     from almanac.spark.partials import blocks
 
     part = context.pipeline.group(context.order.part)
     assert isinstance(part, Aggregates)
-    pins = user_functions.pins_of(context, part.reads)
     asked = _aggregation(context, part, pins)
     pin, references = pins[part.reads[0]], [content_of(pins[name].files) for name in part.reads[1:]]
     types = [f"{field.name} {field.type}" for schema in (asked.schema, asked.looked or ()) for field in schema]

@@ -13,6 +13,7 @@ from almanac.core.canonical import decode, digest
 from almanac.core.facts import Compared, Gated, left_out
 from almanac.core.gate import Comparison, GainBound, Gate, decide
 from almanac.core.receipts import Artifact, Receipt, Step
+from almanac.core.window import LABEL
 from almanac.errors import examples
 from almanac.jobs.context import JobContext, user_module
 from almanac.store.versions import Manifest
@@ -36,7 +37,7 @@ def stage(context: JobContext) -> Receipt:
         if not obstacle:
             obstacle, score = _scored(context, champion, candidate, holdout)
     target = candidate.target
-    label, ours = holdout[training.LABEL], training.scores_of(holdout, target)
+    label, ours = holdout[LABEL], training.scores_of(holdout, target)
     sure = score is not None and gate.confidence is not None
     compared = Comparison(
         holdout=candidate.holdout,

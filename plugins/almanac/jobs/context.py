@@ -10,7 +10,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cached_property
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from almanac.core.canonical import digest, encode, sha256
 from almanac.core.functions import function_of
+from almanac.core.pins import Pin
 from almanac.core.pipeline import Pipeline
 from almanac.core.receipts import Artifact, Order, Output, PlacedOrder, Receipt, RunInfo, Step, admit
 from almanac.errors import AlmanacError, DescriptionError
@@ -36,6 +37,15 @@ LIBRARIES = (
 )
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pins:
+    """The pins of a receipt, by source; and those that were looked up, with the names that their files have now."""
+
+    receipt: Receipt
+    all: Mapping[str, Pin]
+    named: dict[str, Pin] = dataclasses.field(default_factory=dict)
+
+
 class SparkJob:
     """What the orders of one Spark application share: its session, started on first use.
 
@@ -48,8 +58,18 @@ class SparkJob:
     def __init__(self, name: str, session: SparkSession | None = None, orders: Sequence[PlacedOrder] = ()) -> None:
         self.name, self._session, self.orders = name, session, tuple(orders)
         self.made: dict[str, Any] = {}  # what one order's function made for later orders, by their digests
+        self.pins: dict[str, Pins] = {}  # by the URI of their receipt
         self.apart = False  # whether each order is built by itself from now on
         self._starting: Future[SparkSession] | None = None
+
+    def after(self, placed: PlacedOrder) -> Sequence[PlacedOrder]:
+        """The orders that follow one of the job's; none if it is not one of them."""
+        return self.orders[self.orders.index(placed) + 1 :] if placed in self.orders else ()
+
+    @cached_property
+    def background(self) -> ThreadPoolExecutor:
+        """Runs queries: two at once."""
+        return ThreadPoolExecutor(2, "query")
 
     def begin(self) -> None:
         """Starts the session in the background, while this process imports what else it needs: most of a start is the JVM's
@@ -184,6 +204,9 @@ def _pickled_by_value(module: ModuleType) -> Iterator[None]:
     """Sends the module's functions to the Spark tasks by value: the tasks cannot import the module."""
     from pyspark import cloudpickle
 
+    if module.__name__ in cloudpickle.list_registry_pickle_by_value():  # type: ignore[no-untyped-call]
+        yield  # inside another order's context, which goes on
+        return
     cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
     try:
         yield
@@ -201,7 +224,7 @@ def user_module(packed: bytes, name: str) -> Iterator[ModuleType]:
         before = sys.modules.pop(name, None)
         sys.path.insert(0, str(path))
         try:
-            importlib.invalidate_caches()
+            sys.path_importer_cache.pop(str(path), None)
             yield importlib.import_module(name)
         finally:
             sys.path.remove(str(path))

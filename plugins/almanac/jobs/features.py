@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from almanac.core import facts
 from almanac.core.aggregates import Aggregates
 from almanac.core.canonical import sealed
 from almanac.core.degrade import leaves_out
 from almanac.core.facts import StagedFeatures, StagedGroup, left_out
-from almanac.core.pipeline import Pipeline
-from almanac.core.receipts import PART, Artifact, Receipt, Step
+from almanac.core.pins import Pin
+from almanac.core.pipeline import FeatureGroup, Pipeline
+from almanac.core.receipts import PART, Artifact, Order, Receipt, Step
 from almanac.errors import DataError, DescriptionError, examples
-from almanac.jobs import aggregates, user_functions
+from almanac.jobs import aggregates, ahead, user_functions
 from almanac.jobs.checks import audited, keep_reports, staged_rows, user_checks
 from almanac.jobs.context import JobContext
 from almanac.store import compatibility
@@ -25,6 +28,8 @@ from almanac.store.tables import Table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+
+    from almanac.spark.arrow import WrittenFiles
 
 
 def stage(context: JobContext) -> Receipt:
@@ -43,29 +48,59 @@ def _group(context: JobContext) -> Receipt:
         DescriptionError: the function did not return such rows, or returned other columns than for another period.
         DataError: it returned an entity twice.
     """
-    from almanac.spark import arrow, features
-
     pipeline, order = context.pipeline, context.order
     group = pipeline.group(order.part)
     if isinstance(group, Aggregates):
         return aggregates.features(context, group)
-    with user_functions.reading(context, user_functions.cuts(context)):
-        frame = features.shaped(user_functions.frame(context, group), pipeline.entity, group.name)
-        schema = features.arrow_schema(frame)
-        compatibility.check_key(
-            context.home, schema.field(pipeline.entity), f"Function {group.name!r} of {pipeline.name} {order.period}"
-        )
-        names = [name for name in schema.names if name != pipeline.entity]
-        compatibility.check_columns(context.home, order, names)
-        written = arrow.write(frame, context.home.layout.part(order.digest, uuid.uuid4().hex), group.name, schema)
-    findings = []
-    if written.outputs:
-        what, entities = f"Feature group {group.name!r}", features.of_files(context.job.spark, written.outputs, [pipeline.entity])
-        _, without = features.check_unique(entities, pipeline.entity, what)
-        findings = features.nameless(what, without, pipeline.entity)
+    written = ahead.result_of(context, _begin_group, lambda other: _has_function(pipeline, other))
+    names = [name for name in written.schema.names if name != pipeline.entity]
     compatibility.keep_columns(context.home, order, names)
-    facts = StagedGroup(rows=written.rows, schema={field.name: str(field.type) for field in schema})
-    return context.receipt(content=written.sums.digest, outputs=written.outputs, findings=findings, facts=facts)
+    facts = StagedGroup(rows=written.files.rows, schema={field.name: str(field.type) for field in written.schema})
+    return context.receipt(
+        content=written.files.sums.digest, outputs=written.files.outputs, findings=written.findings, facts=facts
+    )
+
+
+def _has_function(pipeline: Pipeline, order: Order) -> bool:
+    return bool(order.part) and not isinstance(pipeline.group(order.part), Aggregates)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """Rows that were written for an order, and its findings. `nulls`: features that are null because a group was left out."""
+
+    files: WrittenFiles
+    schema: pa.Schema
+    findings: Sequence[str]
+    nulls: Sequence[str] = ()
+
+
+def _begin_group(context: JobContext, pins: Mapping[str, Pin]) -> Callable[[], _Written]:
+    from almanac.spark import arrow, features
+
+    pipeline, order = context.pipeline, context.order
+    group = pipeline.group(order.part)
+    assert isinstance(group, FeatureGroup)
+    frame = features.shaped(user_functions.frame(context, group, pins), pipeline.entity, group.name)
+    schema = features.arrow_schema(frame)
+    compatibility.check_key(
+        context.home, schema.field(pipeline.entity), f"Function {group.name!r} of {pipeline.name} {order.period}"
+    )
+    compatibility.check_columns(context.home, order, [name for name in schema.names if name != pipeline.entity])
+
+    def write() -> _Written:
+        files = arrow.write(frame, context.home.layout.part(order.digest, uuid.uuid4().hex), group.name, schema)
+        findings: list[str] = []
+        if files.outputs:
+            what, entities = (
+                f"Feature group {group.name!r}",
+                features.of_files(context.job.spark, files.outputs, [pipeline.entity]),
+            )
+            _, without = features.check_unique(entities, pipeline.entity, what)
+            findings = features.nameless(what, without, pipeline.entity)
+        return _Written(files=files, schema=schema, findings=findings)
+
+    return write
 
 
 def _combined(context: JobContext) -> Receipt:
@@ -76,18 +111,30 @@ def _combined(context: JobContext) -> Receipt:
         DescriptionError: two groups have a column of one name, or one has a column that Almanac writes itself.
         DataError: the population is empty, or differed when it was read again.
     """
+    pipeline, absent = context.pipeline, leaves_out(context.order)
+    written = ahead.result_of(context, _begin_combined, lambda other: not other.part)
+    rows, findings = written.files.rows, list(written.findings)
+    names = tuple(name for name in written.schema.names if name != pipeline.entity)
+    facts = StagedFeatures(rows=rows, features=names, left_out=tuple(absent), nulls=tuple(written.nulls))
+    if absent:
+        findings.append(f"Feature groups {examples(absent)} were left out: {examples(written.nulls, 12)} are null.")
+    return context.receipt(content=written.files.sums.digest, outputs=written.files.outputs, findings=findings, facts=facts)
+
+
+def _begin_combined(context: JobContext, pins: Mapping[str, Pin]) -> Callable[[], _Written]:
     from almanac.spark import arrow, features
 
     pipeline, order = context.pipeline, context.order
     people, absent = pipeline.population, leaves_out(order)
     table = context.home.features(order.description)
-    with user_functions.reading(context, user_functions.cuts(context)):
-        spine, entities, findings = features.population(
-            user_functions.frame(context, people), pipeline.entity, people, order.period
-        )
+    frames = _frames(context)
+    given = user_functions.frame(context, people, pins)
+
+    def write() -> _Written:
+        spine, entities, findings = features.population(given, pipeline.entity, people, order.period)
         key = features.arrow_schema(spine).field(pipeline.entity)
         compatibility.check_key(context.home, key, f"Population {people.name!r} of {pipeline.name} {order.period}")
-        joined = features.combine(spine, _frames(context), pipeline.entity, pipeline.zeros(absent))
+        joined = features.combine(spine, frames, pipeline.entity, pipeline.zeros(absent))
         nulls = [name for name in _columns(table, absent) if name not in joined.columns] if absent else []
         joined = features.with_nulls(joined, nulls).sortWithinPartitions(pipeline.entity)
         schema = table.fitting(features.arrow_schema(joined))
@@ -95,18 +142,16 @@ def _combined(context: JobContext) -> Receipt:
         table.create(schema)
         folder, stem = table.staging(order)
         found = arrow.write(joined, folder, stem, schema)
-        written = (found if found.outputs else arrow.empty(folder, stem, schema)).within(order.period)
+        files = (found if found.outputs else arrow.empty(folder, stem, schema)).within(order.period)
         spine.unpersist()
-    if written.rows != entities:
-        raise DataError(
-            f"Features of {order.period}: expected {entities} rows, one for each entity of the population; got {written.rows}. A "
-            "source changed between two reads. Start the run again."
-        )
-    names = tuple(name for name in schema.names if name != pipeline.entity)
-    facts = StagedFeatures(rows=entities, features=names, left_out=tuple(absent), nulls=tuple(nulls))
-    if absent:
-        findings.append(f"Feature groups {examples(absent)} were left out: {examples(nulls, 12)} are null.")
-    return context.receipt(content=written.sums.digest, outputs=written.outputs, findings=findings, facts=facts)
+        if files.rows != entities:
+            raise DataError(
+                f"Features of {order.period}: expected {entities} rows, one for each entity of the population; got {files.rows}. "
+                "A source changed between two reads. Start the run again."
+            )
+        return _Written(files=files, schema=schema, findings=findings, nulls=nulls)
+
+    return write
 
 
 def _columns(table: Table, absent: Sequence[str]) -> list[str]:

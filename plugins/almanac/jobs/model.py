@@ -19,7 +19,7 @@ from almanac.core.cuts import known_by, label_cuts
 from almanac.core.facts import AuditedModel, StagedModel
 from almanac.core.layout import version_id
 from almanac.core.receipts import Artifact, Output, Receipt, Step, admit
-from almanac.core.window import check_classes
+from almanac.core.window import LABEL, SNAPSHOT, check_classes
 from almanac.errors import DescriptionError, Drifted, examples
 from almanac.jobs import user_functions
 from almanac.jobs.context import JobContext, environment
@@ -27,6 +27,7 @@ from almanac.jobs.features import columns_by_group
 
 if TYPE_CHECKING:
     import pandas as pd
+    from pyspark.sql import DataFrame
 
     from almanac.spark.skew import Skew
 
@@ -41,10 +42,11 @@ def stage(context: JobContext) -> Receipt:
     periods, holdout_period = list(order.parameters["training"]), str(order.parameters["holdout"])
     published = {period: context.linked(f"features.{period}") for period in (*periods, holdout_period)}
     lost: list[str] = []  # findings about labels without an entity
-    holdout = _labelled(context, holdout_period, published[holdout_period], lost)
-    names = [name for name in holdout.columns if name not in (pipeline.entity, training.LABEL, training.SNAPSHOT)]
-    rows, labels = _training(context, {period: published[period] for period in periods}, names, lost)
-    labels[holdout_period] = holdout[training.LABEL]
+    known = _labels(context, list(published), lost)
+    holdout = _labelled(context, holdout_period, published[holdout_period], known)
+    names = [name for name in holdout.columns if name not in (pipeline.entity, LABEL, SNAPSHOT)]
+    rows, labels = _training(context, {period: published[period] for period in periods}, names, known)
+    labels[holdout_period] = holdout[LABEL]
     check_classes({period: label.value_counts().to_dict() for period, label in labels.items()}, target)
     fitted = training.fit(context.call("estimators"), rows, names, target, order.period)
     groups = columns_by_group(context.home, published[holdout_period], pipeline.entity)
@@ -91,52 +93,67 @@ def stage(context: JobContext) -> Receipt:
 
 
 def _training(
-    context: JobContext, published: Mapping[str, Receipt], features: Sequence[str], lost: list[str]
+    context: JobContext, published: Mapping[str, Receipt], features: Sequence[str], known: Mapping[str, pa.Table]
 ) -> tuple[pd.DataFrame, dict[str, pd.Series[Any]]]:
     """The rows to train on, sorted by snapshot and entity, and the labels of all rows of each snapshot.
 
     If the window is sampled, only entities, labels and strata are read whole.
     """
-    from almanac.model import training
     from almanac.spark import sampling
 
     sample, entity = context.pipeline.window.sampling, context.pipeline.entity
     if sample is None:
-        whole = {period: _labelled(context, period, receipt, lost) for period, receipt in published.items()}
-        return _stacked(list(whole.values())), {period: rows[training.LABEL] for period, rows in whole.items()}
+        whole = {period: _labelled(context, period, receipt, known) for period, receipt in published.items()}
+        return _stacked(list(whole.values())), {period: rows[LABEL] for period, rows in whole.items()}
     if unknown := [name for name in sample.by if name not in features]:
         raise DescriptionError(
             f"Sampling.by: expected features ({examples(features, 30)}), got {examples(unknown)}. Name features."
         )
-    narrow = {period: _labelled(context, period, receipt, lost, [entity, *sample.by]) for period, receipt in published.items()}
+    narrow = {period: _labelled(context, period, receipt, known, [entity, *sample.by]) for period, receipt in published.items()}
     drawn = sampling.draw(_stacked(list(narrow.values())), sample, context.pipeline.label.target, entity)
     rows = [
-        sampling.read(context.job.spark, published[str(period)].outputs, part, entity)
-        for period, part in drawn.groupby(training.SNAPSHOT)
+        sampling.read(context.job.spark, published[str(period)].outputs, part, entity) for period, part in drawn.groupby(SNAPSHOT)
     ]
-    return _stacked(rows), {period: found[training.LABEL] for period, found in narrow.items()}
+    return _stacked(rows), {period: found[LABEL] for period, found in narrow.items()}
 
 
-def _labelled(context: JobContext, period: str, published: Receipt, lost: list[str], columns: Sequence[str] = ()) -> pd.DataFrame:
-    """A snapshot's published features, or some of their columns, with its label, sorted by entity. Adds a finding to `lost` if
-    labels have no entity.
+def _labels(context: JobContext, periods: Sequence[str], lost: list[str]) -> dict[str, pa.Table]:
+    """The rows of the label's function, by snapshot: entity and label, the latter only where the function returns it. Adds a
+    finding to `lost` if labels have no entity.
     """
-    from almanac.model import training
-    from almanac.spark import arrow
-    from almanac.spark import features as frames
+    from almanac.spark import features
 
     pipeline, label = context.pipeline, context.pipeline.label
+    pins = user_functions.pins_of(context)
+
+    def query(period: str) -> DataFrame:
+        given = user_functions.call_part(
+            context, label, pins, label_cuts(pipeline, period, known_by(context.order, pipeline)), period
+        )
+        features.columns_of(given, pipeline.entity, label.name)
+        needed = [name for name in (pipeline.entity, LABEL) if name in given.columns]
+        return given.select(*needed) if len(needed) == 2 else given
+
+    with user_functions.reading(context, pins):
+        running = {period: context.job.background.submit(query(period).toArrow) for period in periods}
+        found = {period: rows.result() for period, rows in running.items()}
+    for period, rows in found.items():
+        lost += features.nameless(f"Function {label.name!r} of {period}", rows[pipeline.entity].null_count, pipeline.entity)
+    return found
+
+
+def _labelled(
+    context: JobContext, period: str, published: Receipt, known: Mapping[str, pa.Table], columns: Sequence[str] = ()
+) -> pd.DataFrame:
+    """A snapshot's published features, or some of their columns, with its label, sorted by entity."""
+    from almanac.model import training
+    from almanac.spark import arrow
+
+    pipeline = context.pipeline
     admit(published, Artifact.FEATURES, Step.PUBLISH, pipeline=pipeline.name, period=period)
     rows = arrow.sort(arrow.table(published.outputs, columns), [pipeline.entity])
-    cuts = label_cuts(pipeline, period, known_by(context.order, pipeline))
-    with user_functions.reading(context, cuts):
-        given = user_functions.call_part(context, label, cuts, period)
-        frames.columns_of(given, pipeline.entity, label.name)
-        needed = [name for name in (pipeline.entity, training.LABEL) if name in given.columns]
-        labels = (given.select(*needed) if len(needed) == 2 else given).toArrow()
-    joined = training.label_rows(rows, labels, pipeline.entity, label)
-    lost += frames.nameless(f"Function {label.name!r} of {period}", labels[pipeline.entity].null_count, pipeline.entity)
-    return joined.assign(**{training.SNAPSHOT: period})
+    joined = training.label_rows(rows, known[period], pipeline.entity, pipeline.label)
+    return joined.assign(**{SNAPSHOT: period})
 
 
 def _stacked(snapshots: list[pd.DataFrame]) -> pd.DataFrame:

@@ -8,12 +8,13 @@ follow from the receipts. The tasks of these steps then find them answered and s
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import gc
 import json
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -141,15 +142,25 @@ def _along(
     home: Home, job: SparkJob, run_info: RunInfo, name: str, placing: Iterable[Callable[[], PlacedOrder]]
 ) -> list[Receipt]:
     """Runs orders of later tasks. One that cannot be run here is left to its task."""
-    receipts = []
+    orders = []
     for place in placing:
-        try:
-            placed = place()
-            home.receipts.place(placed)
+        with _left_to_its_task(name):
+            home.receipts.place(placed := place())
+            orders.append(placed)
+    job.orders, receipts = (*job.orders, *orders), []
+    for placed in orders:
+        with _left_to_its_task(name):
             receipts.append(_run_and_tell(home, placed, job, run_info, name))
-        except AlmanacError as error:
-            print(f"almanac: {name}: not done here ({error}). Its own task does it.", flush=True)
     return receipts
+
+
+@contextlib.contextmanager
+def _left_to_its_task(name: str) -> Iterator[None]:
+    """Tells that something could not be done here."""
+    try:
+        yield
+    except AlmanacError as error:
+        print(f"almanac: {name}: not done here ({error}). Its own task does it.", flush=True)
 
 
 def _to_combine(home: Home, uri: str) -> PlacedOrder:

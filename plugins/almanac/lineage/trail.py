@@ -8,7 +8,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 
 from almanac.core.cuts import Seen, seen
 from almanac.core.pins import Pin
@@ -171,6 +170,8 @@ def row_of(home: Home, partition: Visible, entity: str, value: str) -> dict[str,
         DataError: the period has no such entity.
         StoreError: its files cannot be read.
     """
+    import pyarrow.dataset as ds  # imports pandas, which most of what uses this module does not need
+
     system, folder = locate(home.predictions.uri)
     paths = [f"{folder}/{path}" for path in partition.paths]
     found: list[dict[str, Any]] = []

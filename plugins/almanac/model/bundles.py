@@ -6,7 +6,6 @@ Imported by every task that scores: no scikit-learn.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import pickle
 import platform
 import sys
@@ -93,7 +92,7 @@ def own_module(path: str) -> Iterator[None]:
     for known in [one for one in sys.modules if one.split(".")[0] == name]:
         del sys.modules[known]
     sys.path.insert(0, path)
-    importlib.invalidate_caches()
+    sys.path_importer_cache.pop(path, None)
     try:
         yield
     finally:

@@ -16,9 +16,10 @@ from scipy import stats
 
 from almanac.core.gate import GainBound, Gate, Slice, SliceFigure
 from almanac.core.target import BINARY, MULTICLASS, REGRESSION, Target
+from almanac.core.window import LABEL
 from almanac.errors import DescriptionError, examples
 from almanac.model.bootstrap import Column, prepared
-from almanac.model.training import LABEL, metrics, scores_of
+from almanac.model.training import metrics, scores_of
 
 RESAMPLES = 1000
 # At most this many rows of the holdout are resampled, evenly spaced: it bounds time and memory, not what is measured.

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from almanac.model.training import LABEL, Fitted, chosen_by, predict
+from almanac.core.window import LABEL
+from almanac.model.training import Fitted, chosen_by, predict
 
 ROWS, ROUNDS, SEED = 20_000, 5, 0
 

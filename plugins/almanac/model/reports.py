@@ -11,8 +11,9 @@ import pandas as pd
 from sklearn.metrics import confusion_matrix
 
 from almanac.core.target import BINARY, MULTICLASS, REGRESSION, Target
+from almanac.core.window import LABEL
 from almanac.model.bundles import Scores
-from almanac.model.training import LABEL, Fitted, codes, metrics, predict, weights
+from almanac.model.training import Fitted, codes, metrics, predict, weights
 
 # By kind: the metric of the verdict and its name, then the thresholds of "variance" (the loss from training to holdout) and
 # "bias" (the figure in training). Two classes of equal size that a ROC AUC of 0.65 tells apart (Cohen's d 0.54) have

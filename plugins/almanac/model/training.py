@@ -24,12 +24,10 @@ from threadpoolctl import threadpool_limits
 from almanac.columns import key_kind, places
 from almanac.core.label import Label
 from almanac.core.target import BINARY, MULTICLASS, REGRESSION, Target
+from almanac.core.window import LABEL, SNAPSHOT, WEIGHT
 from almanac.errors import AlmanacError, DataError, DescriptionError, examples
 from almanac.model.bundles import Scores, line, stacked
 
-LABEL = "label"
-SNAPSHOT = "snapshot"
-WEIGHT = "@weight"  # of a training row, if the window is sampled
 THREADS = 1
 GOLDEN_ROWS = 64
 TINY = np.finfo(np.float64).eps

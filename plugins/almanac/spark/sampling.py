@@ -14,8 +14,8 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from almanac.core.receipts import Output
 from almanac.core.sampling import Sampling, shares
 from almanac.core.target import REGRESSION, Target
+from almanac.core.window import LABEL, SNAPSHOT, WEIGHT
 from almanac.errors import DataError
-from almanac.model.training import LABEL, SNAPSHOT, WEIGHT
 from almanac.spark import arrow, chunks, digests
 from almanac.spark.chunks import Batches, Chunk
 

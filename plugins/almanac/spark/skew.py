@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
 from almanac.core.receipts import Output
+from almanac.core.window import SNAPSHOT
 from almanac.errors import SHOWN_EXAMPLES
 from almanac.model.bundles import apart
-from almanac.model.training import SNAPSHOT
 from almanac.spark import arrow, chunks, scoring
 from almanac.spark.chunks import Chunk
 from almanac.spark.scoring import Scorer
