@@ -63,7 +63,7 @@ def group(world: World, name: str, *periods: str) -> list[Receipt]:
 
 
 def run_together(shop: Shop, placed: list[PlacedOrder]) -> list[Receipt]:
-    job = SparkJob("test", shop.job.spark, placed)
+    job = SparkJob("test", shop.spark, placed)
     for one in placed:
         shop.home.receipts.place(one)
     return [run_order(shop.home, one, job, RunInfo()) for one in placed]

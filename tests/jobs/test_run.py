@@ -145,7 +145,7 @@ def test_a_receipt_says_who_asked_when_it_was_made_and_by_which_spark_applicatio
     assert receipt is not None
     run_info = receipt.run_info
     assert (run_info.dag, run_info.run, run_info.attempt) == ("shop_score", "manual", 2)
-    assert run_info.spark_application == world.shop.job.spark.sparkContext.applicationId
+    assert run_info.spark_application == world.shop.spark.sparkContext.applicationId
     assert run_info.began is not None and run_info.ended is not None and run_info.began <= run_info.ended
     assert run_info.environment == context.environment_digest()
 

@@ -114,7 +114,7 @@ def test_what_is_done_again_is_what_a_rebuild_from_nothing_gives(world: World, r
     again = shop.retrain("2017-06", refresh=True)
     halfway = redo.found(shop.home)
     shop.score("2017-07", refresh=True)
-    scratch = Shop.open(root, shop.job.spark)
+    scratch = Shop.open(root, shop.spark)
     correct(scratch)
     anew = scratch.retrain("2017-06")
     scratch.score("2017-07")

@@ -87,15 +87,20 @@ class Shop:
     home: Home
     landing: str
     pipeline: Pipeline
-    job: SparkJob
+    spark: Any
     module: bytes
+
+    @property
+    def job(self) -> SparkJob:
+        """A new job: what one job read, another reads again."""
+        return SparkJob("test", self.spark)
 
     @classmethod
     def open(cls, root: str, spark: Any) -> Shop:
         landing = f"{root}/landing"
         described = pipeline(landing)
         home = Home.of(root, described.name)
-        shop = cls(home, landing, described, SparkJob("test", spark), plan.module_zip(MODULE.parent, "shop"))
+        shop = cls(home, landing, described, spark, plan.module_zip(MODULE.parent, "shop"))
         shop.keep()
         shop.deliver()
         return shop
