@@ -12,7 +12,10 @@ WORKDIR /opt/almanac
 # The pinned packages change seldom: a layer before the code.
 COPY requirements.txt ./
 COPY deploy/requirements-postgres.txt deploy/
-RUN pip install --no-cache-dir -r requirements.txt -r deploy/requirements-postgres.txt
+RUN pip install --no-cache-dir -r requirements.txt -r deploy/requirements-postgres.txt \
+    # Spark puts these zips first on the path of every Python process, and Python compiles a zip's modules again each time. Without
+    # them the installed packages are imported, which are the same code.
+    && rm /usr/local/lib/python3.11/site-packages/pyspark/python/lib/*.zip
 
 COPY pyproject.toml README.md LICENSE ./
 COPY plugins plugins

@@ -49,7 +49,8 @@ def features(context: JobContext, part: Aggregates) -> Receipt:
     """
     pins = user_functions.pins_of(context)
     with user_functions.reading(context, pins):
-        made = context.job.made.pop(context.order.digest, None) or _made(context, pins)
+        made = context.job.made.pop(context.order.digest, None)
+        made = made or context.job.result(context.job.background.submit(_made, context, pins))
     written, schema = made.written, made.group.schema
     facts = StagedGroup(
         rows=written.rows,

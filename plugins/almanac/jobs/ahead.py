@@ -41,7 +41,7 @@ def result_of(context: JobContext, begin: Begin[Result], alike: Callable[[Order]
         begun = begun or _begun(context, begin, pins)
         with contextlib.suppress(Exception):
             _begin_next(context, begin, alike)
-        found: Result = begun.result.result()
+        found: Result = context.job.result(begun.result)
         return found
 
 

@@ -10,14 +10,14 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from almanac.core.canonical import digest, encode, sha256
 from almanac.core.functions import function_of
@@ -31,6 +31,7 @@ from almanac.store.home import Home
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+Result = TypeVar("Result")
 LIBRARIES = (
     *("pyspark", "scikit-learn", "numpy", "pandas", "scipy", "pyarrow", "joblib"),
     *("onnxruntime", "skl2onnx", "great-expectations", "deltalake"),
@@ -59,6 +60,7 @@ class SparkJob:
         self.name, self._session, self.orders = name, session, tuple(orders)
         self.made: dict[str, Any] = {}  # what one order's function made for later orders, by their digests
         self.pins: dict[str, Pins] = {}  # by the URI of their receipt
+        self.later: Callable[[], None] | None = None  # imports what the job needs after its first query
         self.apart = False  # whether each order is built by itself from now on
         self._starting: Future[SparkSession] | None = None
 
@@ -68,8 +70,18 @@ class SparkJob:
 
     @cached_property
     def background(self) -> ThreadPoolExecutor:
-        """Runs queries: two at once."""
+        """Runs queries: two at once. Their results are awaited by `result`."""
+        import pandas  # noqa: F401 - here: two threads that import one package at once can see half of it
+
         return ThreadPoolExecutor(2, "query")
+
+    def result(self, query: Future[Result]) -> Result:
+        """The result of a query in the background. While the first one runs, this thread imports what the job needs later."""
+        later, self.later = self.later, None
+        if later is not None:
+            with contextlib.suppress(Exception):  # raised again where it is needed
+                later()
+        return query.result()
 
     def begin(self) -> None:
         """Starts the session in the background, while this process imports what else it needs: most of a start is the JVM's
@@ -77,7 +89,7 @@ class SparkJob:
         """
         if self._session is not None or self._starting is not None:
             return
-        # Imported here and not in the thread: two threads importing one package at once can see half of it.
+        # Imported here and not in the thread, for the same reason as in `background`.
         from pyspark.sql import SparkSession
 
         builder = SparkSession.builder.appName(f"almanac {self.name}")

@@ -34,15 +34,16 @@ if TYPE_CHECKING:
 
 def stage(context: JobContext) -> Receipt:
     """A version's files: the fitted model, its report, the frozen holdout, golden rows."""
-    from almanac.model import importance, loading, reports, training
-    from almanac.spark import digests, skew
-
     order, pipeline = context.order, context.pipeline
     target = pipeline.label.target
     periods, holdout_period = list(order.parameters["training"]), str(order.parameters["holdout"])
     published = {period: context.linked(f"features.{period}") for period in (*periods, holdout_period)}
     lost: list[str] = []  # findings about labels without an entity
     known = _labels(context, list(published), lost)
+
+    from almanac.model import importance, loading, reports, training  # here: they are imported while labels are queried
+    from almanac.spark import digests, skew
+
     holdout = _labelled(context, holdout_period, published[holdout_period], known)
     names = [name for name in holdout.columns if name not in (pipeline.entity, LABEL, SNAPSHOT)]
     rows, labels = _training(context, {period: published[period] for period in periods}, names, known)
@@ -136,7 +137,7 @@ def _labels(context: JobContext, periods: Sequence[str], lost: list[str]) -> dic
 
     with user_functions.reading(context, pins):
         running = {period: context.job.background.submit(query(period).toArrow) for period in periods}
-        found = {period: rows.result() for period, rows in running.items()}
+        found = {period: context.job.result(rows) for period, rows in running.items()}
     for period, rows in found.items():
         lost += features.nameless(f"Function {label.name!r} of {period}", rows[pipeline.entity].null_count, pipeline.entity)
     return found

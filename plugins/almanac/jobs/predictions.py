@@ -51,7 +51,8 @@ def stage(context: JobContext) -> Receipt:
     schema = table.fitting(scorer.schema(entity))
     table.create(schema)
     folder, stem = table.staging(order)
-    written = scoring.score(context.job.spark, published.outputs, scorer, folder, stem, schema).within(order.period)
+    query = context.job.background.submit(scoring.score, context.job.spark, published.outputs, scorer, folder, stem, schema)
+    written = context.job.result(query).within(order.period)
     absent = left_out(published)
     found = StagedPredictions(
         rows=written.rows,

@@ -63,9 +63,12 @@ def function_for(order: Order) -> Callable[[JobContext], Receipt]:
 
 
 def import_ahead(step: str, *, audits: bool) -> None:
-    """Imports what a step needs: some seconds, in which the JVM starts the session."""
+    """Imports what a step needs after its first query, while that runs: some seconds."""
     if step == "model.stage":
-        import almanac.model.training  # noqa: F401
+        from almanac.model import importance, reports  # noqa: F401
+
+        if audits:
+            from almanac.model import parity  # noqa: F401
     elif audits:
         from almanac.spark import checks
 
@@ -119,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     job = SparkJob(given.step)
     if given.step in DISTRIBUTED:
         job.begin()
-        import_ahead(given.step, audits=given.audit)
+        job.later = partial(import_ahead, given.step, audits=given.audit)
     objects = Objects()
     job.orders = tuple(read_order(objects, uri) for uri in given.orders)
     run_info = decode(RunInfo, {**json.loads(given.run_info), "environment": environment_digest(), "commit": commit()})
