@@ -121,7 +121,7 @@ def unpack(version: str, spark: object) -> tuple[Shop, dict[str, Any]]:
                 home.objects.put(f"s3://{name}", archive.read(name))
     module, description = (expected.pop(key) for key in ("module", "description"))
     pipeline = home.receipts.description(description)
-    return Shop(home, f"{ROOT}/landing", pipeline, spark, home.receipts.module(module)), expected
+    return Shop(home, f"{ROOT}/landing", pipeline, shops.SparkJob("test", spark), home.receipts.module(module)), expected
 
 
 def main() -> None:

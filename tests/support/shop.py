@@ -87,20 +87,25 @@ class Shop:
     home: Home
     landing: str
     pipeline: Pipeline
-    spark: Any
+    application: SparkJob
     module: bytes
 
     @property
+    def spark(self) -> Any:
+        return self.application.spark
+
+    @property
     def job(self) -> SparkJob:
-        """A new job: what one job read, another reads again."""
-        return SparkJob("test", self.spark)
+        """The job of the next order. What a job read once, the next job reads again."""
+        self.application.pins.clear()
+        return self.application
 
     @classmethod
     def open(cls, root: str, spark: Any) -> Shop:
         landing = f"{root}/landing"
         described = pipeline(landing)
         home = Home.of(root, described.name)
-        shop = cls(home, landing, described, spark, plan.module_zip(MODULE.parent, "shop"))
+        shop = cls(home, landing, described, SparkJob("test", spark), plan.module_zip(MODULE.parent, "shop"))
         shop.keep()
         shop.deliver()
         return shop
