@@ -16,8 +16,6 @@ import pytest
 from almanac import Aggregates, Late, Pipeline
 from almanac.core.receipts import PlacedOrder, Receipt, RunInfo
 from almanac.errors import AlmanacError
-from almanac.jobs.context import SparkJob
-from almanac.jobs.run import run_order
 from almanac.runs import feature_orders, pin, plan
 from tests.support import shop as shops
 from tests.support.shop import Shop
@@ -59,14 +57,7 @@ def group(world: World, name: str, *periods: str) -> list[Receipt]:
     shop = world.shop
     planned = replace(plan.retrain(shop.home, shop.pipeline, shop.pipeline.period("2017-07"), shop.module), build=tuple(periods))
     placed = feature_orders.groups(shop.home, planned, pin.pin(shop.home, planned, RunInfo()), name)
-    return run_together(shop, placed)
-
-
-def run_together(shop: Shop, placed: list[PlacedOrder]) -> list[Receipt]:
-    job = SparkJob("test", shop.spark, placed)
-    for one in placed:
-        shop.home.receipts.place(one)
-    return [run_order(shop.home, one, job, RunInfo()) for one in placed]
+    return shop.together(placed)
 
 
 def rows(shop: Shop, receipt: Receipt) -> pd.DataFrame:
@@ -174,7 +165,7 @@ def test_groups_of_one_source_are_built_at_once_and_give_what_each_gives_by_itse
             module, name, lambda spark, wanted, name=name, function=function: calls.append(name) or function(spark, wanted)
         )
     memory = shop.remember()
-    together = run_together(shop, both(aggregated, "2017-07", "2017-08"))
+    together = shop.together(both(aggregated, "2017-07", "2017-08"))
     assert calls == ["summed", "merged"]
     shop.restore(memory)
     alone = [receipt for name in ("recent", "bands") for receipt in group(aggregated, name, "2017-07", "2017-08")]
@@ -190,7 +181,7 @@ def test_of_groups_built_at_once_only_the_one_at_fault_fails(aggregated: World, 
     people = shops.people()
     shop.put("people", "all.parquet", pa.concat_tables([people, people.slice(0, 2)]))
 
-    *recent, one, other = run_together(shop, both(aggregated, "2017-07", "2017-08"))
+    *recent, one, other = shop.together(both(aggregated, "2017-07", "2017-08"))
 
     assert [receipt.passed for receipt in recent] == [True, True]
     assert "The reference of 'bands': expected one row per value of customer" in one.findings[0] == other.findings[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from almanac.core.receipts import PlacedOrder, Receipt, RunInfo
+from almanac.core.receipts import PlacedOrder, RunInfo
 from almanac.jobs import run
 from almanac.jobs.context import SparkJob
 from almanac.runs import feature_orders
@@ -49,11 +49,6 @@ def calls(world: World, tmp_path: Path) -> Callable[[], list[str]]:
     return lambda: path.read_text().split() if path.exists() else []
 
 
-def answers(world: World, placed: list[PlacedOrder]) -> list[Receipt]:
-    job = SparkJob("test", world.shop.spark, placed)
-    return [run.run_order(world.shop.home, one, job, RunInfo(run="test")) for one in placed]
-
-
 def test_the_next_group_is_begun_before_this_one_is_done_and_called_once(world: World, calls: Callable[[], list[str]]) -> None:
     placed = groups(world)
     job = SparkJob("test", world.shop.spark, placed)
@@ -69,17 +64,17 @@ def test_the_next_group_is_begun_before_this_one_is_done_and_called_once(world: 
 
 def test_what_is_built_ahead_is_what_is_built_alone(world: World, calls: Callable[[], list[str]]) -> None:
     placed = groups(world)
-    together = answers(world, placed)
+    together = world.shop.together(placed)
     world.shop.restore(world.memory)
     world.shop.keep()
-    alone = [one for order in groups(world) for one in answers(world, [order])]
+    alone = [one for order in groups(world) for one in world.shop.together([order])]
 
     assert [one.content for one in together] == [one.content for one in alone]
 
 
 def test_the_error_of_the_next_group_is_its_own(world: World) -> None:
     world.shop.code(**{"    return people.select(": "    raise ValueError('no people')\n    return people.select("})
-    first, second = answers(world, groups(world))
+    first, second = world.shop.together(groups(world))
 
     assert first.passed
     assert not second.passed
@@ -90,7 +85,7 @@ def test_a_group_that_fails_while_the_next_one_runs_fails_alone(world: World) ->
     world.shop.code(
         **{"    return visits.groupBy(": "    return visits.select('customer', 'amount')\n    return visits.groupBy("}
     )
-    first, second = answers(world, groups(world))
+    first, second = world.shop.together(groups(world))
 
     assert first.findings[0].startswith("Feature group 'habits': expected one row per entity")
     assert second.passed
@@ -110,8 +105,8 @@ def test_a_source_that_changes_after_its_group_was_begun_fails_that_group(world:
 
 def test_a_group_that_is_done_is_not_begun_again(world: World, calls: Callable[[], list[str]]) -> None:
     placed = groups(world)
-    answers(world, placed[1:])
+    world.shop.together(placed[1:])
     assert calls() == ["traits"]
 
-    assert all(one.passed for one in answers(world, placed))
+    assert all(one.passed for one in world.shop.together(placed))
     assert calls() == ["traits", "habits"]

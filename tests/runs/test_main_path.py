@@ -90,7 +90,7 @@ def test_scores_are_the_promoted_models_probabilities_of_the_published_features(
 
     assert list(found.columns) == ["customer", "as_of", "score", "model_version", "order"]
     assert list(found["customer"]) == list(features["customer"])
-    assert manifest.engine.name != "scikit-learn", manifest.engine.reason
+    assert manifest.engine.name == "numpy", manifest.engine.reason
     assert found["score"].tolist() == pytest.approx(model.predict_proba(features[list(manifest.features)])[:, 1], abs=1e-6)
     assert found["score"].nunique() > 1
     assert set(found["model_version"]) == {world.old}

@@ -154,6 +154,13 @@ class Shop:
         self.home.receipts.place(placed)
         return self._answer(placed, function)
 
+    def together(self, placed: list[PlacedOrder]) -> list[Receipt]:
+        """The receipts of orders, placed and run by one job that knows them all; of failures as well."""
+        job = SparkJob("test", self.spark, placed)
+        for one in placed:
+            self.home.receipts.place(one)
+        return [run.run_order(self.home, one, job, RunInfo(run="test")) for one in placed]
+
     def build(self, planned: RunPlan, pinned: str) -> dict[str, Receipt]:
         """The features that a plan misses, staged, audited and published. Where the plan may leave groups out, each may fail."""
         for group in self.home.receipts.description(planned.description).features:

@@ -53,8 +53,7 @@ def _group(context: JobContext) -> Receipt:
     if isinstance(group, Aggregates):
         return aggregates.features(context, group)
     written = ahead.result_of(context, _begin_group, lambda other: _has_function(pipeline, other))
-    names = [name for name in written.schema.names if name != pipeline.entity]
-    compatibility.keep_columns(context.home, order, names)
+    compatibility.keep_columns(context.home, order, written.features(pipeline.entity))
     facts = StagedGroup(rows=written.files.rows, schema={field.name: str(field.type) for field in written.schema})
     return context.receipt(
         content=written.files.sums.digest, outputs=written.files.outputs, findings=written.findings, facts=facts
@@ -74,6 +73,9 @@ class _Written:
     findings: Sequence[str]
     nulls: Sequence[str] = ()
 
+    def features(self, entity: str) -> list[str]:
+        return [name for name in self.schema.names if name != entity]
+
 
 def _begin_group(context: JobContext, pins: Mapping[str, Pin]) -> Callable[[], _Written]:
     from almanac.spark import arrow, features
@@ -92,10 +94,8 @@ def _begin_group(context: JobContext, pins: Mapping[str, Pin]) -> Callable[[], _
         files = arrow.write(frame, context.home.layout.part(order.digest, uuid.uuid4().hex), group.name, schema)
         findings: list[str] = []
         if files.outputs:
-            what, entities = (
-                f"Feature group {group.name!r}",
-                features.of_files(context.job.spark, files.outputs, [pipeline.entity]),
-            )
+            what = f"Feature group {group.name!r}"
+            entities = features.of_files(context.job.spark, files.outputs, [pipeline.entity])
             _, without = features.check_unique(entities, pipeline.entity, what)
             findings = features.nameless(what, without, pipeline.entity)
         return _Written(files=files, schema=schema, findings=findings)
@@ -114,8 +114,8 @@ def _combined(context: JobContext) -> Receipt:
     pipeline, absent = context.pipeline, leaves_out(context.order)
     written = ahead.result_of(context, _begin_combined, lambda other: not other.part)
     rows, findings = written.files.rows, list(written.findings)
-    names = tuple(name for name in written.schema.names if name != pipeline.entity)
-    facts = StagedFeatures(rows=rows, features=names, left_out=tuple(absent), nulls=tuple(written.nulls))
+    names = written.features(pipeline.entity)
+    facts = StagedFeatures(rows=rows, features=tuple(names), left_out=tuple(absent), nulls=tuple(written.nulls))
     if absent:
         findings.append(f"Feature groups {examples(absent)} were left out: {examples(written.nulls, 12)} are null.")
     return context.receipt(content=written.files.sums.digest, outputs=written.files.outputs, findings=findings, facts=facts)

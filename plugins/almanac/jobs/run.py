@@ -150,7 +150,8 @@ def _along(
         with _left_to_its_task(name):
             home.receipts.place(placed := place())
             orders.append(placed)
-    job.orders, receipts = (*job.orders, *orders), []
+    job.orders += tuple(orders)
+    receipts = []
     for placed in orders:
         with _left_to_its_task(name):
             receipts.append(_run_and_tell(home, placed, job, run_info, name))

@@ -87,7 +87,7 @@ def pins_of(context: JobContext) -> dict[str, Pin]:
     """The pins of the sources that the order reads. A file that is gone is looked up under another name: orders identify files by
     content, so the pin of an earlier run may hold an older name. A pin is read once per job.
     """
-    names = list(dict.fromkeys(name for name, _ in reach(context.order, context.pipeline)))
+    names = list(cuts(context))
     uri = context.placed.links["pin"]
     if uri not in context.job.pins:
         receipt = context.linked("pin")
