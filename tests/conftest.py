@@ -11,6 +11,7 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import gc
+import logging
 import sys
 import uuid
 from collections.abc import Iterator
@@ -59,6 +60,17 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[seaweed.Store]:
     os.environ.update(found.environment())
     yield found
     found.stop()
+
+
+@pytest.fixture(scope="session")
+def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A folder for Airflow in this process. Its import would send all logging to what stands for stderr in one test."""
+    os.environ.setdefault("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
+    handlers, level = list(logging.root.handlers), logging.root.level
+    import airflow  # noqa: F401
+
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
 
 
 @pytest.fixture

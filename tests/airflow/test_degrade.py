@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import pytest
@@ -15,12 +14,7 @@ from tests.support.shop import pipeline
 from tests.support.task import Task
 from tests.support.world import World
 
-pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.store]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> None:
-    os.environ.setdefault("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
+pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.store, pytest.mark.usefixtures("airflow_home")]
 
 
 def test_a_scoring_run_combines_what_was_built_only_where_groups_may_be_left_out() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,15 +18,9 @@ from almanac.settings import Settings
 from tests.support.scores import Scores, Target
 from tests.support.shop import pipeline
 
-pytestmark = [pytest.mark.airflow, pytest.mark.store]
+pytestmark = [pytest.mark.airflow, pytest.mark.store, pytest.mark.usefixtures("airflow_home")]
 
 CLOSED = '{"conn_type": "postgres", "host": "127.0.0.1", "port": 1, "login": "ann", "password": "s3cret", "schema": "x"}'
-
-
-@pytest.fixture(scope="module", autouse=True)
-def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    os.environ.setdefault("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
-    return
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from almanac.settings import PACKAGE
 
-pytestmark = pytest.mark.airflow
+pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_home")]
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -15,12 +14,7 @@ from almanac.errors import PeriodError
 from tests.support.task import Task
 from tests.support.world import World
 
-pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.store]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> None:
-    os.environ.setdefault("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
+pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.store, pytest.mark.usefixtures("airflow_home")]
 
 
 def run(task: Task) -> dict[str, str]:

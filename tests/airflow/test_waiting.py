@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -17,15 +16,10 @@ from tests.support.shop import pipeline
 from tests.support.task import Task
 from tests.support.world import World
 
-pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.store]
+pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.store, pytest.mark.usefixtures("airflow_home")]
 
 DAY = timedelta(days=1)
 WAITING = Late("wait", within=5 * DAY, timeout=2 * DAY, every=timedelta(minutes=10))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> None:
-    os.environ.setdefault("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
 
 
 def described(landing: str, late: Late) -> Any:

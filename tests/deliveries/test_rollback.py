@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -16,13 +14,7 @@ from tests.support.scores import WITNESS, Target
 from tests.support.task import Task
 from tests.support.world import World
 
-pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.store]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    os.environ.setdefault("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
-    return
+pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.store, pytest.mark.usefixtures("airflow_home")]
 
 
 def test_after_a_rollback_no_delivery_shows_what_the_withdrawn_version_wrote(

@@ -4,7 +4,6 @@ of these steps find the receipts.
 
 from __future__ import annotations
 
-import os
 import sys
 from datetime import datetime
 from typing import Any
@@ -21,7 +20,7 @@ from tests.support.shop import visits
 from tests.support.task import Task
 from tests.support.world import World
 
-pytestmark = [pytest.mark.airflow, pytest.mark.store, pytest.mark.spark]
+pytestmark = [pytest.mark.airflow, pytest.mark.store, pytest.mark.spark, pytest.mark.usefixtures("airflow_home")]
 
 AUGUST = "2017-08"
 IMPOSSIBLE = """\
@@ -32,11 +31,6 @@ def checks():
 
 
 def other():"""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> None:
-    os.environ.setdefault("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
 
 
 def scoring(world: World) -> PlacedOrder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +16,7 @@ from tests.support.shop import MODULE
 from tests.support.task import Task
 from tests.support.world import World
 
-pytestmark = [pytest.mark.store, pytest.mark.spark]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> None:
-    os.environ.setdefault("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
+pytestmark = [pytest.mark.store, pytest.mark.spark, pytest.mark.usefixtures("airflow_home")]
 
 
 def died_before_its_receipt(world: World, period: str) -> str:
