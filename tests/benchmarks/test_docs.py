@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
+
+CASES = {"nothing": "from an empty lake", "there": "with features there"}
+# The columns of the table of tasks, as kinds of seconds: starting processes, imports, S3, what the users wrote, the rest.
+KINDS = (
+    ("process", "submit", "session"),
+    ("import",),
+    ("s3", "read", "commit"),
+    ("user", "combine", "fit", "checks"),
+    ("report", "parity", "score", "other"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +69,19 @@ def test_what_building_features_costs_is_as_measured(repository: Path) -> None:
     checked = found["parts"]["checks"]["contestants"]["checks"]
     told = f"take {checked['median_seconds']:.1f} s on two cores, {found['checks_vs_scan']:.1f} times a scan of all columns"
     assert told in flat(repository, "docs/checks.md")
+
+
+def test_where_the_seconds_of_a_run_go_is_as_measured(repository: Path) -> None:
+    found = json.loads((repository / "benchmarks" / "results" / "retrain.json").read_text())
+    page, parts = (repository / "docs" / "seconds.md").read_text(), found["parts"]
+    for name, part in parts.items():
+        seconds = {who: median(part["seconds"][who]) for who in ("retrain", "score", "script")}
+        times = found[f"time_vs_script.{name}"]
+        row = [CASES[part["case"]], f"{part['times']}", *(f"{seconds[who]:.0f}" for who in seconds), f"{times:.2f}"]
+        assert f"| {' | '.join(row)} |" in page
+    assert f"A score from features that exist takes {median(parts['there-1']['seconds']['score']):.0f} s." in page
+    for run in ("retrain", "score"):
+        for task in parts["nothing-1"][run]["tasks"]:
+            kinds = (sum(task["kinds"].get(kind, 0.0) for kind in kinds) for kinds in KINDS)
+            row = [f"{run}: {task['task']}", f"{task['seconds']:.1f}", *(f"{one:.1f}" for one in kinds), f"{task['calls']}"]
+            assert f"| {' | '.join(row)} |" in page
