@@ -278,17 +278,22 @@ def test_a_reference_with_two_rows_of_a_value_is_refused(aggregated: World) -> N
     )
 
 
-def test_a_file_that_changes_meanwhile_leaves_no_partial_sums(aggregated: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("source", "name", "read_by"), [("visits", "2017-08", "recent"), ("people", "all", "bands")])
+def test_a_file_that_changes_meanwhile_leaves_no_partial_sums(
+    source: str, name: str, read_by: str, aggregated: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also a reference: it would be taken for the pinned one wherever that is pinned again."""
     from almanac.spark import partials as summing
 
     shop, summed = aggregated.shop, summing.summed
+    others = {"visits": shops.visits(datetime(2017, 8, 1), seed=9), "people": shops.people().slice(1)}
 
     def meanwhile(*given: Any) -> Any:
-        shop.put("visits", "2017-08.parquet", shops.visits(datetime(2017, 8, 1), seed=9))
+        shop.put(source, f"{name}.parquet", others[source])
         return summed(*given)
 
     monkeypatch.setattr(summing, "summed", meanwhile)
-    with pytest.raises(AlmanacError, match="changed while it was read"):
-        failed = group(aggregated, "recent", "2017-08")[0]
+    with pytest.raises(AlmanacError, match=f"Source '{source}' changed while it was read"):
+        failed = group(aggregated, read_by, "2017-08")[0]
         raise AlmanacError(failed.findings[0])
     assert [item for item in shop.home.objects.walk(f"{shop.home.layout.home}/parts/partials-") if "record" in item.uri] == []

@@ -110,3 +110,21 @@ def test_a_group_that_is_done_is_not_begun_again(world: World, calls: Callable[[
 
     assert all(one.passed for one in world.shop.together(placed))
     assert calls() == ["traits", "habits"]
+
+
+def test_a_retry_begins_nothing_ahead_so_that_one_group_cannot_take_another_with_it(
+    world: World, calls: Callable[[], list[str]]
+) -> None:
+    placed = groups(world)
+    job = SparkJob("test", world.shop.spark, placed)
+
+    assert run.run_order(world.shop.home, placed[0], job, RunInfo(run="test", attempt=2)).passed
+    assert calls() == ["habits"]
+
+
+def test_a_function_that_exits_fails_its_group_and_no_other(world: World) -> None:
+    world.shop.code(**{"    return people.select(": "    raise SystemExit(3)\n    return people.select("})
+    first, second = world.shop.together(groups(world))
+
+    assert first.passed
+    assert second.findings[0].startswith("Function 'traits' of 'shop' failed for 2017-05: SystemExit: 3.")

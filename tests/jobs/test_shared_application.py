@@ -173,6 +173,36 @@ def test_a_job_that_fails_after_its_orders_are_done_does_not_fail_their_task(
     assert context.receipts_of([placed])
 
 
+def test_a_job_that_leaves_an_order_without_a_receipt_is_tried_again_although_another_order_failed(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else the group that was not built would count as one that cannot be."""
+    world.shop.code(**{"def habits(": "def habit(", "def traits(": "\ndef traits("})
+    run_plan = world.planned("2017-05")
+    placed = feature_orders.groups(world.shop.home, run_plan, world.pin(run_plan))
+    context = attempt(world, 1)
+    uris = [world.shop.home.receipts.place(one) for one in placed]
+    keep = type(world.shop.home.receipts).keep
+
+    def unreachable(self: Any, receipt: Receipt, *rest: Any, **more: Any) -> Receipt:
+        if receipt.order.part == "traits":
+            raise Unreachable("s3://almanac: no answer.")
+        return keep(self, receipt, *rest, **more)
+
+    monkeypatch.setenv("ALMANAC_ROOT", world.shop.home.layout.root)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(world.shop.home.receipts), "keep", unreachable)
+        with pytest.raises(Unreachable), context.explaining(placed):
+            run.main(["features.stage", *reversed(uris), "--run-info", context.run_info_json()])
+    find = world.shop.home.receipts.find
+    assert [find(one.order) is not None for one in placed] == [True, False], "the order after the lost one was run"
+    assert "has no function 'habits'" in caplog.text
+
+    assert context.place(placed) == uris
+    with pytest.raises(AlmanacError, match="has no function 'habits'"), context.explaining(placed):
+        run.main(["features.stage", *uris, "--run-info", context.run_info_json()])
+
+
 # Feature groups are combined by the job that builds them.
 
 

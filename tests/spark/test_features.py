@@ -69,7 +69,8 @@ def test_rows_without_an_entity_are_not_of_the_population_and_told(spark: SparkS
 
     spine, entities, told = features.population(given, "customer", Population("customers", reads=("visits",)), "2017-05")
 
-    assert (sorted(row[0] for row in spine.collect()), entities) == ([1, 2], 2)
+    assert (sorted(row[0] for row in features.named(spine, "customer").collect()), entities) == ([1, 2], 2)
+    spine.unpersist()
     assert told == ["Population 'customers' of 2017-05 returned 1 row without customer, which are ignored."]
 
 

@@ -142,20 +142,24 @@ class TaskContext:
 
     @contextlib.contextmanager
     def explaining(self, placed: list[PlacedOrder]) -> Iterator[None]:
-        """If the job fails, raises the reason from its receipts instead of spark-submit's exit code. If it failed after all
-        orders were answered, nothing is raised: what else the same job does has its own task.
+        """If the job fails, raises the reason from its receipts instead of spark-submit's exit code. If it left an order without
+        one, its own error is raised, so that Airflow tries again. If it failed after all orders were answered, nothing is raised:
+        what else the same job does has its own task.
         """
         before = {one.order.digest: self.home.receipts.find(one.order) for one in placed}
         try:
             yield
         except Exception as error:
-            found = [self.home.receipts.find(one.order) for one in placed]
-            for one, receipt in zip(placed, found, strict=True):
-                if receipt is not None and not receipt.answered and receipt != before[one.order.digest]:
-                    self._leave_report(receipt)
-                    raise _failure(receipt) from None
-            if not all(self.home.receipts.done(one.order) for one in placed):
+            found = {one.order.digest: self.home.receipts.find(one.order) for one in placed}
+            failed = [receipt for receipt in found.values() if receipt is not None and not receipt.answered]
+            new = [receipt for receipt in failed if receipt != before[receipt.order.digest]]
+            if None in found.values() or len(new) < len(failed):
+                for receipt in new:
+                    log.error("%s", _failure(receipt))
                 raise
+            for receipt in new:
+                self._leave_report(receipt)
+                raise _failure(receipt) from None
             log.warning("The job failed after its orders were done: %s", error)
 
     def _leave_report(self, receipt: Receipt) -> None:

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
 READERS = 16
 RECORD = "record.json"
-KEPT_AS = 3  # the format of kept partial sums; 1 had no digests, in 2 sums of whole numbers could wrap
+# The format of kept partial sums: 1 had no digests, in 2 sums of whole numbers could wrap, in 3 a reference that was replaced
+# while it was read could be taken for the pinned one.
+KEPT_AS = 4
 LONGEST = timedelta(days=36_525)  # time span of the events of a file
 NUMBERS = ("int", "uint", "float", "double", "decimal", "bool")
 
@@ -47,6 +49,8 @@ def features(context: JobContext, part: Aggregates) -> Receipt:
         DescriptionError: a source lacks a column, or a column's type does not fit its use.
         DataError: the reference has two rows for one value.
     """
+    from almanac.spark import aggregates, partials, sources  # noqa: F401 - here: not in the thread, as `SparkJob.background` says
+
     pins = user_functions.pins_of(context)
     with user_functions.reading(context, pins):
         made = context.job.made.pop(context.order.digest, None)
@@ -70,6 +74,7 @@ class _Group:
     """The order of a described group, and what it reads.
 
     Args:
+        pin, reference: of the events, and of what they look up.
         blocks: the blocks that can hold an event of its cut, each with the folder of its partial sums.
         folder: of the partial sums by its description.
     """
@@ -77,6 +82,7 @@ class _Group:
     context: JobContext
     asked: Aggregation
     pin: Pin
+    reference: Pin | None
     cut: Cut
     blocks: Sequence[tuple[str, Block]]
     folder: str
@@ -98,7 +104,7 @@ class _Made:
 def _made(context: JobContext, pins: Mapping[str, Pin]) -> _Made:
     """The features of the context's order. Those of the job's later orders are left in `job.made`."""
     mine = _group(context, pins)
-    others = () if context.job.apart else tuple(_others(context))
+    others = () if context.job.apart or context.retried else tuple(_others(context))
     if others:
         try:
             made = _built([mine, *others])
@@ -132,13 +138,14 @@ def _group(context: JobContext, pins: Mapping[str, Pin]) -> _Group:
     part = context.pipeline.group(context.order.part)
     assert isinstance(part, Aggregates)
     asked = _aggregation(context, part, pins)
-    pin, references = pins[part.reads[0]], [content_of(pins[name].files) for name in part.reads[1:]]
+    pin, reference = pins[part.reads[0]], pins[part.reads[1]] if part.on else None
+    references = [content_of(reference.files)] if reference else []
     types = [f"{field.name} {field.type}" for schema in (asked.schema, asked.looked or ()) for field in schema]
     shape = digest([VERSION, KEPT_AS, encode(part), asked.entity, encode(asked.source.shape), references, types])[:16]
     folder, cut = context.home.layout.partials(shape), user_functions.cuts(context)[part.reads[0]]
     edged = [(file, _edges(context.pipeline, asked, context.order, file, cut)) for file in pin.within(cut)]
     named = [(f"{folder}{digest(block.identity)[:32]}", block) for file, starts in edged for block in blocks(file, starts)]
-    return _Group(context=context, asked=asked, pin=pin, cut=cut, blocks=named, folder=folder)
+    return _Group(context=context, asked=asked, pin=pin, reference=reference, cut=cut, blocks=named, folder=folder)
 
 
 def _built(groups: Sequence[_Group]) -> list[_Made]:
@@ -154,6 +161,8 @@ def _built(groups: Sequence[_Group]) -> list[_Made]:
         summed = partials.summed(spark, [wanted[name] for name in missing])
         # Recorded only if the source's files are still the pinned ones.
         check_unchanged(context.home.objects, groups[0].pin, {wanted[name].block.file for name in missing})
+        for reference in {one.reference.source: one.reference for one in groups if one.reference}.values():
+            check_unchanged(context.home.objects, reference, reference.files)
         for name, found in zip(missing, summed, strict=True):
             kept[name] = found
             context.home.objects.put(f"{name}/{RECORD}", sealed(found))

@@ -1,5 +1,7 @@
 """Queries begun ahead: while an order's query runs, that of the job's next order is planned and begun. Planning keeps one core
 busy, and a small query leaves the others idle.
+
+A retry begins nothing ahead: an order whose function takes the whole job with it then leaves those before it their receipts.
 """
 
 from __future__ import annotations
@@ -39,8 +41,9 @@ def result_of(context: JobContext, begin: Begin[Result], alike: Callable[[Order]
     pins = user_functions.pins_of(context) if begun is None else begun.pins
     with user_functions.reading(context, pins):
         begun = begun or _begun(context, begin, pins)
-        with contextlib.suppress(Exception):
-            _begin_next(context, begin, alike)
+        if not context.retried:
+            with contextlib.suppress(Exception):
+                _begin_next(context, begin, alike)
         found: Result = context.job.result(begun.result)
         return found
 

@@ -61,6 +61,7 @@ class SparkJob:
         self.made: dict[str, Any] = {}  # what one order's function made for later orders, by their digests
         self.pins: dict[str, Pins] = {}  # by the URI of their receipt
         self.later: Callable[[], None] | None = None  # imports what the job needs after its first query
+        self._shipped = set[Path]()
         self.apart = False  # whether each order is built by itself from now on
         self._starting: Future[SparkSession] | None = None
 
@@ -110,14 +111,15 @@ class SparkJob:
         """Makes a user's module importable in tasks, because a model may hold its classes. Returns the name of its file there. A
         module is shipped once per job.
         """
-        path = Path(self._shipped.name) / f"{name}-{sha256(packed)[:16]}.zip"
-        if not path.exists():
+        path = Path(self._folder.name) / f"{name}-{sha256(packed)[:16]}.zip"
+        if path not in self._shipped:
             path.write_bytes(packed)
             self.spark.sparkContext.addPyFile(str(path))
+            self._shipped.add(path)
         return path.name
 
     @cached_property
-    def _shipped(self) -> tempfile.TemporaryDirectory[str]:
+    def _folder(self) -> tempfile.TemporaryDirectory[str]:
         # Kept until the job ends: a task that starts late fetches the file then.
         return tempfile.TemporaryDirectory(prefix="almanac-")
 
@@ -147,6 +149,11 @@ class JobContext:
     @property
     def order(self) -> Order:
         return self.placed.order
+
+    @property
+    def retried(self) -> bool:
+        """Whether an earlier attempt at the job failed."""
+        return self.run_info.attempt > 1
 
     def linked(self, name: str) -> Receipt:
         """The receipt that the order links under a name. Raises: NotFound."""

@@ -10,7 +10,7 @@ from almanac.errors import AlmanacError, StoreError
 LONGEST_FINDING = 2000
 
 
-def plain(error: Exception) -> str:
+def plain(error: BaseException) -> str:
     """An error in a sentence or two; only the last line of an executor's traceback."""
     if isinstance(error, AlmanacError):
         return str(error)
@@ -30,7 +30,7 @@ def lost_store(error: Exception) -> StoreError | None:
     return kind(message) if isinstance(kind, type) and issubclass(kind, StoreError) else None
 
 
-def _raised_in_a_task(error: Exception) -> tuple[str, str] | None:
+def _raised_in_a_task(error: BaseException) -> tuple[str, str] | None:
     """Name and text of the Spark task's error that this error reports; None if it reports none."""
     text = str(error).strip()
     if "Traceback (most recent call last)" not in text:

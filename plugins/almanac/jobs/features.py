@@ -132,6 +132,12 @@ def _begin_combined(context: JobContext, pins: Mapping[str, Pin]) -> Callable[[]
 
     def write() -> _Written:
         spine, entities, findings = features.population(given, pipeline.entity, people, order.period)
+        try:
+            return written(features.named(spine, pipeline.entity), entities, findings)
+        finally:
+            spine.unpersist()
+
+    def written(spine: DataFrame, entities: int, findings: list[str]) -> _Written:
         key = features.arrow_schema(spine).field(pipeline.entity)
         compatibility.check_key(context.home, key, f"Population {people.name!r} of {pipeline.name} {order.period}")
         joined = features.combine(spine, frames, pipeline.entity, pipeline.zeros(absent))
@@ -143,7 +149,6 @@ def _begin_combined(context: JobContext, pins: Mapping[str, Pin]) -> Callable[[]
         folder, stem = table.staging(order)
         found = arrow.write(joined, folder, stem, schema)
         files = (found if found.outputs else arrow.empty(folder, stem, schema)).within(order.period)
-        spine.unpersist()
         if files.rows != entities:
             raise DataError(
                 f"Features of {order.period}: expected {entities} rows, one for each entity of the population; got {files.rows}. "

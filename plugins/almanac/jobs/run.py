@@ -107,6 +107,9 @@ def run_order(home: Home, placed: PlacedOrder, job: SparkJob, run_info: RunInfo)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs orders and keeps their receipts. If one is not answered, the others still run and the exit code is 1.
 
+    Raises:
+        StoreError, Conflict: after the other orders, if one has no receipt because of the store.
+
     What comes of combining and of audits is their own tasks' matter: it does not change the exit code.
     """
     parser = argparse.ArgumentParser(description="Runs Almanac orders; started by spark-submit.")
@@ -128,10 +131,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run_info = decode(RunInfo, {**json.loads(given.run_info), "environment": environment_digest(), "commit": commit()})
     (pipeline,) = {placed.order.pipeline for placed in job.orders}
     home = Home.of(root, pipeline, objects)
-    receipts = [
-        _run_and_tell(home, placed, job, run_info, f"{number} of {len(job.orders)}")
-        for number, placed in enumerate(job.orders, start=1)
-    ]
+    receipts, lost = [], list[AlmanacError]()
+    for number, placed in enumerate(job.orders, start=1):
+        try:
+            receipts.append(_run_and_tell(home, placed, job, run_info, f"{number} of {len(job.orders)}"))
+        except (StoreError, Conflict) as error:
+            print(f"almanac: {placed.order} has no receipt: {error}", flush=True)
+            lost.append(error)
+    if lost:
+        raise lost[0]
     if not all(receipt.answered for receipt in receipts):
         sys.exit(1)
     if given.combine:

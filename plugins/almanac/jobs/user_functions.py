@@ -49,7 +49,7 @@ def call_part(context: JobContext, part: Part, pins: Mapping[str, Pin], cut: Map
         found: DataFrame = call(function, part, context.pipeline, available)
     except AlmanacError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit() would end the job, and with it the other orders
         raise DescriptionError(
             f"Function {part.name!r} of {context.pipeline.name!r} failed for {period}: {plain(error)}. "
             "Correct it in the user's module; the next run uses the corrected one."

@@ -36,6 +36,8 @@ SLOWER = 0.8
 GUARDED_VALUES = 1000
 # Rows on which a feature is set to null: which way a tree sends a null only shows on rows that reach its split.
 NULL_ROWS = 500
+# Rows on which it is set to a value that it does not have: an infinity, or one that was never seen.
+ODD_ROWS = 100
 
 
 def decide(
@@ -160,7 +162,7 @@ class Case:
 
     features: Sequence[str]
     value: float
-    count: int = 1
+    count: int
 
 
 def _guards(
@@ -170,8 +172,8 @@ def _guards(
     features, together = exported.features, [Case(group, np.nan, NULL_ROWS) for group in groups]
     seen = {feature: np.unique(rows[feature].dropna()) for feature in features}
     nulls = [Case([feature], np.nan, NULL_ROWS) for feature in features]
-    infinite = [Case([feature], np.inf) for feature in features]
-    new = [Case([feature], value) for feature in features for value in _new(seen[feature])]
+    infinite = [Case([feature], value, ODD_ROWS) for feature in features for value in (np.inf, -np.inf)]
+    new = [Case([feature], value, ODD_ROWS) for feature in features for value in _new(seen[feature])]
     apart_on = [_apart_on(pipeline, exported, rows, cases, allowed) for cases in ([*together, *nulls], infinite, new)]
     refused = [{feature for case in cases for feature in case.features} for cases in apart_on]
     for feature in features:

@@ -110,7 +110,8 @@ def nameless(what: str, rows: int, entity: str) -> list[str]:
 
 
 def population(given: DataFrame, entity: str, people: Population, period: str) -> tuple[DataFrame, int, list[str]]:
-    """The entities of a period, each once; how many there are; and the findings about rows without one.
+    """The entities of a period, each once, cached; how many there are; and the findings about rows without one, which are still
+    among them.
 
     Raises:
         DescriptionError: the entity's column is missing, or neither whole numbers nor text.
@@ -120,15 +121,24 @@ def population(given: DataFrame, entity: str, people: Population, period: str) -
     columns_of(given, entity, function)
     check_key(given, entity, f"Population {function!r}")
     spine = given.select(entity).cache()
-    entities, without = check_unique(spine, entity, f"Population {function!r} of {period}")
+    try:
+        entities, without = check_unique(spine, entity, f"Population {function!r} of {period}")
+    except Exception:
+        spine.unpersist()
+        raise
     if not entities and not people.may_be_empty:
+        spine.unpersist()
         raise DataError(
             f"Population {function!r} has no entity for {period}: its sources hold no event in that time. "
             "Check that the sources were delivered for the period, or choose another period. If a period without entities is "
             f"right, use Population({function!r}, may_be_empty=True): an empty period is then published."
         )
-    named = spine.where(F.col(entity).isNotNull()) if without else spine
-    return named, entities, nameless(f"Population {function!r} of {period}", without, entity)
+    return spine, entities, nameless(f"Population {function!r} of {period}", without, entity)
+
+
+def named(rows: DataFrame, entity: str) -> DataFrame:
+    """The rows that have an entity."""
+    return rows.where(F.col(entity).isNotNull())
 
 
 def combine(spine: DataFrame, parts: Mapping[str, DataFrame], entity: str, zeros: Collection[str] = ()) -> DataFrame:
