@@ -200,7 +200,9 @@ def test_a_job_that_leaves_an_order_without_a_receipt_is_tried_again_although_an
 
     assert context.place(placed) == uris
     with pytest.raises(AlmanacError, match="has no function 'habits'"), context.explaining(placed):
-        run.main(["features.stage", *uris, "--run-info", context.run_info_json()])
+        with pytest.raises(SystemExit):
+            run.main(["features.stage", *uris, "--run-info", context.run_info_json()])
+        raise RuntimeError("spark-submit ended with 1")
 
 
 # Feature groups are combined by the job that builds them.
