@@ -157,9 +157,9 @@ class TaskContext:
                 for receipt in new:
                     log.error("%s", _failure(receipt))
                 raise
-            for receipt in new:
-                self._leave_report(receipt)
-                raise _failure(receipt) from None
+            if new:
+                self._leave_report(new[0])
+                raise _failure(new[0]) from None
             log.warning("The job failed after its orders were done: %s", error)
 
     def _leave_report(self, receipt: Receipt) -> None:

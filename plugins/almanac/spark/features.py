@@ -123,16 +123,15 @@ def population(given: DataFrame, entity: str, people: Population, period: str) -
     spine = given.select(entity).cache()
     try:
         entities, without = check_unique(spine, entity, f"Population {function!r} of {period}")
+        if not entities and not people.may_be_empty:
+            raise DataError(
+                f"Population {function!r} has no entity for {period}: its sources hold no event in that time. "
+                "Check that the sources were delivered for the period, or choose another period. If a period without entities is "
+                f"right, use Population({function!r}, may_be_empty=True): an empty period is then published."
+            )
     except Exception:
         spine.unpersist()
         raise
-    if not entities and not people.may_be_empty:
-        spine.unpersist()
-        raise DataError(
-            f"Population {function!r} has no entity for {period}: its sources hold no event in that time. "
-            "Check that the sources were delivered for the period, or choose another period. If a period without entities is "
-            f"right, use Population({function!r}, may_be_empty=True): an empty period is then published."
-        )
     return spine, entities, nameless(f"Population {function!r} of {period}", without, entity)
 
 
