@@ -67,7 +67,7 @@ lock: $(VENV)/dev.stamp  ## pin requirements*.in again, for every supported Pyth
 
 clean:  ## stop what a demo left running and delete its state
 	@if [ -d $(STATE) ] && [ -x $(BIN)/python ]; then \
-		$(BIN)/python -c "from pathlib import Path; from demo.processes import stop_leftovers; \
+		$(BIN)/python -c "from pathlib import Path; from almanac.local.processes import stop_leftovers; \
 [stop_leftovers(Path('$(STATE)') / part) for part in ('airflow', 'store')]" || \
 		{ echo "A demo is running in $(STATE). Stop it with Ctrl-C, then run make clean again."; exit 1; }; fi
 	rm -rf $(STATE)

@@ -14,10 +14,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from almanac.local import spark_conf
 from benchmarks import models, rows
 from benchmarks.contestants.almanac_scoring import keep_scorer
 from benchmarks.race import OWN, REPOSITORY, Failed, Stage
-from demo import spark_conf
 
 ROWS = 1_000
 WAYS = ("plain", "almanac")

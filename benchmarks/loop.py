@@ -17,13 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from almanac.local import java, scheduler, seaweed, spark_conf
+from almanac.local.processes import spawn, stop_leftovers
+from almanac.local.scheduler import Airflow
+from almanac.local.seaweed import Store
 from benchmarks import shop
 from benchmarks.race import REPOSITORY, Failed
 from benchmarks.spans import RunTimes, TaskTimes
-from demo import java, landing, scheduler, seaweed, spark_conf
-from demo.processes import spawn, stop_leftovers
-from demo.scheduler import Airflow
-from demo.seaweed import Store
+from demo import landing
 from demo.story import PIPELINE
 
 TRACING = REPOSITORY / "benchmarks" / "tracing"

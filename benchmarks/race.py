@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+from almanac.local import java
 from benchmarks import agreement, models, rows
-from demo import java
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 OWN, PEERS = REPOSITORY / ".venv/bin/python", REPOSITORY / ".venv-bench/bin/python"

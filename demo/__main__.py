@@ -12,9 +12,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from demo import java, landing, scheduler, seaweed, spark_conf
-from demo.processes import InUse
-from demo.scheduler import NotUp
+from almanac.local import java, scheduler, seaweed, spark_conf
+from almanac.local.processes import InUse
+from almanac.local.scheduler import NotUp
+from demo import landing
 from demo.story import DAGS, PIPELINE, Astray, Story
 
 

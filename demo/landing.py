@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from demo.seaweed import Store, client
+from almanac.local.seaweed import Store, client
 
 BUCKET = "almanac"
 PREFIX = "landing"

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from demo.scheduler import Airflow
+from almanac.local.scheduler import Airflow
 
 MARKS = {
     "success": ("●", "green"),

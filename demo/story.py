@@ -16,10 +16,10 @@ from typing import Any
 
 from rich.console import Console
 
+from almanac.local.scheduler import Airflow
+from almanac.local.seaweed import Store
 from demo import landing, progress
 from demo.progress import Run
-from demo.scheduler import Airflow
-from demo.seaweed import Store
 
 PIPELINE = "purchase_propensity"
 DAGS = [f"{PIPELINE}_{verb}" for verb in ("retrain", "score", "rollback")]

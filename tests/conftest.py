@@ -20,9 +20,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from almanac.local import java, seaweed
 from almanac.settings import GARBAGE
 from almanac.store.objects import Objects
-from demo import java, seaweed
 from tests.support.shared import made_once
 from tests.support.shop import Shop
 from tests.support.world import World

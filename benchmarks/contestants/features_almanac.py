@@ -20,13 +20,13 @@ from almanac.core.period import Every
 from almanac.core.pins import PinnedFile
 from almanac.core.receipts import Output
 from almanac.core.sources import as_utc
+from almanac.local.spark_conf import PROPERTIES
 from almanac.spark import aggregates, partials
 from almanac.spark.aggregates import Merge
 from almanac.spark.partials import Aggregation, Block, Wanted
 from benchmarks import events
 from benchmarks.contestants.answering import Task, answer
 from benchmarks.contestants.session import local
-from demo.spark_conf import PROPERTIES
 
 SOURCE = EventSource("s3://bucket/events/", event_time=events.TIME, timezone="UTC")
 SHOPPING = Aggregates(

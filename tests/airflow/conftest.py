@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from almanac import Gate
-from demo import java, scheduler, seaweed, spark_conf
+from almanac.local import java, scheduler, seaweed, spark_conf
 from tests.support.running_airflow import Running
 from tests.support.shared import made_once
 from tests.support.shop import Shop

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pytest
 
 from almanac import Audit, Scoring
+from almanac.local import seaweed
 from almanac.runs import plan
-from demo import seaweed
 from tests.support.shop import MODULE, Shop, people
 from tests.support.shop_dags import write_dags, write_jobs
 

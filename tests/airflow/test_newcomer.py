@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from demo import landing, progress, scheduler, seaweed
-from demo.processes import members
+from almanac.local import scheduler, seaweed
+from almanac.local.processes import members
+from demo import landing, progress
 from demo.story import DAGS, PIPELINE, Story, retrain, score
 
 pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.store, pytest.mark.slow, pytest.mark.timeout(1200)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from demo import java, spark_conf
+from almanac.local import java, spark_conf
 
 SAYS_ARGUMENTS = """#!/bin/sh
 if [ "$1" = -version ]; then echo 'openjdk version "{version}" 2025-04-15' >&2; exit; fi

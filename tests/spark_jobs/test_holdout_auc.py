@@ -14,9 +14,10 @@ import pytest
 from almanac.core.canonical import decode
 from almanac.core.pipeline import Pipeline
 from almanac.jobs.context import SparkJob
+from almanac.local import seaweed
 from almanac.runs import plan
 from almanac.store.home import Home
-from demo import landing, seaweed
+from demo import landing
 from tests.support.shop import Shop
 
 pytestmark = [pytest.mark.store, pytest.mark.spark, pytest.mark.airflow, pytest.mark.figure]

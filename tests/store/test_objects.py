@@ -17,8 +17,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from almanac.errors import AccessRefused, NotFound, StoreError, Unreachable
+from almanac.local import seaweed
 from almanac.store.objects import Objects
-from demo import seaweed
 from tests.support import faulty_store
 from tests.support.s3_clients import Client, quick
 

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from demo import seaweed
+from almanac.local import seaweed
 
 # The request is done, and its answer is lost; or it is not done, and refused for the moment.
 LOST, BUSY = "lost", "busy"

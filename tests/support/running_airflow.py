@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demo import scheduler
+from almanac.local import scheduler
 from tests.support.shop import Memory, Shop
 
 MONTHS = ("2017-08", "2017-09")

@@ -18,8 +18,8 @@ from typing import Any
 
 import httpx
 
-from demo.processes import Session, spawn, stop_leftovers
-from demo.seaweed import Store
+from almanac.local.processes import Session, spawn, stop_leftovers
+from almanac.local.seaweed import Store
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 USER = "admin"

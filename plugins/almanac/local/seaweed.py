@@ -23,7 +23,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from demo.processes import InUse, Session, spawn, stop_leftovers
+from almanac.local.processes import InUse, Session, spawn, stop_leftovers
 
 HOST = "127.0.0.1"
 REGION = "us-east-1"

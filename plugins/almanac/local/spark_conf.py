@@ -21,8 +21,8 @@ from pathlib import Path
 
 import pyspark
 
-from demo.java import says
-from demo.processes import spawn, stop_leftovers
+from almanac.local.java import says
+from almanac.local.processes import spawn, stop_leftovers
 
 HERE = Path(__file__).resolve().parent
 PROPERTIES = {
