@@ -24,7 +24,7 @@ from almanac.local import java, seaweed
 from almanac.settings import GARBAGE
 from almanac.store.objects import Objects
 from tests.support.shared import made_once
-from tests.support.shop import Shop
+from tests.support.shop import MODULE, Shop
 from tests.support.world import World
 
 pytest_plugins = ["tests.support.targets"]
@@ -64,8 +64,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[seaweed.Store]:
 
 @pytest.fixture(scope="session")
 def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A folder for Airflow in this process. Its import would send all logging to what stands for stderr in one test."""
+    """A folder for Airflow in this process, and the one of the user modules. The first import of Airflow would send all logging to
+    what stands for stderr in one test.
+    """
     os.environ.setdefault("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
+    os.environ["ALMANAC_SPARK_JOBS"] = str(MODULE.parent)
     handlers, level = list(logging.root.handlers), logging.root.level
     import airflow  # noqa: F401
 

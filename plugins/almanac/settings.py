@@ -1,7 +1,7 @@
 """Settings: one frozen record, from the environment.
 
 ALMANAC_ROOT           where everything is stored: s3://bucket/prefix
-ALMANAC_SPARK_JOBS     the folder of the users' modules and of steps/; spark_jobs beside plugins/ when not set
+ALMANAC_SPARK_JOBS     the folder of the users' modules; spark_jobs beside plugins/ when not set
 ALMANAC_SPARK_CONN     the Airflow connection to Spark; spark_default when not set
 ALMANAC_POOL           the Airflow pool that bounds Spark jobs; spark when not set
 ALMANAC_APPLICATIONS   shared: one Spark application builds and combines all feature groups, and one that stages also audits;
@@ -32,7 +32,7 @@ PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=-]*")  # a folder of a root: URLs, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Where Almanac stores its data and finds user code. `spark_jobs` holds `NAME.py` for each pipeline and `steps/`."""
+    """Where Almanac stores its data and finds user code. `spark_jobs` holds `NAME.py` for each pipeline."""
 
     root: str
     spark_jobs: Path
@@ -55,10 +55,13 @@ class Settings:
                 f"ALMANAC_ROOT: expected folders of letters, digits and _ . - = that do not begin with . - or =, got "
                 f"{wrong[0]!r} in {root!r}. Tables are opened by URL, where other characters have a meaning. Choose another root."
             )
-        return cls(
-            root=root,
-            spark_jobs=Path(env.get("ALMANAC_SPARK_JOBS") or PACKAGE.parent.parent / "spark_jobs"),
-        )
+        return cls(root=root, spark_jobs=spark_jobs(env))
+
+
+def spark_jobs(environment: Mapping[str, str] | None = None) -> Path:
+    """The folder of the users' modules."""
+    env = os.environ if environment is None else environment
+    return Path(env.get("ALMANAC_SPARK_JOBS") or PACKAGE.parent.parent / "spark_jobs")
 
 
 def spark_connection() -> str:

@@ -58,7 +58,7 @@ def running(
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": database,
         "AIRFLOW__CORE__DAGS_FOLDER": str(write_dags(folder / "dags", shop.pipeline)),
         "ALMANAC_ROOT": shop.home.layout.root,
-        "ALMANAC_SPARK_JOBS": str(write_jobs(folder / "spark_jobs", repository)),
+        "ALMANAC_SPARK_JOBS": str(write_jobs(folder / "spark_jobs")),
     }
     airflow, environment = scheduler.start(folder / "airflow", store, lambda: spark_environment, given)
     try:

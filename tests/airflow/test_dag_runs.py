@@ -19,7 +19,7 @@ import pytest
 
 from almanac import Audit, Scoring
 from almanac.local import seaweed
-from almanac.runs import plan
+from almanac.user_module import module_zip
 from tests.support.shop import MODULE, Shop, people
 from tests.support.shop_dags import write_dags, write_jobs
 
@@ -32,7 +32,7 @@ USER_MODULE = "shop.py"
 @pytest.fixture(scope="module")
 def jobs(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the steps and the shop's module."""
-    return write_jobs(tmp_path_factory.mktemp("spark_jobs"), repository)
+    return write_jobs(tmp_path_factory.mktemp("spark_jobs"))
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_a_failed_check_fails_the_task_with_what_was_found_and_publishes_nothing
 def test_a_rollback_withdraws_the_version_and_scores_again_what_it_wrote(played):
     """The bad version was trained by other feature code: the older one's features are built by its own definition first."""
     shop, run = played
-    assert shop.module == plan.module_zip(MODULE.parent, "shop")
+    assert shop.module == module_zip(MODULE.parent, "shop")
     first = shop.home.log().champion
     definition = shop.home.versions.read(first).definition
     shop.code(**{'F.sum("amount")': '(F.sum("amount") * 2)'})

@@ -20,6 +20,7 @@ from almanac.errors import DataError, DescriptionError, IntegrityError, NotAdmit
 from almanac.jobs import context, failures, run
 from almanac.jobs.context import SparkJob
 from almanac.runs import orders, plan, publish
+from almanac.user_module import module_zip
 from tests.support import shop as shops
 from tests.support.world import World
 
@@ -94,9 +95,10 @@ def test_two_user_modules_of_one_name_follow_each_other() -> None:
 def test_equal_modules_give_equal_zips_and_a_missing_one_is_named(tmp_path: Path) -> None:
     assert shops.zipped("A = 1\n") == shops.zipped("A = 1\n") != shops.zipped("A = 2\n")
     with pytest.raises(DescriptionError) as refused:
-        plan.module_zip(tmp_path, "shop")
+        module_zip(tmp_path, "shop")
     assert str(refused.value) == (
-        "Pipeline 'shop' has no module: shop.py is not in ALMANAC_SPARK_JOBS. Create it there with the user functions."
+        f"Pipeline 'shop' has no module: shop.py is not in {tmp_path}. Create it there with the user functions, or set "
+        "ALMANAC_SPARK_JOBS to the folder that has it."
     )
 
 

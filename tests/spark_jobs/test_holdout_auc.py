@@ -15,8 +15,8 @@ from almanac.core.canonical import decode
 from almanac.core.pipeline import Pipeline
 from almanac.jobs.context import SparkJob
 from almanac.local import seaweed
-from almanac.runs import plan
 from almanac.store.home import Home
+from almanac.user_module import module_zip
 from demo import landing
 from tests.support.shop import Shop
 
@@ -42,7 +42,7 @@ def test_the_mean_holdout_auc_of_the_retrains_for_july_to_october_is_at_least_08
 ) -> None:
     landing.deliver(store)
     pipeline = described(repository, tmp_path)
-    module = plan.module_zip(repository / "spark_jobs", NAME)
+    module = module_zip(repository / "spark_jobs", NAME)
     shop = Shop(Home.of(root, NAME), f"s3://{landing.BUCKET}/{landing.PREFIX}", pipeline, SparkJob("auc", spark), module)
     versions = [shop.train(period) for period in ("2017-07", "2017-08", "2017-09", "2017-10")]
     found = {version: shop.home.versions.read(version).metrics["roc_auc"] for version in versions}

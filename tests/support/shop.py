@@ -25,6 +25,7 @@ from almanac.jobs import run
 from almanac.jobs.context import JobContext, SparkJob
 from almanac.runs import feature_orders, orders, pin, plan, promotions, publish, rollback
 from almanac.store.home import Home
+from almanac.user_module import module_zip
 
 MODULE = Path(__file__).parent / "modules" / "shop.py"
 QUARTER = timedelta(days=90)
@@ -105,7 +106,7 @@ class Shop:
         landing = f"{root}/landing"
         described = pipeline(landing)
         home = Home.of(root, described.name)
-        shop = cls(home, landing, described, SparkJob("test", spark), plan.module_zip(MODULE.parent, "shop"))
+        shop = cls(home, landing, described, SparkJob("test", spark), module_zip(MODULE.parent, "shop"))
         shop.keep()
         shop.deliver()
         return shop
@@ -278,4 +279,4 @@ def zipped(text: str) -> bytes:
 
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "shop.py").write_text(text)
-        return plan.module_zip(Path(folder), "shop")
+        return module_zip(Path(folder), "shop")

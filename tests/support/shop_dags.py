@@ -28,8 +28,8 @@ def write_dags(folder: Path, *pipelines: Pipeline) -> Path:
     return folder
 
 
-def write_jobs(folder: Path, repository: Path) -> Path:
-    """A folder with the steps and the shop's module; gives it."""
-    shutil.copytree(repository / "spark_jobs" / "steps", folder / "steps")
+def write_jobs(folder: Path) -> Path:
+    """A folder with the shop's module; gives it."""
+    folder.mkdir(exist_ok=True)
     shutil.copy(MODULE, folder / "shop.py")
     return folder

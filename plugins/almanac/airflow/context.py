@@ -15,6 +15,7 @@ from typing import Any
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
 
+from almanac import user_module
 from almanac.core import facts
 from almanac.core.canonical import decode, dumps, encode
 from almanac.core.facts import Gated
@@ -22,8 +23,7 @@ from almanac.core.period import Every, Period, resolve
 from almanac.core.pipeline import Pipeline
 from almanac.core.receipts import PlacedOrder, Receipt, RunInfo
 from almanac.errors import AlmanacError, CheckFailed, DescriptionError, NotFound, PeriodError, StoreError, bounded
-from almanac.runs import plan
-from almanac.settings import Settings
+from almanac.settings import PACKAGE, Settings
 from almanac.store.home import Home
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class TaskContext:
 
     @property
     def module(self) -> bytes:
-        return plan.module_zip(self.settings.spark_jobs, self.pipeline.name)
+        return user_module.checked_zip(self.settings.spark_jobs, self.pipeline)
 
     @property
     def run(self) -> str:
@@ -106,7 +106,7 @@ class TaskContext:
     @property
     def application(self) -> str:
         """What spark-submit starts."""
-        return str(self.settings.spark_jobs / "steps" / "run.py")
+        return str(PACKAGE / "steps" / "run.py")
 
     def place(self, placed: list[PlacedOrder]) -> list[str]:
         """Places orders; returns the URIs of those that are left to run."""

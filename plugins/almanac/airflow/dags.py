@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TaskGroup, task_group
 
+from almanac import user_module
 from almanac.airflow import tasks
 from almanac.airflow.docs import retrain_doc, rollback_doc, score_doc
 from almanac.airflow.operators import Approve, Publish, SourceComplete, SparkOrders, WorkerTask
@@ -16,7 +17,7 @@ from almanac.core.period import Every
 from almanac.core.pipeline import Pipeline
 from almanac.core.sources import EventSource
 from almanac.errors import DescriptionError
-from almanac.settings import shared_applications
+from almanac.settings import shared_applications, spark_jobs
 
 RESERVED = ("dag_id", "params", "schedule")  # set by Almanac: tasks and docs rely on them
 
@@ -44,9 +45,11 @@ def build_dags(
             `tags` are added to Almanac's.
 
     Raises:
-        DescriptionError: an argument that Almanac sets itself, or a value that ALMANAC_APPLICATIONS does not take.
+        DescriptionError: an argument that Almanac sets itself; a value that ALMANAC_APPLICATIONS does not take; the user's module
+            is missing, or its text shows that it does not fit the description.
         TypeError: an argument that Airflow's `DAG` does not have.
     """
+    user_module.check(spark_jobs(), pipeline)
     built = _Dags(pipeline, {**dag_arguments, "default_args": default_args or {}})
     dags = (built.retrain(retrain or {}), built.score(score or {}), built.rollback(rollback or {}))
     return {dag.dag_id: dag for dag in dags}

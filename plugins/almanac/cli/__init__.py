@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 
-from almanac.cli import checks, deliver, find, gc, lineage, plan, promote, score, show  # noqa: F401 - each registers its commands
+from almanac.cli import check, checks, deliver, find, gc, lineage, local, plan, promote, score, show  # noqa: F401 - each registers its commands
 from almanac.cli.console import app, complain
+from almanac.cli.project import load_environment
 from almanac.errors import AlmanacError
 
 __all__ = ["app", "main"]
@@ -16,6 +17,7 @@ __all__ = ["app", "main"]
 
 def main() -> None:
     """The entry point. An Almanac error is printed as a message, not as a traceback."""
+    load_environment()
     try:
         app()
     except AlmanacError as error:

@@ -1,23 +1,18 @@
-"""`almanac pipelines`, `versions`, `predictions`, `history`, `show` and `check`: these commands only read."""
+"""`almanac pipelines`, `versions`, `predictions`, `history`, and `show`: these commands only read."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Iterator
 
-from almanac.cli.console import AsJson, Last, Name, Version, app, figures, home_of, newest, out, show_rows
+from almanac.cli.console import AsJson, Last, Name, Version, app, figures, home_of, newest, show_rows
 from almanac.core.bundle import REPORT, Engine
 from almanac.core.canonical import encode
-from almanac.core.functions import check_module
 from almanac.core.gate import METRICS
 from almanac.core.notes import in_words
-from almanac.core.pipeline import Pipeline
 from almanac.core.promotions import Entry
-from almanac.errors import SourceError
-from almanac.runs import plan
 from almanac.settings import Settings
-from almanac.store import overview, sources
+from almanac.store import overview
 from almanac.store.home import Home, pipelines
 from almanac.store.notes import notes
 from almanac.store.objects import Objects
@@ -120,32 +115,3 @@ def _promotions(home: Home, version: str) -> Iterator[str]:
             number, action, named, effective, _, reason, by, at = entry_row(entry)
             since = f" from {effective}" if effective else ""
             yield f"{number}: {action} of {named}{since}, by {by}, {at}: {reason}"
-
-
-@app.command(epilog="Example: almanac check purchase_propensity")
-def check(name: Name, as_json: AsJson = False) -> None:
-    """Checks the functions of spark_jobs/PIPELINE.py and the sources against the newest description that a run has used."""
-    settings = Settings.from_environment()
-    home = home_of(name)
-    described = overview.newest_description(home)
-    plan.module_zip(settings.spark_jobs, name)
-    found = importlib.util.spec_from_file_location(name, settings.spark_jobs / f"{name}.py")
-    assert found is not None and found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    check_module(module, described)
-    notes = [note for source in described.sources for note in _notes(home, described, source)]
-    if as_json:
-        print(json.dumps({"pipeline": name, "functions": sorted(part.name for part in described.parts), "sources": notes}))
-    else:
-        out().print(f"{name}: every function exists and takes what the description reads.")
-        for note in notes:
-            out().print(note, markup=False)
-
-
-def _notes(home: Home, pipeline: Pipeline, name: str) -> list[str]:
-    """The findings that a pin of a source would have now, or the error that it would raise."""
-    try:
-        return list(sources.observe(home.objects, name, pipeline.sources[name], asked=pipeline.columns_read(name)).notes)
-    except SourceError as error:
-        return [str(error)]

@@ -1,5 +1,5 @@
 """A Spark job: takes the URIs of orders, calls the function of each order's step, keeps receipts. Started by
-`spark_jobs/steps/run.py`.
+`almanac/steps/run.py`.
 
 A job that builds feature groups can also combine them, and a job that stages can also audit what it staged: the orders of that
 follow from the receipts. The tasks of these steps then find them answered and submit no job of their own.

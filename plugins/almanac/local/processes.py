@@ -103,6 +103,15 @@ def stop_leftovers(folder: Path, patience: float = 3.0) -> list[str]:
     return stopped
 
 
+def is_running(folder: Path, name: str) -> bool:
+    """Whether the program that a folder records under a name still runs."""
+    with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+        seen = json.loads((folder / f"{name}.pid").read_text())
+        began = _started(int(seen["pid"]))
+        return began is not None and abs(began - float(seen["started"])) < SAME_START and _running(psutil.Process(seen["pid"]))
+    return False
+
+
 def members(session: int) -> list[psutil.Process]:
     """The processes of a session, whatever their process groups."""
     found = []

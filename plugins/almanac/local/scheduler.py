@@ -1,7 +1,8 @@
-"""The demo's Airflow: its home, its processes, and a client of the REST API."""
+"""Airflow on this machine: its home, its processes, and a client of the REST API."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import secrets
@@ -20,8 +21,8 @@ import httpx
 
 from almanac.local.processes import Session, spawn, stop_leftovers
 from almanac.local.seaweed import Store
+from almanac.settings import PACKAGE
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 USER = "admin"
 DATABASE = "airflow.db"
 PROCESSES = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -105,7 +106,7 @@ class Airflow:
 
 
 def environment(
-    folder: Path, store: Store, spark: Mapping[str, str], port: int, given: Mapping[str, str] | None = None
+    folder: Path, project: Path, store: Store, spark: Mapping[str, str], port: int, given: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """The environment of Airflow's processes and their Spark jobs. `given` overrides it."""
     cores = os.cpu_count() or 2
@@ -117,8 +118,8 @@ def environment(
         **store.environment(),
         "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}",
         "AIRFLOW_HOME": str(folder),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(project / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(_plugins(project)),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__PARALLELISM": str(2 * cores),
@@ -145,7 +146,7 @@ def environment(
         "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps({"conn_type": "spark", "host": f"local[{cores}]"}),
         "ALMANAC_ROOT": "s3://almanac/almanac",
         "ALMANAC_LANDING": "s3://almanac/landing",
-        "ALMANAC_SPARK_JOBS": str(REPOSITORY / "spark_jobs"),
+        "ALMANAC_SPARK_JOBS": str(project / "spark_jobs"),
         "OMP_NUM_THREADS": "1",
         "NO_PROXY": "127.0.0.1,localhost",
         **(given or {}),
@@ -153,12 +154,18 @@ def environment(
 
 
 def start(
-    folder: Path, store: Store, spark: Callable[[], Mapping[str, str]], given: Mapping[str, str] | None = None
+    folder: Path,
+    project: Path,
+    store: Store,
+    spark: Callable[[], Mapping[str, str]],
+    given: Mapping[str, str] | None = None,
+    *,
+    port: int = 0,
 ) -> tuple[Airflow, dict[str, str]]:
-    """Starts Airflow with its home in `folder`, new or existing; returns it when it is healthy.
+    """Starts Airflow with its home in `folder`, new or existing, and the DAGs of a project; returns it when it is healthy.
 
     `spark` returns the variables of Spark; it is called after the database is created, so that both can be prepared at once.
-    Variables in `given` override all others.
+    Variables in `given` override all others. `port`: of the UI; that of the last start, or another free one, when 0.
 
     Raises:
         NotUp: it did not start; the message has the end of its logs.
@@ -166,13 +173,13 @@ def start(
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     stop_leftovers(folder)
-    port = _free_port()
-    env = environment(folder, store, {}, port, given)
+    port = port or _port(folder / "port")
+    env = environment(folder, project, store, {}, port, given)
     password = _secret(folder / "password")
     logins = {USER: password, "viewer": _secret(folder / "viewer")}
     (folder / "simple_auth_manager_passwords.json.generated").write_text(json.dumps(logins))
     _prepare(folder, env)
-    env = environment(folder, store, spark(), port, given)
+    env = environment(folder, project, store, spark(), port, given)
     sessions: list[Session] = []
     airflow = Airflow(f"http://127.0.0.1:{port}", password, sessions)
     try:
@@ -186,6 +193,10 @@ def start(
 
 
 def _prepare(folder: Path, env: Mapping[str, str]) -> None:
+    """Creates or upgrades the database and the pool; this Airflow's second start finds it done."""
+    done_by, version = folder / "prepared", importlib.metadata.version("apache-airflow-core")
+    if done_by.exists() and done_by.read_text() == version and (folder / DATABASE).exists():
+        return
     binary = str(Path(sys.executable).parent / "airflow")
     pool = str(os.cpu_count() or 2)
     with closing(sqlite3.connect(folder / DATABASE)) as database:
@@ -196,6 +207,7 @@ def _prepare(folder: Path, env: Mapping[str, str]) -> None:
             if done.returncode:
                 end = "\n".join((folder / "prepare.log").read_text().splitlines()[-15:])
                 raise NotUp(f"`airflow {' '.join(command)}` failed:\n{end}")
+    done_by.write_text(version)
 
 
 def _wait(airflow: Airflow) -> None:
@@ -211,10 +223,25 @@ def _wait(airflow: Airflow) -> None:
     raise NotUp(f"Airflow was not healthy after {UP_SECONDS:.0f} s:\n{airflow.sessions[0].last_lines()}")
 
 
-def _free_port() -> int:
+def _plugins(project: Path) -> Path:
+    """Airflow's plugins folder: the one beside this package, if it is used from a checkout, else the project's own."""
+    checkout = PACKAGE.parent
+    return checkout if (checkout / "almanac_plugin.py").is_file() else project / "plugins"
+
+
+def _port(remembered: Path) -> int:
+    """The port of the last start if it is free, so that bookmarks stay valid; else another one, which is then remembered."""
+    with suppress(FileNotFoundError, ValueError), socket.socket() as probe:
+        port = int(remembered.read_text())
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        found = int(probe.getsockname()[1])
+    remembered.write_text(str(found))
+    return found
 
 
 def _secret(file: Path) -> str:

@@ -17,9 +17,9 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Mapping
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
-
-import pyspark
 
 from almanac.local.java import says
 from almanac.local.processes import spawn, stop_leftovers
@@ -92,11 +92,19 @@ def _home(home: Path) -> Path:
     """
     home.mkdir(parents=True, exist_ok=True)
     for name in ("bin", "jars"):
-        link, target = home / name, Path(pyspark.__file__).parent / name
+        link, target = home / name, _pyspark() / name
         if not link.is_symlink() or link.readlink() != target:
             link.unlink(missing_ok=True)
             link.symlink_to(target)
     return home
+
+
+def _pyspark() -> Path:
+    """The folder of the installed package. It is not imported: whoever starts jobs needs none of it."""
+    found = find_spec("pyspark")
+    if found is None or found.origin is None:
+        raise RuntimeError("The package pyspark is not installed. Install Almanac's requirements.")
+    return Path(found.origin).parent
 
 
 def _archive(folder: Path, java_home: Path, plain: Mapping[str, str]) -> str | None:
@@ -106,7 +114,7 @@ def _archive(folder: Path, java_home: Path, plain: Mapping[str, str]) -> str | N
     java = (java_home / "bin" / "java").read_bytes()[:4096]
     newest = max(file.stat().st_mtime_ns for file in Path(plain["SPARK_HOME"]).glob("jars/*.jar"))
     job = (HERE / "first_job.py").read_text()
-    about = f"{says(java_home)}{java!r}{pyspark.__version__}{plain['SPARK_HOME']}{newest}{job}"
+    about = f"{says(java_home)}{java!r}{version('pyspark')}{plain['SPARK_HOME']}{newest}{job}"
     kept = folder / f"classes-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
     base, top = kept / "java.jsa", kept / "spark.jsa"
     if not top.exists():

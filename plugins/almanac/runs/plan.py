@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 
 from almanac.core import window
 from almanac.core.canonical import sha256
@@ -22,25 +19,6 @@ from almanac.runs import redo
 from almanac.store import compatibility
 from almanac.store.home import Home
 from almanac.store.tables import Visible
-
-ZIP_TIME = (1980, 1, 1, 0, 0, 0)
-
-
-def module_zip(spark_jobs: Path, name: str) -> bytes:
-    """The user's module, zipped so that equal files give equal bytes.
-
-    Raises:
-        DescriptionError: the file does not exist.
-    """
-    path = spark_jobs / f"{name}.py"
-    if not path.is_file():
-        raise DescriptionError(
-            f"Pipeline {name!r} has no module: {path.name} is not in ALMANAC_SPARK_JOBS. Create it there with the user functions."
-        )
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr(zipfile.ZipInfo(path.name, ZIP_TIME), path.read_bytes())
-    return packed.getvalue()
 
 
 def retrain(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import random
 import time
 import uuid
@@ -10,9 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import boto3
+from boto3.exceptions import S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
@@ -119,6 +122,22 @@ class Objects:
         bucket, key = split(uri)
         extra = {"ContentType": kind} if (kind := CONTENT_TYPES.get(key.rpartition(".")[2])) else {}
         self._ask(uri, lambda: self._client.put_object(Bucket=bucket, Key=key, Body=body, **extra))
+
+    def upload(self, uri: str, file: Path) -> None:
+        """Copies a file over what has its name, in one request, so that its etag is the MD5 of its bytes. Raises: OSError."""
+        whole = TransferConfig(multipart_threshold=LARGEST_COPY)
+        try:
+            self._ask(uri, lambda: self._client.upload_file(str(file), *split(uri), Config=whole))
+        except S3UploadFailedError as error:  # has the store's refusal as text only
+            raise StoreError(f"{uri}: the store refused the file ({error}). Check the key's rights and the bucket.") from error
+
+    def holds(self, found: Listed, file: Path) -> bool:
+        """Whether an object has the bytes of a file: by its etag if that is an MD5, else by reading it. Raises: OSError."""
+        if found.size != file.stat().st_size:
+            return False
+        with file.open("rb") as opened:
+            ours = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        return found.etag == ours or ("-" in found.etag and self.get(found.uri) == file.read_bytes())
 
     def put_if_absent(self, uri: str, body: bytes) -> bool:
         """Writes bytes if the name is free. True if our bytes are stored, False if another writer's are.
