@@ -64,8 +64,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[seaweed.Store]:
 
 @pytest.fixture(scope="session")
 def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A folder for Airflow in this process, and the one of the user modules. The first import of Airflow would send all logging to
-    what stands for stderr in one test.
+    """A folder for Airflow in this process, and that of the user modules. Airflow's first import would send all logging to what
+    stands for stderr in one test.
     """
     os.environ.setdefault("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
     os.environ["ALMANAC_SPARK_JOBS"] = str(MODULE.parent)

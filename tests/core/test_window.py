@@ -131,7 +131,7 @@ def test_too_few_labelled_periods_are_refused_with_what_there_is_and_what_to_do(
     assert str(refused.value) == (
         "The retrain for 2017-06 has 2 labelled training periods before its holdout, expected at least 3. "
         "The pipeline begins with 2017-03; a label takes 30 days to be known. "
-        "Retrain a later period, or lower MovingWindow.minimum."
+        "The first period that can be retrained is 2017-07. Retrain that or a later one, or lower MovingWindow.minimum."
     )
 
 

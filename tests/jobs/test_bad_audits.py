@@ -210,7 +210,7 @@ def test_a_retrain_with_too_few_labelled_periods_is_refused(world: World) -> Non
     text = str(refused.value)
     assert "The retrain for 2017-05 has 1 labelled training periods before its holdout, expected at least 2." in text
     assert "The pipeline begins with 2017-03; a label takes 30 days to be known." in text
-    assert "Retrain a later period, or lower MovingWindow.minimum." in text
+    assert "Retrain that or a later one, or lower MovingWindow.minimum." in text
     assert world.shop.state() == before
 
 

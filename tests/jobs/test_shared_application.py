@@ -251,7 +251,7 @@ def test_groups_that_cannot_be_combined_stay_built_and_the_task_combine_tells_wh
         raise DescriptionError("Features have columns label.")
 
     with monkeypatch.context() as patched:
-        patched.setattr(features, "_check_names", clash)
+        patched.setattr(features, "check_names", clash)
         groups, combined = building(world, patched)
 
     assert all(world.shop.home.receipts.done(one.order) for one in groups)

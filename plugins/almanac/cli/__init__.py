@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import sys
 
-from almanac.cli import check, checks, deliver, find, gc, lineage, local, plan, promote, score, show  # noqa: F401 - each registers its commands
+from almanac.cli import check, checks, deliver, find, gc, lineage, local, plan, promote, score, show, trial  # noqa: F401 - each registers its commands
 from almanac.cli.console import app, complain
-from almanac.cli.project import load_environment
 from almanac.errors import AlmanacError
+from almanac.project import load_environment
 
 __all__ = ["app", "main"]
 

@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from almanac import user_module
-from almanac.cli.console import AsJson, Name, app, out
-from almanac.cli.project import Folder, Project
+from almanac.cli.console import AsJson, Folder, Name, app, out
 from almanac.core.pipeline import Pipeline
 from almanac.errors import SourceError
+from almanac.project import Project
 from almanac.store import sources
 from almanac.store.objects import Objects
 

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from unicodedata import category
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 MANY = 100  # rows of a table that people read
 Item = TypeVar("Item")
 
+Folder = Annotated[Path, typer.Option("--folder", help="The project: the folder that has dags/ and spark_jobs/.")]
 Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="The pipeline's name.")]
 Version = Annotated[str, typer.Argument(help="A version's id.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]

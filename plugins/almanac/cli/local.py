@@ -14,10 +14,10 @@ from typing import Annotated
 
 import typer
 
-from almanac.cli.console import AsJson, app, complain, out
-from almanac.cli.project import Folder, Project
+from almanac.cli.console import AsJson, Folder, app, complain, out
 from almanac.core.folder import ENDINGS
 from almanac.errors import DescriptionError, examples
+from almanac.project import ENVIRONMENT, Project
 from almanac.store.objects import Objects
 
 
@@ -43,7 +43,7 @@ def up(
         "password": found.password,
         "ALMANAC_ROOT": found.environment["ALMANAC_ROOT"],
         "landing": found.environment["ALMANAC_LANDING"],
-        "environment": f"set -a; . {os.path.relpath(Path(found.project) / machine.STATE / 'env')}; set +a",
+        "environment": f"set -a; . {os.path.relpath(Path(found.project) / ENVIRONMENT)}; set +a",
     }
     complain(f"Everything is up after {time.monotonic() - began:.0f} s.")
     for name, value in names.items():

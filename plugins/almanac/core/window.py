@@ -80,10 +80,22 @@ def examples(retrained: Period, window: MovingWindow, label: Label, first: Perio
     if holdout is None or len(training) < window.least:
         raise DataError(
             f"The retrain for {retrained} has {len(training)} labelled training periods before its holdout, expected at least "
-            f"{window.least}. The pipeline begins with {first}; a label takes {known.days} days to be known. Retrain a "
-            "later period, or lower MovingWindow.minimum."
+            f"{window.least}. The pipeline begins with {first}; a label takes {known.days} days to be known. The first "
+            f"period that can be retrained is {_earliest(window, label, first, known)}. Retrain that or a later one, or lower "
+            "MovingWindow.minimum."
         )
     return Examples(training=tuple(period.key for period in training), holdout=holdout.key)
+
+
+def _earliest(window: MovingWindow, label: Label, first: Period, known: timedelta) -> Period:
+    """The first period whose retrain has enough labelled periods."""
+    last, holdout = first.plus(window.least - 1), first
+    while holdout.as_of < last.as_of + label.horizon:
+        holdout = holdout.plus(1)
+    retrained = holdout
+    while retrained.as_of < holdout.as_of + known:
+        retrained = retrained.plus(1)
+    return retrained
 
 
 def check_classes(counts: Mapping[str, Mapping[Any, int]], target: Target) -> None:

@@ -137,7 +137,7 @@ def _group(context: JobContext, pins: Mapping[str, Pin]) -> _Group:
 
     part = context.pipeline.group(context.order.part)
     assert isinstance(part, Aggregates)
-    asked = _aggregation(context, part, pins)
+    asked = aggregation(context.pipeline, part, pins)
     pin, reference = pins[part.reads[0]], pins[part.reads[1]] if part.on else None
     references = [content_of(reference.files)] if reference else []
     types = [f"{field.name} {field.type}" for schema in (asked.schema, asked.looked or ()) for field in schema]
@@ -178,12 +178,13 @@ def _built(groups: Sequence[_Group]) -> list[_Made]:
     return [_Made(group=one, partials=sums, written=found) for one, sums, found in zip(groups, used, written, strict=True)]
 
 
-def _aggregation(context: JobContext, part: Aggregates, pins: Mapping[str, Pin]) -> Aggregation:
+def aggregation(pipeline: Pipeline, part: Aggregates, pins: Mapping[str, Pin]) -> Aggregation:
+    """What the tasks need of a described group. Raises: DescriptionError."""
     from almanac.spark import sources
     from almanac.spark.partials import Aggregation
 
     events, reference = pins[part.reads[0]], pins[part.reads[1]] if part.on else None
-    source, entity = context.pipeline.sources[events.source], context.pipeline.entity
+    source, entity = pipeline.sources[events.source], pipeline.entity
     assert isinstance(source, EventSource)
     for pin in (events, *filter(None, (reference,))):
         keys = {entity: pin is events, str(part.on): bool(part.on)}
@@ -215,7 +216,7 @@ def _aggregation(context: JobContext, part: Aggregates, pins: Mapping[str, Pin])
     read = dict.fromkeys(name for name in (entity, *source.times, part.on, *aggregated) if name and name not in looked)
     found = Aggregation(part=part, entity=entity, source=source, schema=sources.schema_of(source, events, list(read)))
     if reference is not None:
-        types = sources.schema_of(context.pipeline.sources[reference.source], reference, [str(part.on), *looked])
+        types = sources.schema_of(pipeline.sources[reference.source], reference, [str(part.on), *looked])
         found = replace(found, reference=tuple(file.place for file in reference.files), looked=types)
     _check_types(found)
     return found

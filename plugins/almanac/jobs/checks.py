@@ -47,15 +47,17 @@ def staged_rows(context: JobContext, staged: Receipt) -> Rows:
     return rows.of_files(context.job.session, staged.outputs)
 
 
-def user_checks(context: JobContext, staged: Receipt, section: str, nulls: Collection[str]) -> list[Any]:
+def user_checks(context: JobContext, staged: Receipt, section: str, rows: Rows, nulls: Collection[str]) -> list[Any]:
     """A section of the user's `checks()`. Empty for a period that is empty on purpose, and without the checks of features that
-    are null because their group was left out: `nulls`.
+    are null because their group was left out: `nulls`. Raises: DescriptionError, if one is about a column that `rows` lack.
     """
     from almanac.spark import checks
 
     found = context.call("checks")
     checks.suites(found, context.pipeline)
     wanted = checks.section(found, section)
+    if staged.rows:
+        checks.check_columns(wanted, rows.schema.names, section)
     return [one for one in wanted if not checks.columns_of(one) & set(nulls)] if staged.rows else []
 
 

@@ -144,7 +144,7 @@ def _begin_combined(context: JobContext, pins: Mapping[str, Pin]) -> Callable[[]
         nulls = [name for name in _columns(table, absent) if name not in joined.columns] if absent else []
         joined = features.with_nulls(joined, nulls).sortWithinPartitions(pipeline.entity)
         schema = table.fitting(features.arrow_schema(joined))
-        _check_names(schema.names, pipeline)
+        check_names(schema.names, pipeline)
         table.create(schema)
         folder, stem = table.staging(order)
         found = arrow.write(joined, folder, stem, schema)
@@ -169,7 +169,7 @@ def _columns(table: Table, absent: Sequence[str]) -> list[str]:
     return found
 
 
-def _check_names(names: list[str], pipeline: Pipeline) -> None:
+def check_names(names: list[str], pipeline: Pipeline) -> None:
     """Checks that no feature has the name of a column that Almanac writes. Raises: DescriptionError."""
     taken = ("as_of", "period", "label", "snapshot", "model_version", "order", *pipeline.label.target.columns)
     if clash := [name for name in names if name.lower() in {one.lower() for one in taken}]:
@@ -214,7 +214,7 @@ def audit(context: JobContext) -> Receipt:
         expectation("ExpectColumnValuesToNotBeNull", column=entity),
         expectation("ExpectColumnValuesToBeUnique", column=entity),
     ]
-    checked = audited(context, staged, rows, own + user_checks(context, staged, "features", nulls), nulls)
+    checked = audited(context, staged, rows, own + user_checks(context, staged, "features", rows, nulls), nulls)
     if not staged.rows or left_out(staged):
         return checked
     found = profiles.profile(context.job.session, staged.outputs, context.order.period, rows.held)

@@ -90,7 +90,7 @@ def audit(context: JobContext) -> Receipt:
     if staged.rows:
         versions = [found.version]
         own.append(expectation("ExpectColumnDistinctValuesToEqualSet", column="model_version", value_set=versions))
-    checked = audited(context, staged, rows, own + user_checks(context, staged, "predictions", found.nulls), found.nulls)
+    checked = audited(context, staged, rows, own + user_checks(context, staged, "predictions", rows, found.nulls), found.nulls)
     return _shifted(context, checked, rows, target) if checked.passed and staged.rows else checked
 
 

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from almanac.local import java, scheduler, seaweed, spark_conf
 from almanac.local.processes import is_running, stop_leftovers
+from almanac.project import STATE
 
-STATE = ".almanac"
 PROGRAMS = {"store": ("weed",), "airflow": scheduler.PROCESSES}
 # What other programs need of the environment of Airflow's processes.
 SHARED = ("ALMANAC_ROOT", "ALMANAC_LANDING", "ALMANAC_SPARK_JOBS")

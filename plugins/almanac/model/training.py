@@ -197,9 +197,18 @@ def named(name: str, period: str, rows: pd.DataFrame, target: Target) -> Iterato
         )
         raise DescriptionError(
             f"estimators(): {name!r} failed{f' for {period}' if period else ''} on {given}: {type(error).__name__}: "
-            f"{line(error).rstrip('.')}. Correct it in the user's module, or give it rows that it can take: a longer window, or "
-            "other features."
+            f"{line(error).rstrip('.')}. {_nulls(rows, error)}Correct it in the user's module, or give it rows that it can "
+            "take: a longer window, or other features."
         ) from error
+
+
+def _nulls(rows: pd.DataFrame, error: Exception) -> str:
+    """Which features hold nulls, if that is what an estimator refused."""
+    if "NaN" not in str(error):
+        return ""
+    shares = rows.drop(columns=[LABEL], errors="ignore").isna().mean()
+    listed = examples((f"{column} ({share:.1%} of rows)" for column, share in shares[shares > 0].items()), 12)
+    return f"Features with nulls: {listed}. Put SimpleImputer before the estimator, or use one that takes nulls. "
 
 
 def weights(rows: pd.DataFrame) -> Scores | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -164,6 +165,17 @@ def columns_of(expectation: Any) -> set[str]:
     arguments = expectation.configuration.kwargs
     single = {arguments[key] for key in ("column", "column_A", "column_B") if arguments.get(key)}
     return single | set(arguments.get("column_list") or ())
+
+
+def check_columns(expectations: Sequence[Any], columns: Sequence[str], name: str) -> None:
+    """Checks that a section's expectations are about columns that there are. Raises: DescriptionError, with the nearest names."""
+    for one in expectations:
+        for column in sorted(columns_of(one) - set(columns)):
+            near = get_close_matches(column, columns, 1)
+            raise DescriptionError(
+                f"checks()[{name!r}]: {type(one).__name__} is about column {column!r}, which {name} do not have (they have: "
+                f"{examples(columns, 30)}). {f'Is {near[0]!r} meant? ' if near else ''}Correct it in the user's module."
+            )
 
 
 def failing_rows(rows: Rows, expectations: Sequence[Any], name: str, keys: Sequence[str]) -> list[list[tuple[Any, ...]]]:

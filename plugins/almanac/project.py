@@ -11,19 +11,17 @@ from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from almanac.core.pipeline import Pipeline
 from almanac.errors import DescriptionError, examples
 from almanac.user_module import shown
 
 DAGS = "almanac.airflow"
-ENVIRONMENT = ".almanac/env"
+STATE = ".almanac"
+ENVIRONMENT = f"{STATE}/env"
 # What an environment file may set: nothing that changes which programs or code run.
 TAKEN = ("ALMANAC_", "AWS_")
-Folder = Annotated[Path, typer.Option("--folder", help="The project: the folder that has dags/ and spark_jobs/.")]
 
 
 @dataclass(frozen=True, slots=True)

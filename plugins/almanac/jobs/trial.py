@@ -1,0 +1,538 @@
+"""`almanac try`: runs a pipeline's functions once, on a sample, with the rules of the real jobs. Nothing is stored or published.
+
+It is a program of its own, `python -m almanac.jobs.trial`, because it is a Spark driver: the command line starts it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib.util
+import linecache
+import math
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from almanac import user_module
+from almanac.core import window
+from almanac.core.aggregates import Aggregates
+from almanac.core.cuts import feature_cuts, label_cuts
+from almanac.core.functions import Part, call, check_module, function_of
+from almanac.core.period import Period
+from almanac.core.pins import Pin
+from almanac.core.pipeline import FeatureGroup, Pipeline
+from almanac.core.sources import Cut, EventSource, ReferenceSource
+from almanac.errors import AlmanacError, SourceError, examples
+from almanac.jobs.aggregates import aggregation
+from almanac.jobs.failures import plain
+from almanac.project import Project
+from almanac.settings import GARBAGE
+from almanac.store import sources as stored
+from almanac.store.objects import Objects
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pyspark.sql import DataFrame, SparkSession
+
+ENTITIES = 2000  # about how many of a period's entities a sample has
+POLL_SECONDS = 0.5
+# A feature that alone tells the label nearly always is rather the label itself, or happened after it.
+SUSPECT = 0.98
+LARGEST_SHARE = 0.9
+
+
+class Stopped(Exception):
+    """The trial found an error; it was told."""
+
+
+@dataclass
+class Trial:
+    """One run through a pipeline's functions.
+
+    Args:
+        snapshots: those to train on, and the holdout.
+        share: of the entities, from 0 to 1.
+    """
+
+    pipeline: Pipeline
+    file: Path
+    module: ModuleType
+    spark: SparkSession
+    pins: Mapping[str, Pin]
+    snapshots: window.Examples
+    retrained: str
+    share: float
+    told: Told
+    folder: Path
+    rows: list[list[str]] = field(default_factory=list)
+
+    def features(self, period: str) -> pa.Table:
+        """A snapshot's features: one row for each entity of the sample, sorted."""
+        from almanac.jobs.features import check_names
+        from almanac.spark import features
+
+        pipeline, people = self.pipeline, self.pipeline.population
+        with self._timed(people.name, period) as timed:
+            given = self._called(people, period, feature_cuts(pipeline, people, period))
+            spine, entities, notes = features.population(given, pipeline.entity, people, period)
+            self.told.warn(notes)
+            timed.rows = entities
+            timed.kind = "population"
+        parts = {group.name: self._group(group, period) for group in pipeline.features}
+        joined = features.combine(spine, parts, pipeline.entity, pipeline.zeros())
+        schema = features.arrow_schema(joined)
+        check_names(schema.names, pipeline)
+        found = joined.toArrow().cast(schema).sort_by(pipeline.entity)
+        spine.unpersist()
+        return found
+
+    def label(self, period: str, rows: pa.Table) -> pd.DataFrame:
+        """A snapshot's features with their labels."""
+        from almanac.model import training
+        from almanac.spark import features
+
+        label = self.pipeline.label
+        known = self.pipeline.period(self.retrained).as_of
+        with self._timed(label.name, period) as timed:
+            timed.kind = "label"
+            given = self._called(label, period, label_cuts(self.pipeline, period, known))
+            features.columns_of(given, self.pipeline.entity, label.name)
+            labels = given.toArrow()
+            joined = training.label_rows(rows, labels, self.pipeline.entity, label)
+            timed.rows, timed.columns = len(labels), ["label"]
+            timed.table = pa.table({"label": pa.array(joined[window.LABEL])})
+        return joined.assign(**{window.SNAPSHOT: period})
+
+    def _group(self, group: FeatureGroup | Aggregates, period: str) -> DataFrame:
+        from almanac.spark import features
+
+        entity = self.pipeline.entity
+        with self._timed(group.name, period) as timed:
+            if isinstance(group, Aggregates):
+                timed.kind, table = "aggregates", self._described(group, period)
+            else:
+                timed.kind = "features"
+                given = self._called(group, period, feature_cuts(self.pipeline, group, period))
+                shaped = features.shaped(given, entity, group.name)
+                table = shaped.toArrow()
+            frame = self.spark.createDataFrame(table)
+            what = f"Feature group {group.name!r}"
+            if len(table) != len(pc.unique(table[entity])) or table[entity].null_count:
+                _, without = features.check_unique(frame.select(entity), entity, what)
+                self.told.warn(features.nameless(what, without, entity))
+            self.told.warn(_oddities(table, entity, group.name))
+            timed.rows, timed.table = len(table), table.drop_columns([entity])
+        return frame
+
+    def _called(self, part: Part, period: str, cuts: Mapping[str, Cut]) -> DataFrame:
+        """What a function returns for the sample of a period, as a job calls it."""
+        from almanac.spark import sources
+
+        available: dict[str, Any] = {}
+        for name, cut in cuts.items():
+            available[name] = self._sampled(sources.read(self.spark, self.pipeline.sources[name], self.pins[name], cut))
+        available["as_of"] = self.pipeline.period(period).as_of
+        return call(function_of(self.module, part.name), part, self.pipeline, available)  # type: ignore[no-any-return]
+
+    def _sampled(self, frame: DataFrame) -> DataFrame:
+        """The rows of the sample's entities; all rows, if the source does not have the entity."""
+        from pyspark.sql import functions as F
+
+        if self.share >= 1 or self.pipeline.entity not in frame.columns:
+            return frame
+        lot = F.pmod(F.xxhash64(F.col(f"`{self.pipeline.entity}`").cast("string")), F.lit(1_000_000))
+        return frame.where(lot < int(self.share * 1_000_000))
+
+    def _described(self, group: Aggregates, period: str) -> pa.Table:
+        """The features of a described group, from partial sums that are kept in a folder of this trial's."""
+        from almanac.spark import aggregates, arrow, partials
+
+        asked = aggregation(self.pipeline, group, self.pins)
+        cut = feature_cuts(self.pipeline, group, period)[group.reads[0]]
+        assert cut.high is not None
+        edges = sorted({cut.high, *(cut.high - one for one in group.windows)})
+        folder = tempfile.mkdtemp(dir=self.folder)
+        files = self.pins[group.reads[0]].within(cut)
+        blocks = [block for file in files for block in partials.blocks(file, edges)]
+        summed = partials.summed(self.spark, [partials.Wanted(asked=asked, block=block, folder=folder) for block in blocks])
+        schema = aggregates.schema_of(group, asked.entity, asked.schema.field(asked.entity).type)
+        merge = aggregates.Merge(
+            asked=asked, kept=[one.files for one in summed], high=cut.high, folder=f"{folder}/merged", schema=schema
+        )
+        Path(f"{folder}/merged").mkdir()
+        (written,) = aggregates.merged(self.spark, [merge])
+        return arrow.table(written.outputs) if written.outputs else schema.empty_table()
+
+    @contextmanager
+    def _timed(self, name: str, period: str) -> Iterator[Timed]:
+        """Tells what a function did; or, if it failed, where."""
+        timed, began = Timed(), time.monotonic()
+        try:
+            yield timed
+        except Exception as error:
+            self.told.fail(f"Function {name!r} for {period}", error, self.file)
+        self.told.function(name, period, timed, time.monotonic() - began)
+
+
+@dataclass
+class Timed:
+    """What is told of a function's call."""
+
+    kind: str = ""
+    rows: int = 0
+    table: pa.Table | None = None
+    columns: Sequence[str] = ()
+
+
+class Told:
+    """What a trial tells, as it goes on: a table of functions, warnings, and the first error."""
+
+    def __init__(self) -> None:
+        self._console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+        self.warnings: list[str] = []
+        self._table: list[tuple[str, str, Timed, float]] = []
+
+    def say(self, text: str) -> None:
+        self._console.print(Text(text))
+
+    def warn(self, notes: Sequence[str]) -> None:
+        """Tells what is not an error; each once."""
+        for note in notes:
+            if note not in self.warnings:
+                self.warnings.append(note)
+                self._console.print(Text(f"warning: {note}", style="yellow"))
+
+    def function(self, name: str, period: str, timed: Timed, seconds: float) -> None:
+        self.say(f"{period}  {name}: {timed.rows} rows, {seconds:.1f} s")
+        self._table.append((name, period, timed, seconds))
+
+    def fail(self, what: str, error: Exception, file: Path) -> None:
+        """Tells an error with the place in the user's module where it was raised. Raises: Stopped."""
+        where = _place(error, file)
+        if where is not None:
+            line, function = where
+            self._console.print(Text(f"{user_module.shown(file)}, line {line}, in {function}:", style="bold red"))
+            self._console.print(Text(f"    {linecache.getline(str(file), line).strip()}"))
+        self._console.print(Text(f"{what}: {plain(error)}" if not isinstance(error, AlmanacError) else str(error), style="red"))
+        raise Stopped from error
+
+    def tables(self, period: str) -> None:
+        """The functions of one period, column by column."""
+        shown = Table("function", "rows", "seconds", "column", "type", "nulls", "least", "most", box=None, pad_edge=False)
+        for name, when, timed, seconds in self._table:
+            if when != period:
+                continue
+            start = [name, str(timed.rows), f"{seconds:.1f}"]
+            columns = timed.table.column_names if timed.table is not None else []
+            for column in columns or [""]:
+                shown.add_row(*(Text(one) for one in (*start, *(_described(timed.table, column) if column else ("",) * 5))))
+                start = ["", "", ""]
+        self._console.print(shown)
+
+
+def run(project: Project, name: str, period: str | None, *, whole: bool, session: Future[SparkSession], told: Told) -> None:
+    """Runs a trial. Raises: Stopped, AlmanacError."""
+    began = time.monotonic()
+    pipeline = project.described(name)
+    user_module.check(project.spark_jobs, pipeline)
+    file = project.spark_jobs / f"{name}.py"
+    pins = _pins(pipeline, told)
+    retrained = period or _newest(pipeline, pins)
+    snapshots = window.examples(pipeline.period(retrained), pipeline.window, pipeline.label, pipeline.first, pipeline.label_lag)
+    if not whole:
+        snapshots = window.Examples(training=snapshots.training[-1:], holdout=snapshots.holdout)
+    with _imported(file, name, told) as module, tempfile.TemporaryDirectory(prefix="almanac-try-") as folder:
+        check_module(module, pipeline)
+        spark = session.result()
+        trial = Trial(
+            pipeline=pipeline,
+            file=file,
+            module=module,
+            spark=spark,
+            pins=pins,
+            snapshots=snapshots,
+            retrained=retrained,
+            share=1.0,
+            told=told,
+            folder=Path(folder),
+        )
+        if not whole:
+            trial.share = _share(trial, snapshots.holdout)
+        sampled = "all entities" if trial.share >= 1 else f"a sample of {trial.share:.1%} of the entities"
+        told.say(f"Retrain for {retrained}: trains on {', '.join(snapshots.training)}, holdout {snapshots.holdout}; {sampled}.")
+        found = {one: trial.features(one) for one in reversed(snapshots.periods)}
+        labelled = {one: trial.label(one, rows) for one, rows in found.items()}
+        failed = _checked(trial, found[snapshots.holdout])
+        _trained(trial, labelled)
+        told.tables(snapshots.holdout)
+        told.say(f"Nothing was stored. {time.monotonic() - began:.0f} s; {len(told.warnings)} warnings.")
+        if failed:
+            raise Stopped
+
+
+def _pins(pipeline: Pipeline, told: Told) -> dict[str, Pin]:
+    """The sources' files as a run would pin them now."""
+    objects, pins = Objects(), {}
+    for name, source in pipeline.sources.items():
+        pin = stored.observe(objects, name, source, asked=pipeline.columns_read(name))
+        rows = sum(file.rows for file in pin.files)
+        newest = f", newest event {pin.freshness:%Y-%m-%d %H:%M} UTC" if pin.freshness else ""
+        told.say(f"source {name}: {len(pin.files)} files, {rows} rows{newest}")
+        told.warn(pin.notes)
+        if isinstance(source, ReferenceSource):
+            told.warn(
+                [
+                    f"Source {name!r} is a reference: every snapshot sees it as it is today. If it holds what became known "
+                    "later, features of the past know the future. Describe it as an EventSource if its rows have a time."
+                ]
+            )
+        pins[name] = pin
+    return pins
+
+
+def _newest(pipeline: Pipeline, pins: Mapping[str, Pin]) -> str:
+    """The newest period that the events of all sources of the label have reached the end of. Raises: SourceError."""
+    ends = {name: pins[name].freshness for name in pipeline.label.reads if isinstance(pipeline.sources[name], EventSource)}
+    known = [end for end in ends.values() if end is not None]
+    if not known:
+        raise SourceError(
+            f"Sources {examples(ends)} have no statistics of their event times, so the newest period is unknown. Name it: "
+            "--period 2010-08."
+        )
+    ended = Period.holding(min(known), pipeline.first.every).plus(-1).key
+    return min(ended, pipeline.last_period or ended)
+
+
+def _share(trial: Trial, period: str) -> float:
+    """The share of entities that gives about `ENTITIES` of them, by the population of a period; counted without sampling."""
+    from pyspark.sql import functions as F
+
+    people, pipeline = trial.pipeline.population, trial.pipeline
+    with trial._timed(people.name, period) as timed:
+        timed.kind = "population"
+        given = trial._called(people, period, feature_cuts(pipeline, people, period))
+        row = given.agg(F.approx_count_distinct(f"`{pipeline.entity}`").alias("entities")).first()
+        timed.rows = int(row["entities"]) if row else 0
+    trial.told._table.pop()
+    return min(1.0, ENTITIES / timed.rows) if timed.rows else 1.0
+
+
+def _checked(trial: Trial, rows: pa.Table) -> bool:
+    """Runs the checks of features on a period. Those of the whole table are left out on a sample. Whether one failed."""
+    from almanac.spark import checks
+    from almanac.spark import rows as held
+
+    told = trial.told
+    try:
+        given = _call(trial, "checks")
+        checks.suites(given, trial.pipeline)
+        wanted = checks.section(given, "features")
+        checks.check_columns(wanted, rows.column_names, "features")
+        if trial.share < 1:
+            whole = [one for one in wanted if not checks.columns_of(one)]
+            told.warn([f"checks(): {len(whole)} checks of the whole table are not run on a sample."] if whole else [])
+            wanted = [one for one in wanted if checks.columns_of(one)]
+        found = checks.run(held.of_table(lambda: trial.spark, rows), wanted, "try") if wanted else None
+    except Exception as error:
+        told.fail("checks()", error, trial.file)
+        raise
+    if found is None:
+        return False
+    told.warn(found.warnings)
+    for failure in found.blocking:
+        told.say(f"check failed: {failure}")
+    told.say(f"checks(): {found.checks} on features of {trial.snapshots.holdout}, {len(found.blocking)} failed")
+    return not found.passed
+
+
+def _trained(trial: Trial, labelled: Mapping[str, pd.DataFrame]) -> None:
+    """Fits the estimators, and tells the gate's metric on the holdout and what looks like a leak."""
+    import pandas as pd
+
+    from almanac.model import reports, training
+
+    pipeline, told, target = trial.pipeline, trial.told, trial.pipeline.label.target
+    holdout = labelled[trial.snapshots.holdout]
+    names = [name for name in holdout.columns if name not in (pipeline.entity, window.LABEL, window.SNAPSHOT)]
+    began = time.monotonic()
+    try:
+        window.check_classes({one: rows[window.LABEL].value_counts().to_dict() for one, rows in labelled.items()}, target)
+        rows = pd.concat([labelled[one] for one in trial.snapshots.training], ignore_index=True)
+        fitted = training.fit(_call(trial, "estimators"), rows, names, target, trial.snapshots.training[-1])
+        with training.named(fitted.name, trial.snapshots.holdout, holdout, target):
+            report = reports.report(fitted, rows, holdout, names)
+    except Exception as error:
+        told.fail("estimators()", error, trial.file)
+        raise
+    metric, value = pipeline.gate.metric, report["holdout"]["metrics"][pipeline.gate.metric]
+    told.say(f"estimators(): {fitted.name} fitted on {len(rows)} rows, {time.monotonic() - began:.1f} s")
+    told.say(f"holdout {trial.snapshots.holdout}: {metric} {value:.4f} on {len(holdout)} rows; {report['verdict']}")
+    told.warn(list(_suspects(trial, holdout, names)))
+
+
+def _suspects(trial: Trial, holdout: pd.DataFrame, names: Sequence[str]) -> Iterator[str]:
+    """Features that alone tell a binary label nearly always, or are null or constant throughout."""
+    from sklearn.metrics import roc_auc_score
+
+    for name in names:
+        values = holdout[name]
+        if values.isna().all():
+            yield f"Feature {name!r} is null in every row of {trial.snapshots.holdout}."
+        elif values.nunique(dropna=False) == 1:
+            yield f"Feature {name!r} has one value in every row of {trial.snapshots.holdout}: {values.iloc[0]:g}."
+        elif trial.pipeline.label.kind == "binary":
+            finite = values.clip(-3e38, 3e38).fillna(-3e38)
+            alone = roc_auc_score(holdout[window.LABEL], finite)
+            if max(alone, 1 - alone) > SUSPECT:
+                yield (
+                    f"suspect: feature {name!r} alone tells the label with a ROC AUC of {max(alone, 1 - alone):.3f}. It may know "
+                    "the future: look for a reference without time, or a column that is filled in later."
+                )
+
+
+def _call(trial: Trial, name: str) -> Any:
+    return function_of(trial.module, name)()
+
+
+def _oddities(table: pa.Table, entity: str, group: str) -> list[str]:
+    """Warnings about infinite features, each with an entity."""
+    found = []
+    for name in table.column_names:
+        if name != entity and pa.types.is_floating(table[name].type):
+            infinite = table.filter(pc.is_inf(table[name]))
+            if len(infinite):
+                found.append(
+                    f"Function {group!r}: feature {name!r} is infinite in {len(infinite)} rows, such as {entity} "
+                    f"{infinite[entity][0].as_py()}. It was divided by zero, or exceeds float32 (3.4e38). Return null instead."
+                )
+    return found
+
+
+def _described(table: pa.Table, column: str) -> tuple[str, str, str, str, str]:
+    values = table[column]
+    try:
+        bounds = pc.min_max(values).as_py()
+    except pa.ArrowNotImplementedError:
+        bounds = {"min": "", "max": ""}
+    share = values.null_count / len(values) if len(values) else 0.0
+    return (column, str(values.type), f"{share:.1%}", _short(bounds["min"]), _short(bounds["max"]))
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}" if math.isfinite(value) else str(value)
+    return "" if value is None else str(value)
+
+
+def _place(error: Exception, file: Path) -> tuple[int, str] | None:
+    """The last line of the user's module among those that raised an error, and its function; None if it raised nothing."""
+    seen: list[tuple[int, str]] = []
+    one: BaseException | None = error
+    while one is not None:
+        seen += [
+            (frame.lineno or 1, frame.name) for frame in traceback.extract_tb(one.__traceback__) if frame.filename == str(file)
+        ]
+        one = one.__cause__
+    return seen[-1] if seen else None
+
+
+@contextmanager
+def _imported(file: Path, name: str, told: Told) -> Iterator[ModuleType]:
+    """The user's module, imported from its file, so that errors name its lines. Tasks get it by value."""
+    from pyspark import cloudpickle
+
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    before = sys.modules.get(name)
+    sys.modules[name] = module
+    linecache.checkcache(str(file))
+    try:
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            told.fail(f"Importing {user_module.shown(file)}", error, file)
+        cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
+        yield module
+        cloudpickle.unregister_pickle_by_value(module)  # type: ignore[no-untyped-call]
+    finally:
+        sys.modules.pop(name, None)
+        if before is not None:
+            sys.modules[name] = before
+
+
+def _session() -> SparkSession:
+    from pyspark.sql import SparkSession
+
+    session = (
+        SparkSession.builder.appName("almanac try")
+        .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.sql.shuffle.partitions", "4")
+        .config("spark.python.unix.domain.socket.enabled", "true")
+        # Errors of a task name the line of the function that built the column.
+        .config("spark.python.sql.dataFrameDebugging.enabled", "true")
+        .getOrCreate()
+    )
+    session.sparkContext.setLogLevel("OFF")  # the first error is told in words
+    return session
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0 if everything ran and all checks passed, else 1."""
+    parser = argparse.ArgumentParser(prog="almanac try")
+    parser.add_argument("name")
+    parser.add_argument("--folder", type=Path, default=Path())
+    parser.add_argument("--period")
+    parser.add_argument("--whole", action="store_true")
+    parser.add_argument("--watch", action="store_true")
+    given = parser.parse_args(arguments)
+    gc.set_threshold(GARBAGE)
+    project = Project(given.folder.resolve())
+    import pyspark.sql  # noqa: F401 - here: two threads that import one package at once can see half of it
+
+    pool = ThreadPoolExecutor(1, "spark")
+    session = pool.submit(_session)
+    while True:
+        told, files = Told(), [project.dags / f"{given.name}.py", project.spark_jobs / f"{given.name}.py"]
+        seen = _saved(files)
+        code = 0
+        try:
+            run(project, given.name, given.period, whole=given.whole, session=session, told=told)
+        except Stopped:
+            code = 1
+        except AlmanacError as error:
+            told.say(str(error))
+            code = 1
+        if not given.watch:
+            return code
+        told.say(f"Watching {', '.join(map(user_module.shown, files))}. Ctrl-C ends.")
+        while _saved(files) == seen:
+            time.sleep(POLL_SECONDS)
+
+
+def _saved(files: Sequence[Path]) -> list[int]:
+    return [file.stat().st_mtime_ns if file.exists() else 0 for file in files]
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
