@@ -6,6 +6,7 @@ ALMANAC_SPARK_CONN     the Airflow connection to Spark; spark_default when not s
 ALMANAC_POOL           the Airflow pool that bounds Spark jobs; spark when not set
 ALMANAC_APPLICATIONS   shared: one Spark application builds and combines all feature groups, and one that stages also audits;
                        apart: each group and each audit has its own; shared when not set
+ALMANAC_COMMIT         the commit of the code, for receipts; that of the checkout with the users' modules when not set
 ALMANAC_SIGNING_KEY    the private key (a PEM file) that signs manifests on publish; nothing is signed when not set
 ALMANAC_VERIFYING_KEY  the public key (a PEM file) that every version's signature must match; not checked when not set
 ALMANAC_DELIVERY_NAME  the database address of the delivery NAME (upper case), for `almanac deliver` outside Airflow
@@ -16,8 +17,10 @@ AWS_ENDPOINT_URL themselves, or use the machine's role.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +65,21 @@ def spark_jobs(environment: Mapping[str, str] | None = None) -> Path:
     """The folder of the users' modules."""
     env = os.environ if environment is None else environment
     return Path(env.get("ALMANAC_SPARK_JOBS") or PACKAGE.parent.parent / "spark_jobs")
+
+
+def commit() -> str:
+    """ALMANAC_COMMIT if it is set, else the git commit of the checkout that the user's modules are in, else empty."""
+    return os.environ.get("ALMANAC_COMMIT") or _checked_out(spark_jobs())
+
+
+@functools.cache
+def _checked_out(folder: Path) -> str:
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return result.stdout.strip() if result.returncode == 0 else ""
 
 
 def spark_connection() -> str:

@@ -23,7 +23,7 @@ from almanac.core.period import Every, Period, resolve
 from almanac.core.pipeline import Pipeline
 from almanac.core.receipts import PlacedOrder, Receipt, RunInfo
 from almanac.errors import AlmanacError, CheckFailed, DescriptionError, NotFound, PeriodError, StoreError, bounded
-from almanac.settings import PACKAGE, Settings
+from almanac.settings import PACKAGE, Settings, commit
 from almanac.store.home import Home
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,8 @@ class TaskContext:
     def run_info(self) -> RunInfo:
         run, task = self.context["dag_run"], self.context["ti"]
         actor = getattr(run, "triggering_user_name", None) or ""
-        return RunInfo(dag=run.dag_id, run=run.run_id, task=task.task_id, attempt=task.try_number, actor=actor)
+        who = {"dag": run.dag_id, "run": run.run_id, "task": task.task_id, "attempt": task.try_number, "actor": actor}
+        return RunInfo(**who, commit=commit())
 
     def run_info_json(self) -> str:
         return dumps(self.run_info).decode()

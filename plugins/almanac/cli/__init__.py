@@ -7,7 +7,21 @@ from __future__ import annotations
 
 import sys
 
-from almanac.cli import check, checks, deliver, find, gc, lineage, local, plan, promote, score, show, trial  # noqa: F401 - each registers its commands
+from almanac.cli import (  # noqa: F401 - each registers its commands
+    check,
+    checks,
+    deliver,
+    find,
+    gc,
+    lineage,
+    local,
+    new,
+    plan,
+    promote,
+    score,
+    show,
+    trial,
+)
 from almanac.cli.console import app, complain
 from almanac.errors import AlmanacError
 from almanac.project import load_environment

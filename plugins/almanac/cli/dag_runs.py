@@ -62,8 +62,20 @@ class Airflow:
         """Starts a run of a DAG with these params; returns the run's id.
 
         Raises:
-            AlmanacError: Airflow does not know the DAG, or refuses the params; the message has Airflow's answer.
+            AlmanacError: Airflow does not know the DAG, or refuses the params; the message has Airflow's answer. Or nothing
+                would start the run: the DAG is paused, or no scheduler is alive.
         """
+        if self._ask("GET", f"/api/v2/dags/{dag}")["is_paused"]:
+            raise AlmanacError(
+                f"The DAG {dag} is paused, so its run would wait. Nothing was started. Unpause it in the UI, or with "
+                f"`airflow dags unpause {dag}`."
+            )
+        health = self._ask("GET", "/api/v2/monitor/health")["scheduler"]
+        if health["status"] != "healthy":
+            raise AlmanacError(
+                f"{self.url}: no scheduler is alive (its last sign: {health.get('latest_scheduler_heartbeat') or 'none'}), so a "
+                "run would wait. Nothing was started. Start Airflow's scheduler."
+            )
         answer = self._ask("POST", f"/api/v2/dags/{dag}/dagRuns", {"logical_date": None, "conf": dict(conf)})
         return str(answer["dag_run_id"])
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
-import os
 import platform
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -259,16 +257,3 @@ def environment() -> dict[str, str]:
 
 def environment_digest() -> str:
     return digest(environment())
-
-
-def commit() -> str:
-    """ALMANAC_COMMIT if it is set, else the git commit of the checkout that the code runs from, else empty."""
-    if given := os.environ.get("ALMANAC_COMMIT"):
-        return given
-    try:
-        result = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return result.stdout.strip() if result.returncode == 0 else ""

@@ -21,7 +21,7 @@ from functools import partial
 from almanac.core.canonical import decode
 from almanac.core.receipts import PART, Artifact, Order, PlacedOrder, Receipt, RunInfo, Step, with_parts
 from almanac.errors import AlmanacError, Conflict, NotAdmitted, StoreError
-from almanac.jobs.context import JobContext, SparkJob, commit, context_of, environment_digest
+from almanac.jobs.context import JobContext, SparkJob, context_of, environment_digest
 from almanac.jobs.failures import class_of, lost_store, plain
 from almanac.settings import GARBAGE, Settings
 from almanac.store.home import Home
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         job.later = partial(import_ahead, given.step, audits=given.audit)
     objects = Objects()
     job.orders = tuple(read_order(objects, uri) for uri in given.orders)
-    run_info = decode(RunInfo, {**json.loads(given.run_info), "environment": environment_digest(), "commit": commit()})
+    run_info = decode(RunInfo, {**json.loads(given.run_info), "environment": environment_digest()})
     (pipeline,) = {placed.order.pipeline for placed in job.orders}
     home = Home.of(root, pipeline, objects)
     receipts, lost = [], list[AlmanacError]()
