@@ -59,7 +59,7 @@ def part(date: str, costs: Costs) -> dict[str, Any]:
 
 
 def _environments(stage: Stage) -> dict[str, dict[str, str]]:
-    """Plain has only what the programs need; Almanac's has the class archive and the settings of demo/spark_conf.py."""
+    """Plain has only what the programs need; Almanac's has the class archive and the settings of almanac/local/spark_conf.py."""
     own = {name: stage.environment[name] for name in ("JAVA_HOME", "PYTHONPATH")}
     shared = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_", "PYSPARK_"))} | own
     quick = spark_conf.environment(stage.cache / "spark", Path(own["JAVA_HOME"]))

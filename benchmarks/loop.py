@@ -72,7 +72,7 @@ class Loop:
             landing.days.cache_clear()
             spark = spark_conf.environment(folder.parent / "spark", java.java_home(folder.parent / "java"))
             tell(f"times {times}: starting Airflow")
-            airflow, environment = scheduler.start(folder / "airflow", store, lambda: spark, given)
+            airflow, environment = scheduler.start(folder / "airflow", REPOSITORY, store, lambda: spark, given)
             running.callback(airflow.stop)
             airflow.wait_for_dags([f"{PIPELINE}_retrain", f"{PIPELINE}_score"])
             yield cls(airflow=airflow, store=store, environment=environment, folder=folder)

@@ -18,6 +18,8 @@ from almanac.local.scheduler import NotUp
 from demo import landing
 from demo.story import DAGS, PIPELINE, Astray, Story
 
+PROJECT = Path(__file__).resolve().parent.parent
+
 
 def main() -> int:
     """Exit code 0 only if every run ended as expected; 130 after Ctrl-C."""
@@ -55,7 +57,7 @@ def _play(folder: Path, keep: bool, console: Console) -> int:
         delivered = pool.submit(landing.deliver, store)
         spark = pool.submit(_spark, folder)
         console.print("Preparing data, Java and Spark; starting Airflow's database, scheduler, DAG processor and API server ...")
-        airflow, environment = scheduler.start(folder / "airflow", store, spark.result)
+        airflow, environment = scheduler.start(folder / "airflow", PROJECT, store, spark.result)
         running.callback(airflow.stop)
         airflow.wait_for_dags(DAGS)
         delivered.result()

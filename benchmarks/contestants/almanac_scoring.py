@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cores", type=int, default=2)
     spark = local(parser.parse_args().cores)
-    # How Almanac runs Spark where nothing else is said: see demo/spark_conf.py.
+    # How Almanac runs Spark where nothing else is said: see almanac/local/spark_conf.py.
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "100000")
     scorers: dict[str, Scorer] = {}
 

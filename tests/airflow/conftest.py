@@ -60,7 +60,7 @@ def running(
         "ALMANAC_ROOT": shop.home.layout.root,
         "ALMANAC_SPARK_JOBS": str(write_jobs(folder / "spark_jobs")),
     }
-    airflow, environment = scheduler.start(folder / "airflow", store, lambda: spark_environment, given)
+    airflow, environment = scheduler.start(folder / "airflow", repository, store, lambda: spark_environment, given)
     try:
         airflow.wait_for_dags(["shop_retrain", "shop_score", "shop_rollback"])
         path = f"{Path(sys.executable).parent}:{environment['PATH']}"

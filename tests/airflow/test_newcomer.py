@@ -18,13 +18,13 @@ pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.store, pytest.
 
 
 @pytest.fixture(scope="module")
-def story(spark_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory):
+def story(spark_environment: dict[str, str], repository: Path, tmp_path_factory: pytest.TempPathFactory):
     """Everything that `make demo` starts, in a folder of its own."""
     folder = tmp_path_factory.mktemp("demo")
     store = seaweed.start(folder / "store")
     try:
         landing.deliver(store)
-        airflow, environment = scheduler.start(folder / "airflow", store, lambda: spark_environment)
+        airflow, environment = scheduler.start(folder / "airflow", repository, store, lambda: spark_environment)
         try:
             airflow.wait_for_dags(DAGS)
             yield Story(airflow, store, environment, Console(file=io.StringIO(), width=180), folder / "story.json")

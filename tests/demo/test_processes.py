@@ -40,7 +40,7 @@ def wait_for(groups: int, session: int) -> None:
 def left_by_a_killed_process(command: list[str], folder: Path) -> int:
     """Starts a session from a Python process that then ends without stopping it; gives the session's number."""
     code = (
-        "import os, sys\nfrom pathlib import Path\nfrom demo.processes import spawn\n"
+        "import os, sys\nfrom pathlib import Path\nfrom almanac.local.processes import spawn\n"
         "session = spawn('left', sys.argv[2:], environment=os.environ, folder=Path(sys.argv[1]))\n"
         "print(session.popen.pid, flush=True)\nos._exit(9)\n"
     )

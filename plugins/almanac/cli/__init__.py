@@ -18,6 +18,7 @@ from almanac.cli import (  # noqa: F401 - each registers its commands
     new,
     plan,
     promote,
+    retrain,
     score,
     show,
     trial,

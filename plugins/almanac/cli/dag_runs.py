@@ -22,6 +22,7 @@ from almanac.errors import AccessRefused, AlmanacError, DescriptionError, Unreac
 Wait = Annotated[
     bool, typer.Option("--wait", help="Wait for the run to end, and print each task's state; exit code 1 if it fails.")
 ]
+Unpause = Annotated[bool, typer.Option("--unpause", help="Unpause the DAG first; its schedule is then on as well.")]
 
 POLL_SECONDS = 2.0
 SUCCESS, FAILED, STARTED = "success", "failed", "started"
@@ -67,8 +68,7 @@ class Airflow:
         """
         if self._ask("GET", f"/api/v2/dags/{dag}")["is_paused"]:
             raise AlmanacError(
-                f"The DAG {dag} is paused, so its run would wait. Nothing was started. Unpause it in the UI, or with "
-                f"`airflow dags unpause {dag}`."
+                f"The DAG {dag} is paused, so its run would wait. Nothing was started. Unpause it in the UI, or with --unpause."
             )
         health = self._ask("GET", "/api/v2/monitor/health")["scheduler"]
         if health["status"] != "healthy":
@@ -78,6 +78,10 @@ class Airflow:
             )
         answer = self._ask("POST", f"/api/v2/dags/{dag}/dagRuns", {"logical_date": None, "conf": dict(conf)})
         return str(answer["dag_run_id"])
+
+    def unpause(self, dag: str) -> None:
+        """Raises: AlmanacError, if Airflow does not know the DAG."""
+        self._ask("PATCH", f"/api/v2/dags/{dag}", {"is_paused": False})
 
     def wait(self, dag: str, run: str, told: Callable[[str], None]) -> str:
         """Waits until a run has ended; returns `success` or `failed`. Calls `told` with a line whenever a task changes state."""
@@ -102,12 +106,14 @@ class Airflow:
         return _ask(method, self.url + path, body, {"Authorization": f"Bearer {self.token}"})
 
 
-def start(dag: str, conf: Mapping[str, Any], *, wait: bool) -> dict[str, str]:
+def start(dag: str, conf: Mapping[str, Any], *, wait: bool, unpause: bool = False) -> dict[str, str]:
     """Starts a run of a DAG and, with `wait`, waits for its end. Returns its `dag`, `run`, `page` and `state`.
 
     Params that are None are left to the DAG. Raises: as `Airflow.from_environment` and `Airflow.start`.
     """
     airflow = Airflow.from_environment()
+    if unpause:
+        airflow.unpause(dag)
     run = airflow.start(dag, {key: value for key, value in conf.items() if value is not None})
     state = airflow.wait(dag, run, complain) if wait else STARTED
     return {"dag": dag, "run": run, "page": airflow.page(dag, run), "state": state}

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 import typer
@@ -148,7 +149,8 @@ def _files(path: Path) -> Iterator[tuple[Path, str]]:
             yield file, name.as_posix()
 
 
-def _local():  # type: ignore[no-untyped-def]  # the module, which is loaded only where it is installed
+def _local() -> ModuleType:
+    """The module `local.machine`, whose packages not everyone installs. Raises: DescriptionError."""
     try:
         from almanac.local import machine
     except ImportError as error:

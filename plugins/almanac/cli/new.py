@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -24,6 +24,8 @@ from almanac.core.pipeline import IMPORTED, NAME
 from almanac.core.sources import as_utc
 from almanac.errors import DataError, DescriptionError, examples
 from almanac.user_module import shown
+
+ENDED = timedelta(days=100)  # without an event for so long, data count as finished
 
 
 @app.command(epilog="Example: almanac new returning --data invoices/ --entity customer_id --event-time at --timezone UTC")
@@ -63,7 +65,14 @@ def new(
         raise DescriptionError(f"--source: expected a name of letters, digits and _, got {source!r}. Give one with --source.")
     column = look.column(entity, "--entity")
     drafted = Draft(
-        name=name, source=source, entity=column, event_time=event_time, timezone=timezone, every=_every(every), look=look
+        name=name,
+        source=source,
+        entity=column,
+        event_time=event_time,
+        timezone=timezone,
+        every=_every(every),
+        look=look,
+        ended=_has_ended(look.high),
     )
     texts = {file: write(drafted) for file, write in files.items()}  # all or none
     for file, text in texts.items():
@@ -139,8 +148,7 @@ def _look(paths: list[Path], schema: pa.Schema, event_time: str, timezone: str) 
     """Counts and bounds, read file by file."""
     rows, nulls = 0, dict.fromkeys(schema.names, 0)
     least: dict[str, Any] = {}
-    low: datetime | None = None
-    high: datetime | None = None
+    times: list[datetime] = []
     for number, path in enumerate(paths, 1):
         if sys.stderr.isatty():
             print(f"\r{number}/{len(paths)}", end="", file=sys.stderr)
@@ -153,13 +161,13 @@ def _look(paths: list[Path], schema: pa.Schema, event_time: str, timezone: str) 
                 nulls[name] += column.null_count
                 if _is_number(column.type) and (found := pc.min(column).as_py()) is not None:
                     least[name] = min(found, least.get(name, found))
-            bounds = pc.min_max(batch.column(event_time)).as_py() if event_time in batch.schema.names else {"min": None}
-            if bounds["min"] is not None:
-                low = bounds["min"] if low is None else min(low, bounds["min"])
-                high = bounds["max"] if high is None else max(high, bounds["max"])
+            if event_time in batch.schema.names:
+                moments = batch.column(event_time)
+                moments = moments.cast(pa.timestamp("us", moments.type.tz), safe=False)  # Python's have no nanoseconds
+                times += [one for one in pc.min_max(moments).as_py().values() if one is not None]
     if sys.stderr.isatty():
         print("\r", end="", file=sys.stderr)
-    if low is None or high is None:
+    if not times:
         raise DataError(f"--event-time: {event_time} has no value in {rows} rows. Name another column, or bring other data.")
     columns = [
         Column(
@@ -170,9 +178,13 @@ def _look(paths: list[Path], schema: pa.Schema, event_time: str, timezone: str) 
         )
         for field in schema
     ]
-    return Look(
-        columns=columns, rows=rows, files=len(paths), low=as_utc(low, timezone or None), high=as_utc(high, timezone or None)
-    )
+    low, high = (as_utc(one, timezone or None) for one in (min(times), max(times)))
+    return Look(columns=columns, rows=rows, files=len(paths), low=low, high=high)
+
+
+def _has_ended(newest: datetime) -> bool:
+    """Whether the data are an old, finished set, by this machine's clock."""
+    return datetime.now(UTC) - newest > ENDED
 
 
 def _is_number(kind: pa.DataType) -> bool:

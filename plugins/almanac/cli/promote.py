@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from almanac.cli.console import AsJson, Name, Reason, Version, app, by_hand, home_of, show_rows
-from almanac.cli.dag_runs import Wait, leave, start
+from almanac.cli.dag_runs import Unpause, Wait, leave, start
 from almanac.cli.show import entry_row
 from almanac.core.canonical import encode
 from almanac.errors import examples
@@ -55,6 +55,7 @@ def roll_back(
     ] = None,
     periods: Annotated[list[str] | None, typer.Option("--period", help="Only this affected period; may be repeated.")] = None,
     withdraw: Annotated[bool, typer.Option(help="Withdraw the bad version and score again what it wrote.")] = True,
+    unpause: Unpause = False,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
@@ -86,7 +87,7 @@ def roll_back(
         return
     # Start exactly what was shown, whatever happens meanwhile, so that a repeated start goes no further back.
     conf = {"reason": reason, "to": found.to, "from": found.bad, "withdraw": withdraw, "periods": periods}
-    run = start(f"{name}_rollback", conf, wait=wait)
+    run = start(f"{name}_rollback", conf, wait=wait, unpause=unpause)
     lines += [[key, run[key]] for key in ("run", "state", "page")]
     show_rows({**run, "plan": encode(found)}, as_json, ["rollback of", name], lines)
     leave(run["state"])

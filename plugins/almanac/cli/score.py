@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from almanac.cli.console import AsJson, Name, app, home_of, show_rows
-from almanac.cli.dag_runs import Wait, leave, start
+from almanac.cli.dag_runs import Unpause, Wait, leave, start
 from almanac.runs import plan
 from almanac.store import overview
 
@@ -27,6 +27,7 @@ def score(
         bool, typer.Option("--allow-in-sample", help="Also score periods that the version was trained on; recorded as in-sample.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; start nothing.")] = False,
+    unpause: Unpause = False,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
@@ -44,6 +45,6 @@ def score(
         show_rows(found, as_json, columns, rows)
         return
     conf = {"from": first, "to": last, "version": version, "allow_in_sample": allow_in_sample}
-    run = start(f"{name}_score", conf, wait=wait)
+    run = start(f"{name}_score", conf, wait=wait, unpause=unpause)
     show_rows({**run, "plan": [one.period for one in found]}, as_json, columns, [*rows, ["", run["run"], run["state"]]])
     leave(run["state"])

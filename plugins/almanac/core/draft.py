@@ -71,7 +71,9 @@ class Look:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A pipeline to be drafted. `source`: the name of its source; `timezone`: empty if event times have a zone of their own."""
+    """A pipeline to be drafted. `source`: the name of its source; `timezone`: empty if event times have a zone of their own.
+    `ended`: the data are a finished set, so scheduled runs for later periods have nothing to do.
+    """
 
     name: str
     source: str
@@ -80,6 +82,7 @@ class Draft:
     timezone: str
     every: Every
     look: Look
+    ended: bool = False
 
     @property
     def key(self) -> str:
@@ -145,13 +148,14 @@ build_dags(
         entity="$key",
         every="$every",
         # The data begin on $low; this is the first period that has a whole lookback before its end.
-        first_period="$first",
+        first_period="$first",$last
         sources={
             "$source": EventSource(
                 f"{LANDING}/$source/",
                 event_time="$event_time",$zone
-                # What is read. The data have: $listed
-                columns=($columns,),
+                # What is read. The data have:
+$listed
+                columns=($columns),
             ),
         },
         # Who gets a score: a function of spark_jobs/$name.py, and how far back it looks.
@@ -308,10 +312,11 @@ def dag_file(draft: Draft) -> str:
         nouns=", ".join(nouns),
         low=f"{draft.look.low:%Y-%m-%d}",
         first=draft.first.key,
+        last=_last(draft) if draft.ended else "",
         every=draft.every.value,
         zone=f'\n                timezone="{draft.timezone}",' if draft.timezone else "",
-        listed=examples(seen, 6),
-        columns=", ".join(f'"{one}"' for one in read),
+        listed=_lines(seen),
+        columns=", ".join(f'"{one}"' for one in read) + ("" if len(read) > 1 else ","),
         group=(AGGREGATES if draft.entity.is_key else FEATURE_GROUP).substitute(
             _words(draft), sums=", ".join(f'"{one.name}": ("sum",)' for one in draft.summed), kind=draft.entity.kind
         ),
@@ -339,6 +344,20 @@ def test_file(draft: Draft) -> str:
     one, two = {"string": ('"a"', '"b"'), "double": ("1.0", "2.0"), "long": ("1", "2")}[kind]
     fields = [f"`{draft.entity.name}` {kind}", f"`{draft.event_time}` timestamp", *(f"`{other.name}` double" for other in others)]
     return TEST.substitute(_words(draft), one=one, two=two, values=", 1.0" * len(others), schema=", ".join(fields))
+
+
+def _last(draft: Draft) -> str:
+    return (
+        f"\n        # The newest event is of {draft.look.high:%Y-%m-%d}. Remove this line once new data arrive."
+        f'\n        last_period="{Period.holding(draft.look.high, draft.every).key}",'
+    )
+
+
+def _lines(seen: Sequence[str]) -> str:
+    """The columns of the data as comments, some to a line."""
+    rows, indent = [seen[start : start + 4] for start in range(0, min(len(seen), 24), 4)], " " * 16
+    more = [f"and {len(seen) - 24} more"] if len(seen) > 24 else []
+    return "\n".join(f"{indent}#   {', '.join(row)}" for row in [*rows, *([more] if more else [])])
 
 
 def _words(draft: Draft) -> dict[str, str]:

@@ -39,6 +39,17 @@ def is_named_like(path: str) -> bool:
     return any(f"{ending}." in path.rsplit("/", 1)[-1].lower() for ending in ENDINGS)
 
 
+def is_data_of_another_kind(path: str) -> bool:
+    """Whether a file's name is that of data in another format."""
+    name = path.rsplit("/", 1)[-1].lower().removesuffix(".gz")
+    return name.endswith((".csv", ".tsv", ".json", ".jsonl", ".orc", ".avro", ".xlsx"))
+
+
+def partitions(path: str) -> list[str]:
+    """The columns that the folders of a path are named for, as Hive does: `dt` for `dt=2017-05-01/a.parquet`."""
+    return [name for name, sign, _ in (part.partition("=") for part in path.split("/")[:-1]) if sign and name.isidentifier()]
+
+
 def is_hidden(path: str) -> bool:
     """Whether Spark's readers skip a path: a part begins with a dot, or with _ unless it is a partition such as `_x=1`."""
     return any(_is_hidden_part(part) for part in path.split("/"))

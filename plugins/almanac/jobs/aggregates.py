@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from almanac.columns import is_key, key_kind
-from almanac.core.aggregates import DISTINCT, Aggregates, edges
+from almanac import described
+from almanac.core.aggregates import Aggregates, edges
 from almanac.core.canonical import digest, encode, sealed
 from almanac.core.facts import StagedGroup
 from almanac.core.pins import Pin, PinnedFile, content_of
 from almanac.core.pipeline import Pipeline
 from almanac.core.receipts import Order, Receipt
 from almanac.core.sources import UNTIL, Cut, EventSource
-from almanac.errors import AlmanacError, DescriptionError, examples
+from almanac.errors import AlmanacError
 from almanac.jobs import user_functions
 from almanac.jobs.context import JobContext
 from almanac.jobs.failures import plain
@@ -38,7 +38,6 @@ RECORD = "record.json"
 # while it was read could be taken for the pinned one.
 KEPT_AS = 4
 LONGEST = timedelta(days=36_525)  # time span of the events of a file
-NUMBERS = ("int", "uint", "float", "double", "decimal", "bool")
 
 
 def features(context: JobContext, part: Aggregates) -> Receipt:
@@ -183,98 +182,18 @@ def aggregation(pipeline: Pipeline, part: Aggregates, pins: Mapping[str, Pin]) -
     from almanac.spark import sources
     from almanac.spark.partials import Aggregation
 
-    events, reference = pins[part.reads[0]], pins[part.reads[1]] if part.on else None
-    source, entity = pipeline.sources[events.source], pipeline.entity
+    found = described.reads(pipeline, part, pins, sources.schema_of)
+    source = pipeline.sources[part.reads[0]]
     assert isinstance(source, EventSource)
-    for pin in (events, *filter(None, (reference,))):
-        keys = {entity: pin is events, str(part.on): bool(part.on)}
-        if missing := [name for name, needed in keys.items() if needed and name not in pin.columns]:
-            raise DescriptionError(
-                f"Aggregates({part.name!r}): source {pin.source!r} has no column {examples(missing)} (it has: "
-                f"{examples(sorted(pin.columns), 30)}). Correct the description, or deliver the column."
-            )
-    aggregated = [*part.columns, *filter(None, (part.split,))]
-    looked = [name for name in (reference.columns if reference else ()) if name in aggregated and name not in (entity, part.on)]
-    if both := [f"{name} ({events.columns[name]})" for name in looked if name in events.columns]:
-        raise DescriptionError(
-            f"Aggregates({part.name!r}): {examples(both)} is ambiguous: both {' and '.join(part.reads)} have it. Rename it in "
-            "one of them, or leave it out of one with columns=(...)."
-        )
-    columns = {**events.columns, **{name: reference.columns[name] for name in looked if reference}}
-    wanted = [entity, *aggregated]
-    if missing := [name for name in wanted if name not in columns]:
-        raise DescriptionError(
-            f"Aggregates({part.name!r}): {', '.join(part.reads)} have no column {examples(missing)} (they have: "
-            f"{examples(sorted(columns), 30)}). Correct the description, or deliver the column."
-        )
-    summed = [name for name, functions in part.columns.items() if set(functions) - {DISTINCT}]
-    if strange := [f"{name} ({columns[name]})" for name in summed if not columns[name].startswith(NUMBERS)]:
-        raise DescriptionError(
-            f"Aggregates({part.name!r}): expected numeric columns, got {examples(strange)}. Use only 'distinct', which counts "
-            "different values."
-        )
-    read = dict.fromkeys(name for name in (entity, *source.times, part.on, *aggregated) if name and name not in looked)
-    found = Aggregation(part=part, entity=entity, source=source, schema=sources.schema_of(source, events, list(read)))
-    if reference is not None:
-        types = sources.schema_of(pipeline.sources[reference.source], reference, [str(part.on), *looked])
-        found = replace(found, reference=tuple(file.place for file in reference.files), looked=types)
-    _check_types(found)
-    return found
-
-
-def _check_types(asked: Aggregation) -> None:
-    """Checks that keys and values can be compared. Raises: DescriptionError."""
-    part, looked = asked.part, asked.looked
-    own = f"Aggregates({part.name!r})"
-    if asked.entity in part.columns:
-        raise DescriptionError(f"{own}.columns: expected columns to aggregate, got the entity {asked.entity!r}. Remove it.")
-    types = {field.name: field.type for schema in (looked or (), asked.schema) for field in schema}
-    if not is_key(types[asked.entity]):
-        raise DescriptionError(
-            f"{own}: expected {asked.entity} as whole numbers or text, got {types[asked.entity]} in source {part.reads[0]!r}. "
-            f"Deliver it as one of them{_why(types[asked.entity])}."
-        )
-    if looked is not None:
-        ours, theirs = (schema.field(str(part.on)).type for schema in (asked.schema, looked))
-        if key_kind(ours) != key_kind(theirs):
-            raise DescriptionError(
-                f"{own}.on: expected {part.on} with one type, got {ours} in source {part.reads[0]!r} and {theirs} in source "
-                f"{part.reads[1]!r}. Only values of one type are matched. Deliver both as one type{_why(ours) or _why(theirs)}."
-            )
-    compared: dict[str, list[str]] = {
-        "on": [part.on] if part.on else [],
-        "columns": [name for name, functions in part.columns.items() if DISTINCT in functions],
-    }
-    for place, names in compared.items():
-        if nested := [f"{name} ({types[name]})" for name in names if pa.types.is_nested(types[name])]:
-            raise DescriptionError(
-                f"{own}.{place}: expected columns that are not nested, got {examples(nested)}, whose values cannot be compared. "
-                "Name another column, or deliver the parts as separate columns."
-            )
-    if part.split and not is_key(types[part.split]):
-        raise DescriptionError(
-            f"{own}.split: expected a column of text or whole numbers, got {part.split} ({types[part.split]}). Deliver it as "
-            f"text, such as {part.values[0]!r}."
-        )
-    if part.split and pa.types.is_integer(types[part.split]) and (odd := [one for one in part.values if not _is_whole(one)]):
-        raise DescriptionError(
-            f"{own}.values: expected whole numbers, as in {part.split}; got {examples(map(repr, odd))}. Write them as '1', '-20'."
-        )
-
-
-def _why(kind: pa.DataType) -> str:
-    """Why a type that looks like a key is not one."""
-    if pa.types.is_decimal(kind) and not kind.scale:
-        return ", whole numbers as int64: uint64 is read as a decimal"
-    return ": above 2^53 two keys can be one double" if pa.types.is_floating(kind) else ""
-
-
-def _is_whole(text: str) -> bool:
-    """Whether a text is the usual form of a whole number."""
-    try:
-        return str(int(text)) == text
-    except ValueError:
-        return False
+    reference = pins[part.reads[1]].files if part.on else ()
+    return Aggregation(
+        part=part,
+        entity=pipeline.entity,
+        source=source,
+        schema=found.events,
+        reference=tuple(file.place for file in reference),
+        looked=found.looked,
+    )
 
 
 def _edges(pipeline: Pipeline, asked: Aggregation, order: Order, file: PinnedFile, cut: Cut) -> list[datetime]:

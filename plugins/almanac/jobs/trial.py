@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from almanac import user_module
+from almanac import described, user_module
 from almanac.core import window
 from almanac.core.aggregates import Aggregates
 from almanac.core.cuts import feature_cuts, label_cuts
@@ -251,9 +251,10 @@ def run(project: Project, name: str, period: str | None, *, whole: bool, session
     pipeline = project.described(name)
     user_module.check(project.spark_jobs, pipeline)
     file = project.spark_jobs / f"{name}.py"
+    snapshots = _snapshots(pipeline, period) if period else None
     pins = _pins(pipeline, told)
     retrained = period or _newest(pipeline, pins)
-    snapshots = window.examples(pipeline.period(retrained), pipeline.window, pipeline.label, pipeline.first, pipeline.label_lag)
+    snapshots = snapshots or _snapshots(pipeline, retrained)
     if not whole:
         snapshots = window.Examples(training=snapshots.training[-1:], holdout=snapshots.holdout)
     with _imported(file, name, told) as module, tempfile.TemporaryDirectory(prefix="almanac-try-") as folder:
@@ -285,6 +286,10 @@ def run(project: Project, name: str, period: str | None, *, whole: bool, session
             raise Stopped
 
 
+def _snapshots(pipeline: Pipeline, period: str) -> window.Examples:
+    return window.examples(pipeline.period(period), pipeline.window, pipeline.label, pipeline.first, pipeline.label_lag)
+
+
 def _pins(pipeline: Pipeline, told: Told) -> dict[str, Pin]:
     """The sources' files as a run would pin them now."""
     objects, pins = Objects(), {}
@@ -302,6 +307,7 @@ def _pins(pipeline: Pipeline, told: Told) -> dict[str, Pin]:
                 ]
             )
         pins[name] = pin
+    described.check(pipeline, pins)
     return pins
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 
+from almanac import described
 from almanac.core.canonical import digest, encode
 from almanac.core.degrade import LACKING, check_sources
 from almanac.core.facts import PinnedSource
@@ -36,11 +37,14 @@ def pin(home: Home, plan: RunPlan, run_info: RunInfo) -> str:
 
     Raises:
         SourceError: a source is missing, does not match its description, or is incomplete.
+        DescriptionError: a described feature group reads a column that its source lacks, or one of an unfit type.
         DataError: such a source is read by feature groups that weigh more than the run may leave out.
     """
     pipeline = home.receipts.description(plan.description)
     pins, lacking = _observed(home, pipeline, plan)
     check_sources(pipeline, plan, lacking)
+    if plan.build and not plan.degrade:  # else the run may leave such a group out
+        described.check(pipeline, pins)
     notes = [note for found in pins.values() for note in found.notes]
     policies, until = completeness.policies(pipeline, pins), completeness.consistent(home, pipeline, plan.build, pins)
     order = Order(

@@ -80,7 +80,11 @@ def observe(objects: Objects, name: str, source: Source, then: PointInTime | Non
         files=tuple(file for file, _, _ in looked),
         columns={field.name: str(field.type) for field in schema},
         schema=packed(schema),
-        notes=(*notes, *_infinities(name, [(file, names) for file, _, names in looked], asked or source.needed)),
+        notes=(
+            *notes,
+            *_unread_partitions(name, source, (file for file, _, _ in looked), schema.names),
+            *_infinities(name, [(file, names) for file, _, names in looked], asked or source.needed),
+        ),
     )
 
 
@@ -124,12 +128,28 @@ def _data(
             "or move them out of the folder if they are no data."
         )
     other = [item for item, kind in kinds.items() if kind is FileKind.OTHER]
-    if passed := [item.uri for item in other if item in parquet or folder.is_named_like(item.uri)]:
+    passed = [item.uri for item in other if item in parquet or folder.is_named_like(item.uri)]
+    if passed:
         notes.append(
             f"Source {name!r}: Parquet files of another ending are not read ({len(passed)}): {examples(passed)}. Rename them to "
             "end in '.parquet', or move them out of the folder if they are no data."
         )
+    if strange := [item.uri for item in other if item.uri not in passed and folder.is_data_of_another_kind(item.uri)]:
+        notes.append(
+            f"Source {name!r}: files that are not Parquet are not read ({len(strange)}): {examples(strange)}. Deliver them as "
+            "Parquet, or move them out of the folder if they are no data."
+        )
     return found, notes
+
+
+def _unread_partitions(name: str, source: Source, files: Iterable[PinnedFile], columns: Iterable[str]) -> Iterator[str]:
+    """A note on columns that only the names of folders have, such as `dt=2017-05-01`."""
+    there = dict.fromkeys(column for file in files for column in folder.partitions(file.uri.removeprefix(source.uri)))
+    if unread := [column for column in there if column not in columns]:
+        yield (
+            f"Source {name!r}: files lie in folders that are named for {examples(unread)}. Such a column is not read from the "
+            "folders' names. Write it into the files as well if it is needed."
+        )
 
 
 def _folders(uri: str) -> Iterator[str]:
