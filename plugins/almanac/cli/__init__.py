@@ -11,6 +11,7 @@ from almanac.cli import (  # noqa: F401 - each registers its commands
     check,
     checks,
     deliver,
+    doctor,
     find,
     gc,
     lineage,

@@ -79,6 +79,10 @@ class Airflow:
         answer = self._ask("POST", f"/api/v2/dags/{dag}/dagRuns", {"logical_date": None, "conf": dict(conf)})
         return str(answer["dag_run_id"])
 
+    def read(self, path: str) -> Any:
+        """What the REST API answers to a GET of `/api/v2/PATH`. Raises: AlmanacError."""
+        return self._ask("GET", f"/api/v2/{path}")
+
     def unpause(self, dag: str) -> None:
         """Raises: AlmanacError, if Airflow does not know the DAG."""
         self._ask("PATCH", f"/api/v2/dags/{dag}", {"is_paused": False})
