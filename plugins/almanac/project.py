@@ -118,7 +118,7 @@ class _Dag:
 
 def _run(file: Path) -> list[Pipeline]:
     """Runs a DAG file; gives the pipelines for which it builds DAGs."""
-    found: list[Pipeline] = []
+    found, file = list[Pipeline](), file.resolve()
 
     def build_dags(pipeline: Pipeline, **_: Any) -> Mapping[str, _Dag]:
         if not isinstance(pipeline, Pipeline):

@@ -45,7 +45,7 @@ def test_what_does_not_fit_is_told_with_its_line(folder: Path, ask: Asking) -> N
     module.write_text(MODULE.read_text().replace("def traits(people: DataFrame)", "def traits(persons: DataFrame)"))
     code, output, errors = ask("check", "shop")
     assert (code, output) == (1, "")
-    assert errors.startswith("almanac: spark_jobs/shop.py, line 20: Function 'traits' of pipeline 'shop' takes (persons), but ")
+    assert errors.startswith("almanac: spark_jobs/shop.py, line 18: Function 'traits' of pipeline 'shop' takes (persons), but ")
     module.unlink()
     assert "Pipeline 'shop' has no module: shop.py is not in spark_jobs." in ask("check", "shop")[2]
 

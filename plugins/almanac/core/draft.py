@@ -101,8 +101,9 @@ class Draft:
 
     @property
     def first(self) -> Period:
-        """The first period whose lookback the data cover."""
-        return Period.holding(self.look.low + timedelta(days=self.spans[0]) - timedelta(microseconds=1), self.every)
+        """The first period whose lookback the data cover, from their first day on."""
+        begin = self.look.low.replace(hour=0, minute=0, second=0, microsecond=0)
+        return Period.holding(begin + timedelta(days=self.spans[0]) - timedelta(microseconds=1), self.every)
 
     @property
     def periods(self) -> int:

@@ -250,7 +250,7 @@ def run(project: Project, name: str, period: str | None, *, whole: bool, session
     began = time.monotonic()
     pipeline = project.described(name)
     user_module.check(project.spark_jobs, pipeline)
-    file = project.spark_jobs / f"{name}.py"
+    file = (project.spark_jobs / f"{name}.py").resolve()
     snapshots = _snapshots(pipeline, period) if period else None
     pins = _pins(pipeline, told)
     retrained = period or _newest(pipeline, pins)
