@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import random
+import sys
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -139,7 +140,10 @@ def test_what_it_writes_can_be_tried_and_tested_as_it_is(
     spec = importlib.util.spec_from_file_location("test_buying", folder / "tests" / "test_buying.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "buying", raising=False)
     spec.loader.exec_module(module)
+    monkeypatch.delitem(sys.modules, "buying")
     events = module.purchases.__wrapped__(spark)
     module.test_the_population_has_each_entity_once(events)
     module.test_whoever_has_an_event_returns(events)

@@ -108,10 +108,7 @@ def _leak(files: Files) -> None:
     """A table of who came back, described as a reference: today's state, which knows the future."""
     back = pa.table({"customer": list(range(80)), "band": [int(number >= 40) for number in range(80)]})
     files.objects.put(f"{files.landing}/people/all.parquet", parquet(back))
-    files.module(
-        'visits.select("customer").distinct().withColumn("label", F.lit(1))',
-        'visits.select("customer").distinct().where("customer >= 40").withColumn("label", F.lit(1))',
-    )
+    files.module('visits.select("customer").distinct().with', 'visits.sparkSession.range(40, 80).toDF("customer").with')
 
 
 def _twice(files: Files) -> None:
@@ -164,7 +161,10 @@ MISTAKES = [
         "a wrong argument name",
         PARSE,
         "Function 'habits' of pipeline 'shop' takes (visit, as_of), but its description reads (visits).",
-        lambda f: f.module("def habits(visits: DataFrame, as_of):", "def habits(visit: DataFrame, as_of):\n    visits = visit"),
+        lambda f: f.module(
+            "def habits(visits: DataFrame, as_of) -> DataFrame:",
+            "def habits(visit: DataFrame, as_of) -> DataFrame:\n    visits = visit",
+        ),
     ),
     Mistake(
         "a retrain that is too early",
@@ -173,7 +173,12 @@ MISTAKES = [
         lambda f: setattr(f, "period", "2017-04"),
     ),
     Mistake("naive times without `timezone`", PIN, "timezone", lambda f: f.dag(', timezone="UTC"', "")),
-    Mistake("a wrong `event_time`", PIN, "'when'", lambda f: f.dag('event_time="at"', 'event_time="when"')),
+    Mistake(
+        "a wrong `event_time`",
+        PIN,
+        "has no column when (it has: amount, at, customer).",
+        lambda f: f.dag('event_time="at"', 'event_time="when"'),
+    ),
     Mistake("an empty folder", PIN, "Source 'visits' is missing: there is no Parquet file below", lambda f: f.clear()),
     Mistake(
         "a folder of CSV files",
