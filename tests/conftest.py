@@ -11,16 +11,18 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import gc
+import json
 import logging
 import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from almanac.local import java, seaweed
+from almanac.local import java, seaweed, spark_conf
 from almanac.settings import GARBAGE
 from almanac.store.objects import Objects
 from tests.support.shared import made_once
@@ -88,14 +90,37 @@ def objects(store: seaweed.Store) -> Objects:
 
 
 @pytest.fixture(scope="session")
-def spark(store: seaweed.Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
-    """A local Spark session of two cores. Its Python workers keep the environment that it begins with, so the store is there."""
+def spark_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """How Spark jobs start, with the class archive, which is a minute's work."""
+
+    def make() -> bytes:
+        folder = tmp_path_factory.mktemp("spark")
+        return json.dumps(dict(spark_conf.environment(folder, java.java_home(folder / "java")))).encode()
+
+    return dict(json.loads(made_once(tmp_path_factory, "spark-environment", make)))
+
+
+@pytest.fixture(scope="session")
+def spark(store: seaweed.Store, spark_environment: dict[str, str]) -> Iterator[object]:
+    """A local Spark session of two cores. Its Python workers keep the environment that it begins with, so the store is there; its
+    JVM starts and compiles as those of short jobs do.
+    """
     os.environ["PYSPARK_PYTHON"] = sys.executable
-    os.environ["JAVA_HOME"] = str(java.java_home(tmp_path_factory.mktemp("java")))
+    os.environ["JAVA_HOME"] = spark_environment["JAVA_HOME"]
     from pyspark.sql import SparkSession
 
-    session = (
-        SparkSession.builder.master("local[2]")
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in spark_environment.items():
+            patched.setenv(name, value)
+        session = _session(SparkSession)
+    session.sparkContext.setLogLevel("ERROR")
+    yield session
+    session.stop()
+
+
+def _session(kind: Any) -> Any:
+    return (
+        kind.builder.master("local[2]")
         .appName("almanac tests")
         .config("spark.ui.enabled", "false")
         .config("spark.sql.shuffle.partitions", "2")
@@ -106,9 +131,6 @@ def spark(store: seaweed.Store, tmp_path_factory: pytest.TempPathFactory) -> Ite
         .config("spark.driver.host", "127.0.0.1")
         .getOrCreate()
     )
-    session.sparkContext.setLogLevel("ERROR")
-    yield session
-    session.stop()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import uuid
 from collections.abc import Iterator
@@ -13,22 +12,10 @@ import psycopg
 import pytest
 
 from almanac import Gate
-from almanac.local import java, scheduler, seaweed, spark_conf
+from almanac.local import scheduler, seaweed
 from tests.support.running_airflow import Running
-from tests.support.shared import made_once
 from tests.support.shop import Shop
 from tests.support.shop_dags import write_dags, write_jobs
-
-
-@pytest.fixture(scope="session")
-def spark_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """How Spark jobs start, with the class archive, which is a minute's work."""
-
-    def make() -> bytes:
-        folder = tmp_path_factory.mktemp("spark")
-        return json.dumps(dict(spark_conf.environment(folder, java.java_home(folder / "java")))).encode()
-
-    return dict(json.loads(made_once(tmp_path_factory, "spark-environment", make)))
 
 
 @pytest.fixture(scope="module")

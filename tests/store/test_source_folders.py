@@ -74,8 +74,8 @@ def test_hidden_files_and_those_of_unfinished_writes_are_not_pinned(
 
     assert names(objects, visits) == ["_x=1/a.parquet", "month=1/a.parquet"]
     assert observe(objects, "visits", visits).notes == (
-        "Source 'visits': files lie in folders that are named for _x, month. Such a column is not read from the folders' names. Write "
-        "it into the files as well if it is needed.",
+        "Source 'visits': files lie in folders that are named for _x, month. Such a column is not read from the folders' names. "
+        "Write it into the files as well if it is needed.",
     )
 
 
@@ -114,8 +114,8 @@ def test_parquet_files_of_other_endings_are_passed_over_and_counted(
     assert pin.notes == (
         f"Source 'visits': Parquet files of another ending are not read (3): {passed[0]}, {passed[1]}, {visits.uri}c.parquet.gz. "
         "Rename them to end in '.parquet', or move them out of the folder if they are no data.",
-        f"Source 'visits': files that are not Parquet are not read (1): {visits.uri}notes.csv. Deliver them as Parquet, or move them "
-        "out of the folder if they are no data.",
+        f"Source 'visits': files that are not Parquet are not read (1): {visits.uri}notes.csv. Deliver them as Parquet, or move "
+        "them out of the folder if they are no data.",
     )
 
 
