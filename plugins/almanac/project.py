@@ -39,6 +39,13 @@ class Project:
         """The folder of the user modules: that of ALMANAC_SPARK_JOBS, if it is set."""
         return Path(os.environ.get("ALMANAC_SPARK_JOBS") or self.folder / "spark_jobs")
 
+    def state(self) -> Path:
+        """The folder of what programs keep for the project, made for its owner alone, and left out of git."""
+        found = self.folder.resolve() / STATE
+        found.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (found / ".gitignore").write_text("*\n")
+        return found
+
     def check(self) -> None:
         """Checks that the folder is a project's. Raises: DescriptionError."""
         if missing := [shown(one) for one in (self.dags, self.spark_jobs) if not one.is_dir()]:

@@ -165,9 +165,14 @@ def go_on_without(context: TaskContext, *, plan: Json | Sequence[Json], source: 
 def pin_sources(context: TaskContext, *, plan: Json | Sequence[Json]) -> str:
     """Pins the sources that the run reads; returns the receipt's URI."""
     from almanac.runs import pin
+    from almanac.store.pins import read_pins
 
     uri = pin.pin(context.home, _continuing(plan), context.run_info)
-    for finding in context.home.receipts.read(uri).findings:
+    receipt = context.home.receipts.read(uri)
+    for name, found in read_pins(context.home, receipt).items():
+        rows, newest = sum(file.rows for file in found.files), found.freshness
+        log.info("Source %s: %d files, %d rows, newest event %s.", name, len(found.files), rows, newest or "unknown")
+    for finding in receipt.findings:
         log.info(finding)
     return uri
 

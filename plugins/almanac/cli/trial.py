@@ -12,7 +12,7 @@ import typer
 
 from almanac import user_module
 from almanac.cli.console import Folder, Name, app, complain
-from almanac.project import STATE, Project
+from almanac.project import Project
 from almanac.settings import PACKAGE
 
 
@@ -56,7 +56,7 @@ def _spark(folder: Path) -> dict[str, str]:
         from almanac.local import java, spark_conf
     except ImportError:
         return {}
-    state = folder.resolve() / STATE
+    state = Project(folder).state()
     if not (state / "spark").exists():
         complain("Preparing Spark, once for this folder ...")
     return spark_conf.environment(state / "spark", java.java_home(state / "java"))

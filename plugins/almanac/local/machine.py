@@ -20,7 +20,7 @@ from pathlib import Path
 
 from almanac.local import java, scheduler, seaweed, spark_conf
 from almanac.local.processes import is_running, stop_leftovers
-from almanac.project import STATE
+from almanac.project import STATE, Project
 
 PROGRAMS = {"store": ("weed",), "airflow": scheduler.PROCESSES}
 # What other programs need of the environment of Airflow's processes.
@@ -139,9 +139,7 @@ def _private(file: Path, text: str) -> None:
 @contextmanager
 def _alone(state: Path) -> Iterator[None]:
     """Keeps other processes from starting or stopping the same programs meanwhile. Raises: Busy."""
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (state / ".gitignore").write_text("*\n")
-    with (state / "lock").open("w") as lock:
+    with (Project(state.parent).state() / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
