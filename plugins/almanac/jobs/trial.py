@@ -94,7 +94,7 @@ class Trial:
             timed.rows = entities
             timed.kind = "population"
         parts = {group.name: self._group(group, period) for group in pipeline.features}
-        joined = features.combine(spine, parts, pipeline.entity, pipeline.zeros())
+        joined = features.combine(features.named(spine, pipeline.entity), parts, pipeline.entity, pipeline.zeros())
         schema = features.arrow_schema(joined)
         check_names(schema.names, pipeline)
         found = joined.toArrow().cast(schema).sort_by(pipeline.entity)
