@@ -4,7 +4,8 @@ AlmanacError
 ├── DescriptionError      a pipeline's description or its user module is invalid
 ├── PeriodError           a run has no period, two of them, or an invalid one
 ├── SourceError           a source is unreachable, lacks a column, is incomplete, or changed while it was read
-│   └── SourceMissing     it has no files
+│   ├── SourceMissing     it has no files
+│   └── DataEnded         its newest event is older than all that a run is about
 ├── DataError             rows are invalid: empty, duplicated, of one class, too few periods
 ├── CheckFailed           an audit found something that blocks; carries the findings
 ├── NotAdmitted           a step has no receipt that it may build on
@@ -50,6 +51,10 @@ class SourceError(AlmanacError):
 
 class SourceMissing(SourceError):
     """A source has no files."""
+
+
+class DataEnded(SourceError):
+    """A source's newest event is older than all that a run is about."""
 
 
 class DataError(AlmanacError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -128,9 +129,77 @@ def test_a_job_carries_out_the_other_orders_although_one_fails_and_then_ends_wit
     printed = capsys.readouterr().out
     assert ended.value.code == 1
     assert failed is not None and not failed.passed and passed is not None and passed.passed
-    assert "almanac: 1 of 2: shop features.stage.habits 2017-05\nalmanac: did not pass: s3://" in printed
-    assert "almanac: Module 'shop' has no function 'habits'" in printed
+    assert "almanac: 1 of 2: shop features.stage.habits 2017-05\nalmanac: failed: s3://" in printed
+    assert printed.count("DescriptionError: Module 'shop' has no function 'habits'") == 1
     assert "almanac: 2 of 2: shop features.stage.traits 2017-05\nalmanac: passed: s3://" in printed
+
+
+@pytest.mark.store
+@pytest.mark.spark
+@pytest.mark.parametrize(
+    ("body", "function", "text", "error"),
+    [
+        ("raise KeyError('amount')", "habits", "raise KeyError('amount')", "Function 'habits' of 'shop' failed for "),
+        ("import nowhere", "habits", "import nowhere", "ModuleNotFoundError: No module named 'nowhere'"),
+    ],
+)
+def test_an_error_of_several_periods_is_told_once_at_the_end_with_the_users_lines_alone(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    body: str,
+    function: str,
+    text: str,
+    error: str,
+) -> None:
+    world.shop.code(**{"    age = F.datediff": f"    {body}\n    age = F.datediff"})
+
+    with pytest.raises(SystemExit):
+        start(world, monkeypatch, [world.group("habits", "2017-04"), world.group("habits", "2017-05")])
+
+    printed, errors = capfd.readouterr()
+    told = printed[printed.index("almanac: shop features.stage.habits 2017-04, 2017-05 failed:") :]
+    assert told.count("\n") == 4 and error in told
+    assert re.search(rf"  spark_jobs/shop.py, line \d+, in {function}:\n      {re.escape(text)}\n  DescriptionError: ", told)
+    assert printed.count(error) == 1
+    assert "Traceback" not in printed + errors
+
+
+@pytest.mark.store
+@pytest.mark.spark
+def test_an_error_in_a_task_names_the_users_line_that_ran_there(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.shop.code(**{
+        "def habits(": "def _broken(n):\n    return 1 // (n - n)\n\n\ndef habits(",
+        'F.sum("amount")': 'F.sum(F.udf(_broken, "long")("amount"))',
+    })  # fmt: skip
+
+    with pytest.raises(SystemExit):
+        start(world, monkeypatch, [world.group("habits")])
+
+    told = capsys.readouterr().out
+    assert re.search(
+        r"  spark_jobs/shop.py, line \d+, in _broken:\n +return 1 // \(n - n\)\n  ZeroDivisionError: integer ", told
+    ), told[-3000:]
+
+
+@pytest.mark.store
+@pytest.mark.spark
+def test_an_error_of_almanacs_own_code_has_its_whole_traceback(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(_: object) -> Receipt:
+        raise RuntimeError("a bug")
+
+    world.shop.code(**{"def traits(": "\ndef traits("})
+
+    monkeypatch.setattr(run, "function_for", lambda _: broken)
+    with pytest.raises(SystemExit):
+        start(world, monkeypatch, [world.group("habits")])
+
+    told = capsys.readouterr().out
+    assert "  Traceback (most recent call last):" in told and ", in broken" in told and "RuntimeError: a bug" in told
 
 
 @pytest.mark.store

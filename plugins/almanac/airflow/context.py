@@ -13,15 +13,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException, AirflowSkipException
 
 from almanac import user_module
+from almanac.airflow.notes import REASON
 from almanac.core import facts
 from almanac.core.canonical import decode, dumps, encode
 from almanac.core.facts import Gated
 from almanac.core.period import Every, Period, resolve
 from almanac.core.pipeline import Pipeline
-from almanac.core.receipts import PlacedOrder, Receipt, RunInfo
+from almanac.core.receipts import PlacedOrder, Receipt, RunInfo, alike
 from almanac.errors import AlmanacError, CheckFailed, DescriptionError, NotFound, PeriodError, StoreError, bounded
 from almanac.settings import PACKAGE, Settings, commit
 from almanac.store.home import Home
@@ -135,7 +136,7 @@ class TaskContext:
                 raise NotFound(f"No receipt for {one.order}, although its job succeeded. Check the job's log and clear the task.")
             self._leave_report(receipt)
             if not receipt.answered:
-                raise _failure(receipt)
+                raise _failures([receipt])[0]
             for finding in receipt.findings:
                 log.info("%s: %s", one.order, finding)
             found[one.order.period] = self.home.receipts.uri(receipt)
@@ -155,12 +156,15 @@ class TaskContext:
             failed = [receipt for receipt in found.values() if receipt is not None and not receipt.answered]
             new = [receipt for receipt in failed if receipt != before[receipt.order.digest]]
             if None in found.values() or len(new) < len(failed):
-                for receipt in new:
-                    log.error("%s", _failure(receipt))
+                for failure in _failures(new):
+                    log.error("%s", failure)
                 raise
             if new:
                 self._leave_report(new[0])
-                raise _failure(new[0]) from None
+                first, *others = _failures(new)
+                for other in others:
+                    log.error("%s", other)
+                raise first from None
             log.warning("The job failed after its orders were done: %s", error)
 
     def _leave_report(self, receipt: Receipt) -> None:
@@ -181,17 +185,24 @@ class TaskContext:
             self.context["outlet_events"][asset].extra = {"pipeline": self.pipeline.name, **extra}
 
 
-def _failure(receipt: Receipt) -> AlmanacError:
-    if receipt.error:
-        return AlmanacError(f"{receipt.order}: {bounded(receipt.findings)}")
-    return CheckFailed(str(receipt.order), receipt.findings)
+def _failures(receipts: Iterable[Receipt]) -> list[AlmanacError]:
+    """The errors of failed orders; those that differ in the period alone are one."""
+    told = alike((one.order, bounded(one.findings), one) for one in receipts)
+    return [
+        AlmanacError(f"{what}: {bounded(one.findings)}") if one.error else CheckFailed(what, one.findings) for what, one in told
+    ]
 
 
 @contextlib.contextmanager
-def failing_clearly() -> Iterator[None]:
-    """Fails the task with the message of an Almanac error. Airflow retries only if a store did not answer."""
+def ending_clearly(context: Any) -> Iterator[None]:
+    """Fails the task with the message of an Almanac error. Airflow retries only if a store did not answer. Keeps the reason of a
+    task that is skipped for the run's note.
+    """
     try:
         yield
+    except AirflowSkipException as skipped:
+        context["ti"].xcom_push(REASON, str(skipped))
+        raise
     except StoreError as error:
         raise AirflowException(str(error)) from error
     except AlmanacError as error:

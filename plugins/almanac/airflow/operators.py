@@ -65,9 +65,9 @@ class WorkerTask(Traced, BaseOperator):
 
     def execute(self, context: Any) -> Any:
         from almanac.airflow import openlineage
-        from almanac.airflow.context import TaskContext, failing_clearly
+        from almanac.airflow.context import TaskContext, ending_clearly
 
-        with failing_clearly():
+        with ending_clearly(context):
             found = self.function(TaskContext.of(self.description, context), **self.arguments)
             self.receipts = openlineage.receipts_in(found)
             return found
@@ -114,9 +114,9 @@ class SparkOrders(Traced, SparkSubmitOperator):
         inspect.signature(function).bind("context", **arguments)
 
     def execute(self, context: Any) -> Any:  # returns the job's receipts; SparkSubmitOperator returns nothing
-        from almanac.airflow.context import TaskContext, failing_clearly
+        from almanac.airflow.context import TaskContext, ending_clearly
 
-        with failing_clearly():
+        with ending_clearly(context):
             found = TaskContext.of(self.description, context)
             placed = self.function(found, **self.arguments)
             uris = self.run_orders(found, placed, self.then(found, **self.arguments) if self.then else ())
@@ -169,9 +169,9 @@ class Publish(SparkOrders):
 
     def execute(self, context: Any) -> Any:
         from almanac.airflow import openlineage
-        from almanac.airflow.context import TaskContext, failing_clearly
+        from almanac.airflow.context import TaskContext, ending_clearly
 
-        with failing_clearly():
+        with ending_clearly(context):
             found = TaskContext.of(self.description, context)
             done = self.function(found, lambda placed: self.run_orders(found, placed), **self.arguments)
             self.receipts = openlineage.receipts_in(done)
@@ -204,9 +204,9 @@ class SourceComplete(BaseSensorOperator):
         return not self.reasons
 
     def execute(self, context: Any) -> Any:
-        from almanac.airflow.context import TaskContext, failing_clearly
+        from almanac.airflow.context import TaskContext, ending_clearly
 
-        with failing_clearly():
+        with ending_clearly(context):
             try:
                 return super().execute(context)
             except AirflowSensorTimeout:
@@ -234,8 +234,8 @@ class Approve(ApprovalOperator):
         self.gate = gate
 
     def execute(self, context: Any) -> Any:
-        from almanac.airflow.context import TaskContext, failing_clearly
+        from almanac.airflow.context import TaskContext, ending_clearly
 
-        with failing_clearly():
+        with ending_clearly(context):
             self.subject, self.body = tasks.question(TaskContext.of(self.description, context), gate=self.gate)
         return super().execute(context)

@@ -1,4 +1,5 @@
-"""Almanac's plugin for Airflow: the links of its tasks in the UI, and the schedule of pipelines whose data has ended.
+"""Almanac's plugin for Airflow: the links of its tasks in the UI, the schedule of pipelines whose data has ended, and why runs
+were skipped.
 
 An installed Almanac is found by its entry point, `installed`; one in Airflow's plugins folder by `almanac_plugin.py` there.
 """
@@ -10,16 +11,18 @@ from pathlib import Path
 from airflow import settings
 from airflow.plugins_manager import AirflowPlugin
 
+from almanac.airflow import notes
 from almanac.airflow.links import ReportLink
 from almanac.airflow.timetable import UntilTimetable
 
 
 class AlmanacPlugin(AirflowPlugin):
-    """Registers the links and the timetable."""
+    """Registers the links, the timetable and the notes."""
 
     name = "almanac"
     operator_extra_links = [ReportLink()]  # noqa: RUF012 - Airflow reads a plain list
     timetables = [UntilTimetable]  # noqa: RUF012
+    listeners = [notes]  # noqa: RUF012
 
 
 # None where the plugins folder registers it: Airflow reports a second plugin of one name as an import error.

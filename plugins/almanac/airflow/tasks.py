@@ -18,7 +18,7 @@ from almanac.core.degrade import check_sources, leaves_out
 from almanac.core.late import refusal
 from almanac.core.plan import RunPlan
 from almanac.core.rollback import RollbackPlan
-from almanac.errors import Conflict, LogMoved, NotAdmitted, Overtaken, PromotionError, SourceError, examples
+from almanac.errors import Conflict, DataEnded, LogMoved, NotAdmitted, Overtaken, PromotionError, SourceError, examples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -163,11 +163,14 @@ def go_on_without(context: TaskContext, *, plan: Json | Sequence[Json], source: 
 
 
 def pin_sources(context: TaskContext, *, plan: Json | Sequence[Json]) -> str:
-    """Pins the sources that the run reads; returns the receipt's URI."""
+    """Pins the sources that the run reads; returns the receipt's URI. Skips the run if the data ended long before its period."""
     from almanac.runs import pin
     from almanac.store.pins import read_pins
 
-    uri = pin.pin(context.home, _continuing(plan), context.run_info)
+    try:
+        uri = pin.pin(context.home, _continuing(plan), context.run_info)
+    except DataEnded as ended:
+        raise AirflowSkipException(str(ended)) from None
     receipt = context.home.receipts.read(uri)
     for name, found in read_pins(context.home, receipt).items():
         rows, newest = sum(file.rows for file in found.files), found.freshness
@@ -216,8 +219,8 @@ def combine_orders(
     from almanac.runs import feature_orders, orders
 
     for task, state in context.states_of("plan", "sources.pin", "sources.audit").items():
-        if (task, state) == ("plan", "skipped"):
-            raise AirflowSkipException("Nothing was planned, so nothing is combined.")
+        if state == "skipped":
+            raise AirflowSkipException(f"Task {task} was skipped, so nothing is combined.")
         if state != "success":
             raise NotAdmitted(f"Task {task}: expected state 'success', got {state!r}, so nothing is combined. Clear it.")
     return feature_orders.combined(context.home, _plan(plan), orders.built_from(pin, checked or {}))

@@ -88,17 +88,22 @@ class Airflow:
         self._ask("PATCH", f"/api/v2/dags/{dag}", {"is_paused": False})
 
     def wait(self, dag: str, run: str, told: Callable[[str], None]) -> str:
-        """Waits until a run has ended; returns `success` or `failed`. Calls `told` with a line whenever a task changes state."""
+        """Waits until a run has ended; returns `success` or `failed`. Calls `told` with a line whenever a task changes state, and
+        at the end with the run's note: why tasks were skipped.
+        """
         seen: dict[str, str] = {}
         while True:
             # Ask for the run first: a task that ends in between is reported in the next round.
-            state = str(self._ask("GET", f"/api/v2/dags/{dag}/dagRuns/{run}")["state"])
+            found = self._ask("GET", f"/api/v2/dags/{dag}/dagRuns/{run}")
+            state = str(found["state"])
             for task in self._ask("GET", f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances?limit=200")["task_instances"]:
                 name = task["task_id"] + (f" [{task['map_index']}]" if task["map_index"] >= 0 else "")
                 if task["state"] and seen.get(name) != task["state"]:
                     seen[name] = task["state"]
                     told(f"{name}: {task['state']}")
             if state in (SUCCESS, FAILED):
+                if found.get("note"):
+                    told(found["note"])
                 return state
             time.sleep(POLL_SECONDS)
 

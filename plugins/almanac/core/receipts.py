@@ -7,15 +7,15 @@ the same order twice finds its receipt and does nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 from almanac.core.canonical import digest, later, stored_as
 from almanac.core.garbage import FRESH
-from almanac.errors import NotAdmitted, bounded
+from almanac.errors import NotAdmitted, bounded, examples
 
 SCHEMA = 1
 PART = "part."  # prefix of a feature group's name in the inputs and links of the order that combines the groups
@@ -88,9 +88,14 @@ class Order:
         """The order for this artifact's next step."""
         return replace(self, step=step, part="", inputs=dict(inputs), parameters=parameters)
 
-    def __str__(self) -> str:
+    @property
+    def what(self) -> str:
+        """What is ordered, for whichever period."""
         part = f".{self.part}" if self.part else ""
-        return f"{self.pipeline} {self.artifact.value}.{self.step.value}{part} {self.period}"
+        return f"{self.pipeline} {self.artifact.value}.{self.step.value}{part}"
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.period}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,3 +244,19 @@ def admit(receipt: Receipt | None, artifact: Artifact, step: Step, *, pipeline: 
     if not receipt.passed:
         raise NotAdmitted(f"The receipt for {order} did not pass, so nothing is built on it:\n{bounded(receipt.findings)}")
     return receipt
+
+
+Cause = TypeVar("Cause")
+
+
+def alike(failed: Iterable[tuple[Order, str, Cause]]) -> list[tuple[str, Cause]]:
+    """Failures that differ in the period alone, told as one: what was ordered, with its periods; and the first one's cause.
+
+    Args:
+        failed: an order, what its error says, and its cause.
+    """
+    found: dict[tuple[str, str], tuple[list[str], Cause]] = {}
+    for order, text, cause in failed:
+        periods, _ = found.setdefault((order.what, text.replace(order.period, "")), ([], cause))
+        periods.append(order.period)
+    return [(f"{what} {examples(periods, 12)}", cause) for (what, _), (periods, cause) in found.items()]

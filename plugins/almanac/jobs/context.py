@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
+import importlib.util
+import linecache
 import platform
 import sys
 import tempfile
@@ -56,6 +57,7 @@ class SparkJob:
 
     def __init__(self, name: str, session: SparkSession | None = None, orders: Sequence[PlacedOrder] = ()) -> None:
         self.name, self._session, self.orders = name, session, tuple(orders)
+        self.failed: list[tuple[Order, Exception]] = []  # in the order in which they failed
         self.made: dict[str, Any] = {}  # what one order's function made for later orders, by their digests
         self.pins: dict[str, Pins] = {}  # by the URI of their receipt
         self.later: Callable[[], None] | None = None  # imports what the job needs after its first query
@@ -232,6 +234,13 @@ def _pickled_by_value(module: ModuleType) -> Iterator[None]:
             cloudpickle.unregister_pickle_by_value(module)  # type: ignore[no-untyped-call]
 
 
+def _remember_lines(name: str) -> None:
+    """Keeps a module's text for tracebacks that are told when its zip is gone."""
+    spec = importlib.util.find_spec(name)
+    if spec is not None and spec.origin:
+        linecache.getlines(spec.origin, {"__name__": name, "__spec__": spec, "__loader__": spec.loader})
+
+
 @contextlib.contextmanager
 def user_module(packed: bytes, name: str) -> Iterator[ModuleType]:
     """The user's module as it was zipped with the order, importable under its name inside the context."""
@@ -242,6 +251,7 @@ def user_module(packed: bytes, name: str) -> Iterator[ModuleType]:
         sys.path.insert(0, str(path))
         try:
             sys.path_importer_cache.pop(str(path), None)
+            _remember_lines(name)
             yield importlib.import_module(name)
         finally:
             sys.path.remove(str(path))

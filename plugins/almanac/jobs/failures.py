@@ -1,8 +1,13 @@
-"""Failures in plain words: what an exception says about its order, and whether the store is to blame instead."""
+"""Failures in plain words: what an exception says about its order, where in the user's code it was raised, and whether the
+store is to blame instead.
+"""
 
 from __future__ import annotations
 
+import linecache
 import re
+import traceback
+from collections.abc import Callable, Iterator
 
 from almanac import errors
 from almanac.errors import AlmanacError, StoreError
@@ -28,6 +33,33 @@ def lost_store(error: Exception) -> StoreError | None:
     name, message = _raised_in_a_task(error) or ("", "")
     kind = getattr(errors, name, None)
     return kind(message) if isinstance(kind, type) and issubclass(kind, StoreError) else None
+
+
+def user_lines(error: BaseException, shown: Callable[[str], str]) -> list[str]:
+    """The traceback of an error, of the user's code alone; the line that raised it comes last. Empty if none of that is in it.
+
+    Args:
+        shown: what a person calls a file; empty if it is not the user's.
+    """
+    frames: list[tuple[str, int, str]] = []
+    one: BaseException | None = error
+    while one is not None:
+        frames += [(frame.filename, frame.lineno or 1, frame.name) for frame in traceback.extract_tb(one.__traceback__)]
+        frames += _frames_in_a_task(str(one))
+        one = one.__cause__
+    return [
+        line
+        for file, number, function in dict.fromkeys(frames)
+        if shown(file)
+        for line in (f"{shown(file)}, line {number}, in {function}:", f"    {linecache.getline(file, number).strip()}")
+    ]
+
+
+def _frames_in_a_task(text: str) -> Iterator[tuple[str, int, str]]:
+    """The frames of a Spark task's traceback that stands in an error's text: file, line, function."""
+    if "Traceback (most recent call last)" in text:
+        for file, number, function in re.findall(r'^  File "(.+)", line (\d+), in (.+)$', text, re.MULTILINE):
+            yield file, int(number), function
 
 
 def _raised_in_a_task(error: BaseException) -> tuple[str, str] | None:

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import gc
 import json
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,10 +20,10 @@ from datetime import UTC, datetime
 from functools import partial
 
 from almanac.core.canonical import decode
-from almanac.core.receipts import PART, Artifact, Order, PlacedOrder, Receipt, RunInfo, Step, with_parts
+from almanac.core.receipts import PART, Artifact, Order, PlacedOrder, Receipt, RunInfo, Step, alike, with_parts
 from almanac.errors import AlmanacError, Conflict, NotAdmitted, StoreError
 from almanac.jobs.context import JobContext, SparkJob, context_of, environment_digest
-from almanac.jobs.failures import class_of, lost_store, plain
+from almanac.jobs.failures import class_of, lost_store, plain, user_lines
 from almanac.settings import GARBAGE, Settings
 from almanac.store.home import Home
 from almanac.store.objects import Objects
@@ -91,9 +92,9 @@ def run_order(home: Home, placed: PlacedOrder, job: SparkJob, run_info: RunInfo)
     except (StoreError, Conflict):
         raise
     except Exception as error:
-        traceback.print_exc()
         if lost := lost_store(error):
             raise lost from error
+        job.failed.append((placed.order, error))
         receipt = Receipt(
             order=placed.order,
             passed=False,
@@ -138,6 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except (StoreError, Conflict) as error:
             print(f"almanac: {placed.order} has no receipt: {error}", flush=True)
             lost.append(error)
+    tell_failures(job, pipeline)
     if lost:
         raise lost[0]
     if not all(receipt.answered for receipt in receipts):
@@ -191,7 +193,24 @@ def _run_and_tell(home: Home, placed: PlacedOrder, job: SparkJob, run_info: RunI
     """Runs an order, and prints what came of it to the job's log."""
     print(f"almanac: {which}: {placed.order}", flush=True)
     receipt = run_order(home, placed, job, run_info)
-    print(f"almanac: {'passed' if receipt.passed else 'did not pass'}: {home.receipts.uri(receipt)}", flush=True)
-    for finding in receipt.findings:
+    came = "passed" if receipt.passed else "failed" if receipt.error else "did not pass"
+    print(f"almanac: {came}: {home.receipts.uri(receipt)}", flush=True)
+    for finding in receipt.findings if not receipt.error else ():  # an error is told at the end of the job
         print(f"almanac: {finding}", flush=True)
     return receipt
+
+
+def tell_failures(job: SparkJob, name: str) -> None:
+    """Prints the errors of a job's orders, each once, with the lines of the user's module that led to it. An error that came from
+    elsewhere and is not Almanac's own has its whole traceback.
+    """
+    users = re.compile(rf".*/{re.escape(name)}(-[0-9a-f]+)?\.zip/{re.escape(name)}\.py")
+    for what, error in alike((order, plain(error), error) for order, error in job.failed):
+        print(f"almanac: {what} failed:", flush=True)
+        lines = user_lines(error, lambda file: f"spark_jobs/{name}.py" if users.fullmatch(file) else "")
+        if not lines and not isinstance(error, AlmanacError):
+            lines = "".join(traceback.format_exception(error)).splitlines()
+        said = f"{class_of(error)}: {plain(error)}" if isinstance(error, AlmanacError) else plain(error)
+        for line in (*lines, said):
+            print(f"  {line}", flush=True)
+    job.failed.clear()

@@ -13,7 +13,6 @@ import math
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -39,7 +38,7 @@ from almanac.core.pipeline import FeatureGroup, Pipeline
 from almanac.core.sources import Cut, EventSource, ReferenceSource
 from almanac.errors import AlmanacError, SourceError, examples
 from almanac.jobs.aggregates import aggregation
-from almanac.jobs.failures import plain
+from almanac.jobs.failures import plain, user_lines
 from almanac.project import Project
 from almanac.settings import GARBAGE
 from almanac.store import sources as stored
@@ -222,12 +221,9 @@ class Told:
         self._table.append((name, period, timed, seconds))
 
     def fail(self, what: str, error: Exception, file: Path) -> None:
-        """Tells an error with the place in the user's module where it was raised. Raises: Stopped."""
-        where = _place(error, file)
-        if where is not None:
-            line, function = where
-            self._console.print(Text(f"{user_module.shown(file)}, line {line}, in {function}:", style="bold red"))
-            self._console.print(Text(f"    {linecache.getline(str(file), line).strip()}"))
+        """Tells an error with the lines of the user's module that led to it. Raises: Stopped."""
+        for line in user_lines(error, lambda name: user_module.shown(file) if name == str(file) else ""):
+            self._console.print(Text(line, style="" if line.startswith(" ") else "bold red"))
         self._console.print(Text(f"{what}: {plain(error)}" if not isinstance(error, AlmanacError) else str(error), style="red"))
         raise Stopped from error
 
@@ -443,18 +439,6 @@ def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}" if math.isfinite(value) else str(value)
     return "" if value is None else str(value)
-
-
-def _place(error: Exception, file: Path) -> tuple[int, str] | None:
-    """The last line of the user's module among those that raised an error, and its function; None if it raised nothing."""
-    seen: list[tuple[int, str]] = []
-    one: BaseException | None = error
-    while one is not None:
-        seen += [
-            (frame.lineno or 1, frame.name) for frame in traceback.extract_tb(one.__traceback__) if frame.filename == str(file)
-        ]
-        one = one.__cause__
-    return seen[-1] if seen else None
 
 
 @contextmanager

@@ -6,17 +6,19 @@ import contextlib
 from collections.abc import Iterator, Mapping
 
 from almanac import described
+from almanac.core import window
 from almanac.core.canonical import digest, encode
 from almanac.core.degrade import LACKING, check_sources
 from almanac.core.facts import PinnedSource
 from almanac.core.late import LATEST
+from almanac.core.period import Period
 from almanac.core.pins import Pin
 from almanac.core.pipeline import Pipeline
 from almanac.core.plan import RunPlan
 from almanac.core.receipts import Artifact, Order, PlacedOrder, Receipt, RunInfo, Step
 from almanac.core.schema import schema_changes
-from almanac.core.sources import UNTIL
-from almanac.errors import IntegrityError, NotFound, SourceError
+from almanac.core.sources import UNTIL, EventSource
+from almanac.errors import DataEnded, DataError, IntegrityError, NotFound, SourceError
 from almanac.runs import completeness
 from almanac.settings import VERSION
 from almanac.store.home import Home
@@ -39,10 +41,13 @@ def pin(home: Home, plan: RunPlan, run_info: RunInfo) -> str:
         SourceError: a source is missing, does not match its description, or is incomplete.
         DescriptionError: a described feature group reads a column that its source lacks, or one of an unfit type.
         DataError: such a source is read by feature groups that weigh more than the run may leave out.
+        DataEnded: the events of the population's sources end before the oldest snapshot that a retrain for the run's period
+            learns from.
     """
     pipeline = home.receipts.description(plan.description)
     pins, lacking = _observed(home, pipeline, plan)
     check_sources(pipeline, plan, lacking)
+    _check_ongoing(pipeline, plan, pins)
     if plan.build and not plan.degrade:  # else the run may leave such a group out
         described.check(pipeline, pins)
     notes = [note for found in pins.values() for note in found.notes]
@@ -101,6 +106,26 @@ def _observed(home: Home, pipeline: Pipeline, plan: RunPlan) -> tuple[dict[str, 
         except SourceError as error:
             lacking[name] = error
     return pins, lacking
+
+
+def _check_ongoing(pipeline: Pipeline, plan: RunPlan, pins: Mapping[str, Pin]) -> None:
+    """Raises: DataEnded."""
+    read = [name for name in pipeline.population.reads if isinstance(pipeline.sources[name], EventSource)]
+    events = [pins[name] for name in read if name in pins]
+    period = pipeline.period(plan.period if plan.retrains else plan.build[0]) if plan.build else None
+    if period is None or not events or any(file.high is None for found in events for file in found.files):
+        return  # a file without statistics may hold newer events
+    try:
+        found = window.examples(period, pipeline.window, pipeline.label, pipeline.first, pipeline.label_lag)
+    except DataError:  # too early to learn from anything
+        return
+    oldest, newest = pipeline.period(found.training[0]), max(events, key=lambda one: one.freshness or period.start)
+    if newest.freshness is not None and newest.freshness < oldest.start:
+        raise DataEnded(
+            f"Source {newest.source!r} ends at {newest.freshness:%Y-%m-%d %H:%M} UTC, before {oldest}, the oldest snapshot that "
+            f"a retrain for {period} learns from, so there is nothing to learn or predict. Deliver newer events, or run an "
+            f'earlier {pipeline.every}. If no more will come: last_period="{Period.holding(newest.freshness, period.every)}".'
+        )
 
 
 def _changed(home: Home, pins: Mapping[str, Pin]) -> Iterator[str]:

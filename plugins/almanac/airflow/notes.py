@@ -1,0 +1,38 @@
+"""The note of a run whose tasks were skipped: why, so that a person need not open a task's log.
+
+A task keeps the reason as an XCom. Tasks have no access to Airflow's database, so the note is written where the run ends: in the
+scheduler, through a listener of Almanac's plugin.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.listeners import hookimpl
+
+REASON = "skipped"  # the XCom's key
+BEGINNING = "Skipped: "
+
+
+@hookimpl
+def on_dag_run_success(dag_run: Any, msg: str) -> None:  # noqa: ARG001 - the hook's signature
+    _note(dag_run)
+
+
+@hookimpl
+def on_dag_run_failed(dag_run: Any, msg: str) -> None:  # noqa: ARG001
+    _note(dag_run)
+
+
+def _note(dag_run: Any) -> None:
+    """Gives an ended run the reasons of its skipped tasks as a note. A person's own note stays."""
+    from airflow.models.xcom import XComModel
+    from sqlalchemy.orm import object_session
+
+    session = object_session(dag_run)
+    if session is None or (dag_run.note and not dag_run.note.startswith(BEGINNING)):
+        return
+    query = XComModel.get_many(run_id=dag_run.run_id, dag_ids=dag_run.dag_id, key=REASON)
+    reasons = dict.fromkeys(str(XComModel.deserialize_value(one)) for one in session.scalars(query))
+    if reasons or dag_run.note:
+        dag_run.note = BEGINNING + "\n".join(reasons) if reasons else ""
