@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -105,6 +106,41 @@ def test_a_task_is_told_which_asset_it_publishes() -> None:
         "champion.publish": ["shop.champion"],
         "predictions.publish": ["shop.predictions"],
     }
+
+
+def test_the_trigger_form_says_which_period_a_date_stands_for() -> None:
+    from airflow.timetables.base import TimeRestriction
+
+    from almanac.airflow import build_dags
+    from almanac.core.period import Every, resolve
+
+    dag = build_dags(pipeline("s3://shop", last_period="2017-10"))["shop_score"]
+    form, timetable = dag.params.get_param("period").description, dag.timetable
+
+    scheduled = timetable.next_dagrun_info(
+        last_automated_data_interval=None, restriction=TimeRestriction(_pendulum("2017-03-01"), None, True)
+    )
+    assert "(2017-03-01 is the run for 2017-03, and starts when that has ended)" in form
+    assert (scheduled.logical_date, scheduled.run_after) == (_pendulum("2017-03-01"), _pendulum("2017-04-01"))
+    assert resolve(Every.MONTH, interval=tuple(scheduled.data_interval), by_timetable=True).key == "2017-03"
+
+    assert "a run that you trigger with a logical date is for the last month that had ended by then" in form
+    for date, period in (("2017-07-15", "2017-06"), ("2017-07-01", "2017-06"), ("2017-06-30", "2017-05")):
+        interval = timetable.infer_manual_data_interval(run_after=_pendulum(date))
+        assert resolve(Every.MONTH, interval=tuple(interval)).key == period
+
+
+def test_a_job_for_several_periods_leaves_a_failed_order_to_its_own_task() -> None:
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+    from almanac.airflow import build_dags
+    from almanac.airflow.operators import SparkOrders
+
+    task = build_dags(pipeline("s3://shop"))["shop_rollback"].get_task("score")
+    with patch.object(SparkOrders, "execute", side_effect=AirflowFailException("2017-08: no model")):
+        assert task.execute({}) == {}
+    with patch.object(SparkOrders, "execute", side_effect=AirflowException("no answer")), pytest.raises(AirflowException):
+        task.execute({})
 
 
 def test_no_run_is_scheduled_after_the_last_period() -> None:

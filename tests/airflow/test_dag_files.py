@@ -97,6 +97,7 @@ def test_a_rollback_lists_its_tasks_in_the_order_of_the_steps(shown):
         "features.combine",
         "features.audit",
         "features.publish",
+        "score",
         "predictions.stage",
         "predictions.audit",
         "predictions.publish",

@@ -145,18 +145,23 @@ def test_a_rollback_withdraws_the_version_and_scores_again_what_it_wrote(played)
     bad = shop.train("2017-07")
     shop.promote(bad, "it looked better")
     shop.score("2017-08")
-    assert [item.version for item in shop.home.written()] == [first, bad]
+    shop.score("2017-09")
+    assert [item.version for item in shop.home.written()] == [first, bad, bad]
     before = shop.state()
     dry = run("rollback", reason="trained on a broken feed", dry_run=True)
     assert dry["state"] == "success"
     assert set(dry["tasks"].values()) == {"success", "skipped"}
-    assert f"Roll back from {bad} to {first}: 1 periods, " in dry["log"]
+    assert f"Roll back from {bad} to {first}: 2 periods, " in dry["log"]
     assert shop.state() == before
     ended = run("rollback", reason="trained on a broken feed")
     assert ended["state"] == "success", ended["log"][-4000:]
     assert ended["tasks"]["features.publish[0]"] == ended["tasks"]["predictions.publish[0]"] == "success"
     assert "2017-08" in shop.home.features(definition).visible()
-    assert [item.version for item in shop.home.written()] == [first, first]
+    assert [item.version for item in shop.home.written()] == [first, first, first]
+    published = shop.home.published(shop.home.predictions, ["2017-08", "2017-09"]).values()
+    staged = [shop.home.receipts.read(one.links["staged"]).run_info for one in published]
+    assert [one.task for one in staged] == ["score", "score"]
+    assert len({one.spark_application for one in staged}) == 1
     entry = shop.home.log().entries[-1]
     assert (entry.version, entry.replaces, entry.withdraw, entry.reason) == (first, bad, True, "trained on a broken feed")
     assert entry.plan.startswith(f"{shop.home.layout.home}/rollbacks/")

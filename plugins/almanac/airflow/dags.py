@@ -9,8 +9,8 @@ from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param, TaskGroup,
 
 from almanac import user_module
 from almanac.airflow import tasks
-from almanac.airflow.docs import retrain_doc, rollback_doc, score_doc
-from almanac.airflow.operators import Approve, Publish, SourceComplete, SparkOrders, WorkerTask
+from almanac.airflow.docs import period_doc, retrain_doc, rollback_doc, score_doc
+from almanac.airflow.operators import Approve, Publish, SourceComplete, SparkOrders, Together, WorkerTask
 from almanac.airflow.tasks import TaskFunction
 from almanac.core.canonical import dumps
 from almanac.core.period import Every
@@ -156,12 +156,16 @@ class _Dags:
 
             @task_group(group_id="predictions")
             def score_again(plan: Any) -> None:
-                # The tasks that build features are skipped where none are missing.
-                self._predictions(plan, trigger_rule="none_failed_min_one_success")
+                # Their orders are answered already, all by one Spark job. A period that failed there can be cleared by itself.
+                self._predictions(plan)
 
-            built, again = build.expand(plan=rebuilds), score_again.expand(plan=back)
+            built = build.expand(plan=rebuilds)
+            # The tasks that build features are skipped where none are missing.
+            rule = "none_failed_min_one_success"
+            scored = self._task(Together, "score", "score all", tasks.prediction_orders, trigger_rule=rule, plan=back)
+            again = score_again.expand(plan=back)
             verified = self._task(Publish, "verify", "verify", tasks.verify_rollback, trigger_rule="none_failed", plan=plan)
-            built >> again >> verified
+            built >> scored >> again >> verified
             # Repaired periods are delivered even if another period failed.
             self._deliver("deliver", tasks.deliver_in_rollback, after=again, before=verified, trigger_rule="all_done")
         return dag
@@ -282,11 +286,7 @@ class _Dags:
         return UntilTimetable(cron, timezone="UTC", last=self.pipeline.period(last).start)
 
     def _period_param(self) -> Param:
-        return Param(
-            None,
-            type=["null", "string"],
-            description=f"The {self.pipeline.every} to run for, such as {self.pipeline.first_period}.",
-        )
+        return Param(None, type=["null", "string"], description=period_doc(self.pipeline))
 
     def _refresh_param(self) -> Param:
         return Param(False, type="boolean", description="Rebuild features whose sources changed since they were built.")

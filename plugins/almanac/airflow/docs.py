@@ -5,6 +5,16 @@ from __future__ import annotations
 from almanac.core.pipeline import Pipeline
 
 
+def period_doc(pipeline: Pipeline) -> str:
+    """Which period a run is for."""
+    every, first = pipeline.every, pipeline.first
+    return (
+        f"The {every} to run for, such as {first}. When empty, the run's date says which: a scheduled run or one of a backfill "
+        f"has the date at which its {every} begins ({first.start:%Y-%m-%d} is the run for {first}, and starts when that has "
+        f"ended); a run that you trigger with a logical date is for the last {every} that had ended by then."
+    )
+
+
 def retrain_doc(pipeline: Pipeline) -> str:
     window = pipeline.window.periods
     return f"""{_head(pipeline)}
@@ -21,7 +31,7 @@ def retrain_doc(pipeline: Pipeline) -> str:
 
 | parameter | meaning |
 |---|---|
-| `period` | the {pipeline.every} to retrain for, such as `{pipeline.first_period}`; schedules and backfills set their own |
+| `period` | {period_doc(pipeline)} |
 | `refresh` | rebuild features whose sources have changed |
 | `known_at` | a time: label corrections count until then, and versioned sources are read as they were then |
 | `dry_run` | plan only |
@@ -38,7 +48,7 @@ Scoring again when nothing has changed publishes nothing.{_degraded(pipeline)}{_
 
 | parameter | meaning |
 |---|---|
-| `period` | the {pipeline.every} to score; schedules and backfills set their own |
+| `period` | {period_doc(pipeline)} |
 | `from`, `to` | the first and last of several periods, scored in one Spark application with a commit each |
 | `version` | score with this version instead of the one in force |
 | `allow_in_sample` | allow a period that the version was trained on; recorded as in-sample |
@@ -49,8 +59,9 @@ Scoring again when nothing has changed publishes nothing.{_degraded(pipeline)}{_
 def rollback_doc(pipeline: Pipeline) -> str:
     return f"""{_head(pipeline)}
 
-**Rolls back**: takes the version in force out of force, and scores again exactly the periods that it wrote. Missing features
-of the older version are built by its own definition. An unfinished rollback is resumed.{_delivered(pipeline)}
+**Rolls back**: takes the version in force out of force, and scores again exactly the periods that it wrote, in one
+Spark job. Missing features of the older version are built by its own definition.
+An unfinished rollback is resumed.{_delivered(pipeline)}
 
 | parameter | meaning |
 |---|---|

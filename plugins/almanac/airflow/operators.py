@@ -1,5 +1,6 @@
 """The operators: `WorkerTask` runs a function of `tasks` in the worker, `SparkOrders` submits the Spark job of some orders,
-`Publish` runs in the worker and can submit jobs of its own, `SourceComplete` waits for a source, `Approve` asks a person.
+`Together` that of the orders of several mapped tasks, `Publish` runs in the worker and can submit jobs of its own,
+`SourceComplete` waits for a source, `Approve` asks a person.
 
 They only store their arguments. Their work is imported when they run, not when DAGs are parsed.
 """
@@ -149,6 +150,21 @@ class SparkOrders(Traced, SparkSubmitOperator):
             with found.explaining(placed):
                 super().execute(found.context)
         return found.receipts_of(placed)
+
+
+class Together(SparkOrders):
+    """Runs the orders of several mapped tasks in one Spark job ahead of them. A failed order does not fail this task: its own
+    task finds the failure and tells it, and the others go on.
+    """
+
+    def execute(self, context: Any) -> Any:
+        from airflow.sdk.exceptions import AirflowFailException
+
+        try:
+            return super().execute(context)
+        except AirflowFailException as error:
+            self.log.warning("Some orders failed; their own tasks say so and can be cleared: %s", error)
+            return {}
 
 
 class Publish(SparkOrders):
