@@ -15,6 +15,7 @@ from almanac.core.canonical import decode
 from almanac.core.functions import check_module
 from almanac.core.pipeline import Pipeline
 from tests.support.command_line import Asking
+from tests.support.shop import MODULE
 
 LOAD = """
 import json
@@ -38,14 +39,17 @@ def block(text: str, name: str) -> str:
 
 @pytest.mark.airflow
 def test_the_two_files_of_a_pipeline_load_and_fit_each_other(text: str, repository: Path, tmp_path: Path):
-    (tmp_path / "returning.py").write_text(block(text, "dag"))
+    for folder, name in (("dags", "dag"), ("spark_jobs", "module")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "returning.py").write_text(block(text, name))
     env = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "ALMANAC"))},
         "AIRFLOW_HOME": str(tmp_path / "home"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "ALMANAC_SPARK_JOBS": str(tmp_path / "spark_jobs"),
         "PYTHONPATH": str(repository / "plugins"),
     }
-    script = LOAD.format(folder=str(tmp_path))
+    script = LOAD.format(folder=str(tmp_path / "dags"))
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
     dags = json.loads(done.stdout.strip().splitlines()[-1])
@@ -81,6 +85,7 @@ def test_airflows_own_arguments_reach_the_dags_and_their_tasks(text: str, reposi
         **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "ALMANAC"))},
         "AIRFLOW_HOME": str(tmp_path / "home"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "ALMANAC_SPARK_JOBS": str(MODULE.parent),
         "PYTHONPATH": os.pathsep.join((str(repository), str(repository / "plugins"))),
     }
     script = ARGUMENTS.format(folder=str(tmp_path))

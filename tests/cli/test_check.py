@@ -12,8 +12,9 @@ import pytest
 from almanac.errors import DescriptionError
 from almanac.project import Project, load_environment
 from tests.support.command_line import Asking
-from tests.support.shop import MODULE, pipeline
+from tests.support.shop import MODULE, MONTHS, pipeline, visits
 from tests.support.shop_dags import write_dags, write_jobs
+from tests.support.world import World
 
 FITS = "shop: every function exists and takes what the description reads.\n"
 
@@ -38,6 +39,22 @@ def ask(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
 def test_files_that_fit_are_let_through(ask: Asking) -> None:
     assert ask("check", "shop") == (0, FITS, "")
     assert ask.json("check", "shop")["functions"] == ["customers", "habits", "returns", "traits"]
+
+
+@pytest.mark.store
+@pytest.mark.spark
+def test_what_a_pin_would_find_in_the_sources_is_told_where_it_is_asked(
+    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_dags(folder / "dags", world.shop.pipeline)
+    ask = Asking(monkeypatch, capsys)
+    assert ask("check", "shop", "--sources") == (0, FITS, "")
+
+    world.shop.put("visits", "2017-05.parquet.bak", visits(MONTHS[4]))
+    world.shop.home.objects.put(f"{world.shop.landing}/people/all.parquet", b"")
+    empty, passed = sorted(ask.json("check", "shop", "--sources")["sources"])
+    assert passed.startswith("Source 'visits': Parquet files of another ending are not read (1): ")
+    assert empty.startswith("Source 'people': ") and "all.parquet is empty (0 bytes), expected a Parquet file." in empty
 
 
 def test_what_does_not_fit_is_told_with_its_line(folder: Path, ask: Asking) -> None:

@@ -13,7 +13,6 @@ from almanac.core.bundle import Engine
 from almanac.core.receipts import RunInfo
 from almanac.runs import promotions
 from tests.support.command_line import Asking
-from tests.support.shop import MODULE, MONTHS, visits
 from tests.support.world import World
 
 pytestmark = [pytest.mark.store, pytest.mark.spark]
@@ -189,19 +188,6 @@ def test_a_missing_root_says_what_to_set(ask: Asking, monkeypatch: pytest.Monkey
     code, _, error = ask("versions", "shop")
     assert code == 1
     assert error == "almanac: ALMANAC_ROOT: expected an S3 URI such as s3://bucket/almanac, got nothing. Set it.\n"
-
-
-def test_a_check_tells_what_a_pin_would_find_in_the_sources(world: World, ask: Asking, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("ALMANAC_SPARK_JOBS", str(MODULE.parent))
-    assert ask("check", "shop")[:2] == (0, "shop: every function exists and takes what the description reads.\n")
-
-    world.shop.put("visits", "2017-05.parquet.bak", visits(MONTHS[4]))
-    world.shop.home.objects.put(f"{world.shop.landing}/people/all.parquet", b"")
-    code, output, _ = ask("check", "shop", "--json")
-    empty, passed = sorted(json.loads(output)["sources"])
-    assert code == 0
-    assert passed.startswith("Source 'visits': Parquet files of another ending are not read (1): ")
-    assert empty.startswith("Source 'people': ") and "all.parquet is empty (0 bytes), expected a Parquet file." in empty
 
 
 def test_the_command_itself_is_installed_and_explains_itself():

@@ -15,7 +15,7 @@ import pytest
 
 from almanac import Aggregates, Late, Pipeline
 from almanac.core.receipts import PlacedOrder, Receipt, RunInfo
-from almanac.errors import AlmanacError
+from almanac.errors import AlmanacError, DescriptionError
 from almanac.runs import feature_orders, pin, plan
 from tests.support import shop as shops
 from tests.support.shop import Shop
@@ -242,6 +242,14 @@ def test_a_file_that_was_delivered_twice_counts_twice(aggregated: World) -> None
 
 
 def refusal(world: World, name: str) -> str:
+    """What the pin says, before any job."""
+    with pytest.raises(DescriptionError) as error:
+        group(world, name, "2017-08")
+    return str(error.value)
+
+
+def failure(world: World, name: str) -> str:
+    """What the job says."""
     (receipt,) = group(world, name, "2017-08")
     assert not receipt.passed
     return receipt.findings[0]
@@ -272,7 +280,7 @@ def test_a_reference_with_two_rows_of_a_value_is_refused(aggregated: World) -> N
     shop = aggregated.shop
     people = shops.people()
     shop.put("people", "all.parquet", pa.concat_tables([people, people.slice(0, 2)]))
-    assert refusal(aggregated, "bands") == (
+    assert failure(aggregated, "bands") == (
         "The reference of 'bands': expected one row per value of customer, got 2 values with several, such as 0, 2. "
         "Deliver one row per value."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from almanac.errors import AlmanacError
 from almanac.settings import PACKAGE, Settings, pool, spark_connection
 from almanac.store.objects import Objects
 
-# The versions that are tested; the first is the oldest, the second the first that is too new.
+# The versions that are tested, as pyproject.toml has them; the first is the oldest, the second the first that is too new.
 PYTHON = ((3, 11), (3, 14))
 VERSIONS = {
     "apache-airflow-core": ("3.3", "4"),
@@ -88,7 +89,11 @@ def _libraries() -> Iterator[Line]:
         try:
             found = metadata.version(name)
         except metadata.PackageNotFoundError:
-            yield Line(name, False, f"not installed. pip install 'almanac' installs it, in the version that is tested: {low}")
+            if name == "pyspark" and (own := shutil.which("spark-submit")):
+                yield Line(name, None, f"not installed with pip; {own} is used. --master tells its version")
+            else:
+                with_it = "almanac[spark]" if name == "pyspark" else "almanac"
+                yield Line(name, False, f"not installed. pip install '{with_it}' installs it")
             continue
         fits = _numbers(low) <= _numbers(found) < _numbers(high)
         yield Line(

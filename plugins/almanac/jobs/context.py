@@ -262,7 +262,19 @@ def user_module(packed: bytes, name: str) -> Iterator[ModuleType]:
 
 def environment() -> dict[str, str]:
     """Distribution to version, for the distributions that shape a model."""
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}}
+    return {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}}
+
+
+def _version(name: str) -> str:
+    """Raises: PackageNotFoundError."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        if name != "pyspark":
+            raise
+        import pyspark  # that of a Spark which pip did not install
+
+        return pyspark.__version__
 
 
 def environment_digest() -> str:

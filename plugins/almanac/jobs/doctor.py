@@ -41,6 +41,8 @@ def main() -> None:
         ("Spark", True, f"{spark.version} on {sys.argv[1]}"),
         ("Spark's Java", int(java.split(".")[0]) >= 17, java),
     ]
+    jars = str(context._jsc.sc().listJars().mkString(", "))
+    lines.append(("jars", True, jars or "none besides Spark's; Almanac needs none, because Python reads and writes S3"))
     ours = versions()
     tasks = max(2, context.defaultParallelism)
     texts = context.parallelize(range(tasks), tasks).mapPartitions(_in_task).collect()
