@@ -4,6 +4,12 @@ KEEP ?= yes
 VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-bench
+LOWEST := .venv-lowest
+NEWEST := .venv-newest
+# What shows that Almanac works with other versions: DAGs parsed and run, Spark jobs, engines, deliveries, the command line.
+VERSION_TESTS := tests/airflow/test_dag_runs.py tests/airflow/test_build_dags.py tests/airflow/test_dag_files.py \
+	tests/jobs/test_run.py tests/deliveries/test_postgres.py tests/model/test_engines.py tests/store/test_objects.py \
+	tests/cli/test_doctor.py
 BENCH ?=
 SEED ?= $(shell date +%s)
 EXAMPLES ?= 200
@@ -15,7 +21,7 @@ install = { $(1) -m pip install -q --disable-pip-version-check $(UV) && \
 	$(1) -m uv pip install -q --compile-bytecode --python $(1) $(2); } || \
 	{ echo "uv could not install them, now with pip ..."; $(1) -m pip install -q --disable-pip-version-check $(2); }
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast fuzz figures bench-scoring bench-features bench-retrain check docs lock clean
+.PHONY: help demo test test-fast test-lowest test-newest fuzz figures bench-scoring bench-features bench-retrain check docs lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +34,15 @@ test: $(VENV)/dev.stamp  ## all tests, in two processes, files with long tests f
 
 test-fast: $(VENV)/dev.stamp  ## the tests that need neither Spark nor a scheduler, about a minute
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not spark and not airflow and not slow and not figure"
+
+test-lowest: $(LOWEST)/lowest.stamp  ## some tests with the oldest versions of Airflow, Spark and all else that pyproject.toml allows
+	PATH="$(CURDIR)/$(LOWEST)/bin:$$PATH" $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(VERSION_TESTS)
+
+test-newest:  ## the same with the newest, installed anew each time; PYTHON=python3.13 tries another Python
+	rm -rf $(NEWEST)
+	$(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip install -q --disable-pip-version-check -e '.[spark,local,postgres,signing,lineage]' -r requirements-lowest.in
+	PATH="$(CURDIR)/$(NEWEST)/bin:$$PATH" $(NEWEST)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(VERSION_TESTS)
 
 fuzz: $(VENV)/dev.stamp  ## property tests with new examples, some minutes; SEED=... repeats a run, EXAMPLES=1000 tries more
 	@echo "make fuzz SEED=$(SEED) EXAMPLES=$(EXAMPLES)"
@@ -64,6 +79,8 @@ lock: $(VENV)/dev.stamp  ## pin requirements*.in again, for every supported Pyth
 	$(BIN)/pip install -q $(UV)
 	for name in requirements requirements-demo requirements-dev requirements-bench; do \
 		$(BIN)/uv pip compile --universal --python-version 3.11 --no-header -q $$name.in -o $$name.txt || exit 1; done
+	$(BIN)/uv pip compile --universal --python-version 3.11 --no-header -q --resolution lowest-direct --all-extras \
+		pyproject.toml requirements-lowest.in -o requirements-lowest.txt
 
 clean:  ## stop what a demo left running and delete its state
 	@if [ -d $(STATE) ] && [ -x $(BIN)/python ]; then \
@@ -90,4 +107,12 @@ $(PEERS)/bench.stamp: requirements-bench.txt
 	@echo "Installing the benchmark peers into $(PEERS), some minutes ..."
 	@$(PEERS)/bin/python -m pip --version > /dev/null 2>&1 || $(PEERS)/bin/python -m ensurepip -q
 	@$(call install,$(PEERS)/bin/python,-r requirements-bench.txt)
+	@touch $@
+
+$(LOWEST)/lowest.stamp: requirements-lowest.txt pyproject.toml
+	@test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	@echo "Installing the oldest versions into $(LOWEST), about two minutes ..."
+	@$(LOWEST)/bin/python -m pip --version > /dev/null 2>&1 || $(LOWEST)/bin/python -m ensurepip -q
+	@$(call install,$(LOWEST)/bin/python,-r requirements-lowest.txt)
+	@$(LOWEST)/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -66,7 +66,7 @@ def test_a_library_of_another_version_or_none_says_what_to_install(ask: Asking, 
     found = lines(ask("doctor", "--json")[1])
     assert found["deltalake"][0] is False
     assert found["deltalake"][1].endswith("; expected 99 or newer, below 100. pip install 'deltalake>=99,<100'")
-    assert found["nowhere-to-be-found"] == (False, "not installed. pip install 'almanac' installs it")
+    assert found["nowhere-to-be-found"] == (False, "not installed. pip install 'nowhere-to-be-found>=1,<2'")
 
 
 @pytest.mark.slow

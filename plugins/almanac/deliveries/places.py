@@ -161,7 +161,7 @@ def opened(objects: Objects, delivery: Delivery, address: str) -> Iterator[Place
     except ImportError as error:
         raise DeliveryError(
             f"Delivery {delivery.name!r} needs the package psycopg, which cannot be imported ({error}). Install it: "
-            "pip install 'almanac[postgres]'"
+            "pip install 'psycopg[binary]'"
         ) from error
 
     with postgres.opened(delivery, address) as place:

