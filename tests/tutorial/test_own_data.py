@@ -57,9 +57,20 @@ def test_every_command_of_the_tutorial_does_what_it_says(
         assert done.returncode == 0, f"{block}\n{done.stdout[-6000:]}"
     with capsys.disabled():
         print(f"\ndocs/own-data.md took {(time.monotonic() - began) / 60:.1f} minutes")
-    draft, machine, version, delivery, rollback = output[1:]
+    draft, machine, first, second, rollback = output[1:]
     assert "buying: every function exists and takes what the description reads." in draft
     assert "holdout 1997-12: roc_auc" in machine and "Nothing was stored." in machine
-    assert "promote" in delivery
-    assert [line.split()[0] for line in version.splitlines() if line.startswith("1998-0")][-2:] == ["1998-02", "1998-03"]
-    assert "rollback" in rollback or "withdraw" in rollback
+    written = [_versions(text) for text in (first, second, rollback)]
+    old, new = written[1]["1998-03"], written[1]["1998-04"]
+    assert old.startswith("1998-01-") and new.startswith("1998-03-")
+    assert written == [
+        {"1998-02": old, "1998-03": old},
+        {"1998-02": old, "1998-03": old, "1998-04": new, "1998-05": new},
+        dict.fromkeys(("1998-02", "1998-03", "1998-04", "1998-05"), old),
+    ]
+    assert "trained on the discounts of March" in rollback
+
+
+def _versions(text: str) -> dict[str, str]:
+    """Period to version, by the table that `almanac predictions` ends with."""
+    return dict(re.findall(r"^(199\d-\d\d) +\d+ +(\S+)", text, re.MULTILINE))
