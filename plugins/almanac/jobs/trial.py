@@ -9,7 +9,6 @@ import argparse
 import gc
 import importlib.util
 import linecache
-import math
 import sys
 import tempfile
 import time
@@ -23,9 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from almanac import described, user_module
 from almanac.core import window
@@ -38,7 +34,7 @@ from almanac.core.pipeline import FeatureGroup, Pipeline
 from almanac.core.sources import Cut, EventSource, ReferenceSource
 from almanac.errors import AlmanacError, SourceError, examples
 from almanac.jobs.aggregates import aggregation
-from almanac.jobs.failures import plain, user_lines
+from almanac.jobs.told import Stopped, Timed, Told
 from almanac.project import Project
 from almanac.settings import GARBAGE
 from almanac.store import sources as stored
@@ -53,10 +49,6 @@ POLL_SECONDS = 0.5
 # A feature that alone tells the label nearly always is rather the label itself, or happened after it.
 SUSPECT = 0.98
 LARGEST_SHARE = 0.9
-
-
-class Stopped(Exception):
-    """The trial found an error; it was told."""
 
 
 @dataclass
@@ -186,59 +178,6 @@ class Trial:
         except Exception as error:
             self.told.fail(f"Function {name!r} for {period}", error, self.file)
         self.told.function(name, period, timed, time.monotonic() - began)
-
-
-@dataclass
-class Timed:
-    """What is told of a function's call."""
-
-    kind: str = ""
-    rows: int = 0
-    table: pa.Table | None = None
-    columns: Sequence[str] = ()
-
-
-class Told:
-    """What a trial tells, as it goes on: a table of functions, warnings, and the first error."""
-
-    def __init__(self) -> None:
-        self._console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-        self.warnings: list[str] = []
-        self._table: list[tuple[str, str, Timed, float]] = []
-
-    def say(self, text: str) -> None:
-        self._console.print(Text(text))
-
-    def warn(self, notes: Sequence[str]) -> None:
-        """Tells what is not an error; each once."""
-        for note in notes:
-            if note not in self.warnings:
-                self.warnings.append(note)
-                self._console.print(Text(f"warning: {note}", style="yellow"))
-
-    def function(self, name: str, period: str, timed: Timed, seconds: float) -> None:
-        self.say(f"{period}  {name}: {timed.rows} rows, {seconds:.1f} s")
-        self._table.append((name, period, timed, seconds))
-
-    def fail(self, what: str, error: Exception, file: Path) -> None:
-        """Tells an error with the lines of the user's module that led to it. Raises: Stopped."""
-        for line in user_lines(error, lambda name: user_module.shown(file) if name == str(file) else ""):
-            self._console.print(Text(line, style="" if line.startswith(" ") else "bold red"))
-        self._console.print(Text(f"{what}: {plain(error)}" if not isinstance(error, AlmanacError) else str(error), style="red"))
-        raise Stopped from error
-
-    def tables(self, period: str) -> None:
-        """The functions of one period, column by column."""
-        shown = Table("function", "rows", "seconds", "column", "type", "nulls", "least", "most", box=None, pad_edge=False)
-        for name, when, timed, seconds in self._table:
-            if when != period:
-                continue
-            start = [name, str(timed.rows), f"{seconds:.1f}"]
-            columns = timed.table.column_names if timed.table is not None else []
-            for column in columns or [""]:
-                shown.add_row(*(Text(one) for one in (*start, *(_described(timed.table, column) if column else ("",) * 5))))
-                start = ["", "", ""]
-        self._console.print(shown)
 
 
 def run(project: Project, name: str, period: str | None, *, whole: bool, session: Future[SparkSession], told: Told) -> None:
@@ -423,22 +362,6 @@ def _oddities(table: pa.Table, entity: str, group: str) -> list[str]:
                     f"{infinite[entity][0].as_py()}. It was divided by zero, or exceeds float32 (3.4e38). Return null instead."
                 )
     return found
-
-
-def _described(table: pa.Table, column: str) -> tuple[str, str, str, str, str]:
-    values = table[column]
-    try:
-        bounds = pc.min_max(values).as_py()
-    except pa.ArrowNotImplementedError:
-        bounds = {"min": "", "max": ""}
-    share = values.null_count / len(values) if len(values) else 0.0
-    return (column, str(values.type), f"{share:.1%}", _short(bounds["min"]), _short(bounds["max"]))
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:g}" if math.isfinite(value) else str(value)
-    return "" if value is None else str(value)
 
 
 @contextmanager
