@@ -5,7 +5,7 @@ AlmanacError
 ├── PeriodError           a run has no period, two of them, or an invalid one
 ├── SourceError           a source is unreachable, lacks a column, is incomplete, or changed while it was read
 │   ├── SourceMissing     it has no files
-│   └── DataEnded         its newest event is older than all that a run is about
+│   └── DataEnded         its newest event is older than all that a run looks back to
 ├── DataError             rows are invalid: empty, duplicated, of one class, too few periods
 ├── CheckFailed           an audit found something that blocks; carries the findings
 ├── NotAdmitted           a step has no receipt that it may build on
@@ -54,7 +54,7 @@ class SourceMissing(SourceError):
 
 
 class DataEnded(SourceError):
-    """A source's newest event is older than all that a run is about."""
+    """A source's newest event is older than all that a run looks back to."""
 
 
 class DataError(AlmanacError):

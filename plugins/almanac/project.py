@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -22,6 +24,7 @@ STATE = ".almanac"
 ENVIRONMENT = f"{STATE}/env"
 # What an environment file may set: nothing that changes which programs or code run.
 TAKEN = ("ALMANAC_", "AWS_")
+PERSONAL = ("AWS_PROFILE", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN")  # credentials that go with other keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +57,15 @@ class Project:
                 "to the project's folder, or begin one with `almanac new`."
             )
 
-    def every(self) -> list[Pipeline]:
-        """The pipelines of all DAG files that can be read; files that fail are left out."""
-        found = []
+    def every(self) -> tuple[list[Pipeline], list[DescriptionError]]:
+        """The pipelines of all DAG files, and the errors of those that fail."""
+        found, failed = list[Pipeline](), list[DescriptionError]()
         for file in sorted(self.dags.glob("*.py")):
-            with suppress(DescriptionError):
+            try:
                 found += _run(file)
-        return found
+            except DescriptionError as error:
+                failed.append(error)
+        return found, failed
 
     def described(self, name: str) -> Pipeline:
         """The pipeline that `dags/NAME.py` describes.
@@ -85,20 +90,33 @@ class Project:
         return found[name]
 
 
+_loaded: dict[str, str | None] = {}  # what was set from a file, with what stood there before
+
+
 def load_environment(folder: Path | None = None) -> Path | None:
     """Sets the variables that `almanac up` wrote into a project, if this folder or one above it is that project, and if neither a
-    root nor an S3 server is set. Returns the file that was read.
+    root nor an S3 server is set. Returns the file that was read. What an earlier call set from another project's file is undone.
+
+    The credentials are taken as a whole: a person's own keys or session token are not for this server.
     """
+    for name, value in _loaded.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+    _loaded.clear()
     if any(os.environ.get(name) for name in ("ALMANAC_ROOT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")):
         return None
     here = (folder or Path()).resolve()
     file = next((one / ENVIRONMENT for one in (here, *here.parents) if (one / ENVIRONMENT).is_file()), None)
     if file is None or file.stat().st_uid != os.getuid():  # another user's settings could lead anywhere
         return None
-    for line in file.read_text().splitlines():
-        name, _, value = line.partition("=")
-        if name.startswith(TAKEN):
-            os.environ.setdefault(name, value)
+    lines = [line.partition("=") for line in file.read_text().splitlines()]
+    given = {name: "".join(shlex.split(value)) for name, _, value in lines if name.startswith(TAKEN)}
+    taken = {name: value for name, value in given.items() if name.startswith("AWS_") or name not in os.environ}
+    _loaded.update({name: os.environ.get(name) for name in (*taken, *PERSONAL)})
+    for name in PERSONAL:
+        os.environ.pop(name, None)
+    os.environ.update(taken)
     return file
 
 
@@ -164,9 +182,16 @@ def _instead_of_airflow(build_dags: Any) -> Iterator[None]:
 
 @contextmanager
 def _on_path(folder: Path) -> Iterator[None]:
-    """Lets a file import its neighbours, as in Airflow's DAG folder."""
+    """Lets a file import its neighbours, as in Airflow's DAG folder. They are forgotten afterwards: they hold this file's
+    `build_dags`, and may be edited before the next one is run.
+    """
+    before = set(sys.modules)
     sys.path.insert(0, str(folder))
     try:
         yield
     finally:
         sys.path.remove(str(folder))
+        for name in set(sys.modules) - before:
+            if str(getattr(sys.modules[name], "__file__", None) or "").startswith(f"{folder}{os.sep}"):
+                del sys.modules[name]
+        importlib.invalidate_caches()

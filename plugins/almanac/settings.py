@@ -62,9 +62,10 @@ class Settings:
 
 
 def spark_jobs(environment: Mapping[str, str] | None = None) -> Path:
-    """The folder of the users' modules."""
+    """The folder of the users' modules: ALMANAC_SPARK_JOBS, else `spark_jobs` of this checkout, or of the working directory."""
     env = os.environ if environment is None else environment
-    return Path(env.get("ALMANAC_SPARK_JOBS") or PACKAGE.parent.parent / "spark_jobs")
+    ours = PACKAGE.parent.parent / "spark_jobs"
+    return Path(env.get("ALMANAC_SPARK_JOBS") or (ours if ours.is_dir() else "spark_jobs"))
 
 
 def commit() -> str:

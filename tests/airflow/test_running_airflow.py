@@ -126,7 +126,7 @@ def test_a_run_after_the_last_period_is_skipped_and_its_note_says_why(running: R
 
     assert done.returncode == 0, done.stderr[-3000:]
     assert "plan: skipped" in done.stderr and "predictions.publish: skipped" in done.stderr
-    assert "Skipped: Period 2018-02 is after 2017-12, the last period of shop: nothing to do." in done.stderr
+    assert "Skipped by Almanac: Period 2018-02 is after 2017-12, the last period of shop: nothing to do." in done.stderr
 
 
 # --- docs/rollback.md, walked through: every command that it shows is run, in its order ---

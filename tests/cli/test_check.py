@@ -127,7 +127,64 @@ def test_the_environment_of_a_project_is_read_where_nothing_else_is_set(folder: 
     assert load_environment(folder / "dags") == file
     assert (os.environ["ALMANAC_ROOT"], os.environ["AWS_REGION"]) == ("s3://almanac/x", "moon")
     assert (os.environ["PATH"], os.environ["ALMANAC_ACTOR"]) == (kept["PATH"], "mine")
-    assert load_environment(folder) is None, "a root is set now"
+
+
+def test_a_project_that_is_named_takes_the_place_of_the_one_around(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path_factory.mktemp("other")
+    write_dags(other / "dags", pipeline("s3://shop"))
+    write_jobs(other / "spark_jobs")
+    (other / "spark_jobs" / "shop.py").write_text("def customers(visits):\n    return (\n")
+    (folder / ".almanac").mkdir()
+    (folder / ".almanac" / "env").write_text(f"ALMANAC_ROOT=s3://almanac/x\nALMANAC_SPARK_JOBS='{folder / 'spark_jobs'}'\n")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ALMANAC_", "AWS_"))}
+    monkeypatch.setattr(os, "environ", dict(kept))
+    ask = Asking(monkeypatch, capsys)
+
+    assert ask("check", "shop") == (0, FITS, "")
+    code, _, error = ask("check", "shop", "--folder", str(other))
+    assert code == 1 and f"{other / 'spark_jobs' / 'shop.py'}, line 2: " in error
+    assert "ALMANAC_ROOT" not in os.environ
+
+
+def test_a_persons_own_credentials_are_not_sent_to_the_projects_server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / ".almanac").mkdir()
+    (folder / ".almanac" / "env").write_text("ALMANAC_ROOT=s3://almanac/x\nAWS_ACCESS_KEY_ID=local\nALMANAC_NOTE='two words'\n")
+    own = {"AWS_ACCESS_KEY_ID": "mine", "AWS_SESSION_TOKEN": "secret", "AWS_PROFILE": "work"}
+    monkeypatch.setattr(os, "environ", dict(own))
+
+    load_environment(folder)
+    assert os.environ == {"AWS_ACCESS_KEY_ID": "local", "ALMANAC_ROOT": "s3://almanac/x", "ALMANAC_NOTE": "two words"}
+    load_environment(folder.parent)
+    assert os.environ == own
+
+
+def test_files_that_share_a_helper_are_each_run_with_their_own(folder: Path) -> None:
+    (folder / "dags" / "helper.py").write_text("from almanac.airflow import build_dags\nbuild = build_dags\n")
+    text = (folder / "dags" / "shop_dags.py").read_text() if (folder / "dags" / "shop_dags.py").exists() else None
+    for name in ("one", "two"):
+        described = repr(f"s3://{name}")
+        (folder / "dags" / f"{name}.py").write_text(
+            "from dataclasses import replace\nfrom helper import build\nfrom tests.support.shop import pipeline\n"
+            f"build(replace(pipeline({described}), name={name!r}))\n"
+        )
+    found, failed = Project(folder).every()
+    assert {"one", "two"} <= {one.name for one in found} and failed == [] and text is None
+    assert Project(folder).described("two").name == "two"
+    assert "helper" not in sys.modules
+
+
+def test_put_does_not_guess_a_place_while_a_dag_file_fails(folder: Path, ask: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "dags" / "broken.py").write_text("import nowhere_at_all\n")
+    (folder / "a.parquet").write_bytes(b"PAR1")
+    monkeypatch.setenv("ALMANAC_LANDING", "s3://almanac/landing")
+    code, _, error = ask("put", "a.parquet", "events")
+    assert code == 1
+    assert "Source 'events' is in no DAG file that can be read, and this one cannot:" in error
+    assert "broken.py, line 1: ModuleNotFoundError: No module named 'nowhere_at_all'" in error
+    code, _, error = ask("put", "a.parquet", "s3://")
+    assert (code, "expected a folder such as s3://bucket/folder/, got 's3://'" in error) == (1, True)
 
 
 def test_without_a_project_nothing_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from textwrap import dedent
+from textwrap import dedent, indent
 
 import pytest
 
@@ -102,20 +102,117 @@ def test_all_that_is_wrong_is_told_at_once_in_the_order_of_lines() -> None:
         "class A:\n    b = 1\n\n    def c(self):\n        return super(), __class__",
         "[one for one in range(3) if (last := one)]\nlast",
         "def f(a: 'Unknown'):\n    return __file__, __name__",
+        "def f():\n    global np\n    import numpy as np\n\n\ndef g():\n    return np",
+        "def f():\n    global made\n\n    def made():\n        pass\n\n\ndef g():\n    return made()",
+        "class A:\n    name = __qualname__, __module__",
+        "__annotations__, __cached__, WindowsError",
+        "def f():\n    m: Model = 1\n    m.x: Model = 2\n    return m",
+        "try:\n    spark\nexcept NameError:\n    spark = None",
+        "try:\n    display\n    shown = True\nexcept NameError:\n    shown = False\nif shown:\n    display(1)",
+        "def f():\n    try:\n        return spark\n    except (NameError, AttributeError):\n        return None",
+        "def f():\n    try:\n        return spark\n    except Exception:\n        pass\n\n\ndef g(spark):\n    return spark",
+        "def f():\n    try:\n        return spark\n    except:\n        return None",
+        "def f(a=(late := 1)):\n    return late",
+        "match {}:\n    case {'a': 1, **rest}:\n        rest",
+        "import sys\nsetattr(sys.modules[__name__], 'late', 1)\nlate",
+        "import sys\nthis = sys.modules[__name__]\nthis.late = 1\nlate",
+        "vars()['late'] = 1\nlate",
+        "locals()['late'] = 1\nlate",
+        "exec('late = 1')\nlate",
+        "late: int\n\n\ndef f():\n    return late",
+        "chain = F" + ".col('a')" * 400,
     ],
 )
 def test_names_that_only_running_it_could_tell_are_let_through(more: str) -> None:
     check_text(f"{WHOLE}\n\n{dedent(more)}\n", "spark_jobs/shop.py", PIPELINE)
 
 
-def test_functions_that_are_imported_assigned_or_decorated_are_let_through() -> None:
-    text = WHOLE.replace('def habits(people, visits, as_of):\n    return visits.groupBy("customer").agg(F.count("*"))\n', "")
-    for more in (
+def test_no_annotation_is_evaluated_where_annotations_are_postponed() -> None:
+    more = "def f(a: Unknown) -> Unknown:\n    return a\n\n\nclass A:\n    b: Unknown\n\n\nc: Unknown = 1"
+    assert "Name 'Unknown' is used and not defined" in refused(f"{WHOLE}\n\n{more}\n")
+    check_text(f"from __future__ import annotations\n{WHOLE}\n\n{more}\n", "spark_jobs/shop.py", PIPELINE)
+
+
+def test_a_byte_order_mark_is_let_through() -> None:
+    check_text(f"\ufeff{WHOLE}", "spark_jobs/shop.py", PIPELINE)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("return 1", "line 23: 'return' outside function. Correct the syntax"),
+        ("break", "line 23: 'break' outside loop. Correct the syntax"),
+        ("def f():\n    await g()", "line 24: 'await' outside async function. Correct the syntax"),
+        ("def f(a, a):\n    pass", "line 23: duplicate argument 'a' in function definition. Correct the syntax"),
+        (
+            "class A:\n    def b(self, o):\n        setattr(self, 'c', vars(o))\n        return absent",
+            "line 26: Name 'absent' is used and not defined.",
+        ),
+        ("import sys\n'a' in sys.modules\nabsent", "line 25: Name 'absent' is used and not defined."),
+        ("try:\n    absent\nexcept ValueError:\n    pass", "line 24: Name 'absent' is used and not defined."),
+        ("try:\n    pass\nexcept NameError:\n    absent", "line 26: Name 'absent' is used and not defined."),
+        ("try:\n    absent\nexcept Exception:\n    pass\nabsent", "line 27: Name 'absent' is used and not defined."),
+        ("class A:\n    b = 1\n\n    def c(self):\n        return b", "line 27: Name 'b' is used and not defined."),
+        ("def f():\n    local = 1\n\n\nlocal", "line 27: Name 'local' is used and not defined."),
+        ("if F:\n\n    def f():\n        local = 1\n\n    local", "line 28: Name 'local' is used and not defined."),
+    ],
+)
+def test_errors_that_need_no_run_are_found(more: str, message: str) -> None:
+    assert refused(f"{WHOLE}\n{more}\n").startswith(f"spark_jobs/shop.py, {message}")
+
+
+HABITS = 'def habits(people, visits, as_of):\n    return visits.groupBy("customer").agg(F.count("*"))\n'
+FIT = "def habits(people, visits):\n    pass\n"
+UNFIT = "def habits(people):\n    pass\n"
+
+
+def branches(first: str, second: str) -> str:
+    return f"if F:\n{indent(first, '    ')}else:\n{indent(second, '    ')}"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
         "from helpers import habits",
         "habits = make(F)\n\n\ndef make(_):\n    pass",
         "import functools\n\n\n@functools.cache\ndef habits(*given):\n    pass",
-    ):
-        check_text(f"{text}\n{more}\n", "spark_jobs/shop.py", PIPELINE)
+        f"import functools\n\n\n{UNFIT}\n\nhabits = functools.partial(habits, days=90)",
+        f"{UNFIT}\n\nhabits = F.udf(habits)",
+        f"{UNFIT}\n\nfrom fast import habits",
+        f"{UNFIT}\n\ntry:\n    from fast import habits\nexcept ImportError:\n    pass",
+        f"{UNFIT}\n\n{FIT}",
+        branches(FIT, UNFIT),
+        branches(UNFIT, FIT),
+        f"try:\n    import polars\n\n{indent(UNFIT, '    ')}except ImportError:\n{indent(FIT, '    ')}",
+        f"{UNFIT}\n\nif F:\n{indent(FIT, '    ')}",
+        f"def setup():\n    global habits\n\n{indent(FIT, '    ')}\n\nsetup()",
+        f"{UNFIT}\n\ndef setup():\n    global habits\n    from fast import habits\n\n\nsetup()",
+        "match [F]:\n    case [habits]:\n        pass",
+        "match [F]:\n    case [_, *habits]:\n        pass",
+        "match {}:\n    case {**habits}:\n        pass",
+        "match F:\n    case object() as habits:\n        pass",
+        "import sys\nsetattr(sys.modules[__name__], 'habits', F)",
+    ],
+)
+def test_functions_whose_signature_only_running_it_could_tell_are_let_through(more: str) -> None:
+    check_text(f"{WHOLE.replace(HABITS, '')}\n{more}\n", "spark_jobs/shop.py", PIPELINE)
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [(f"{FIT}\n\n{UNFIT}", 25), (branches(UNFIT, UNFIT), 25), (f"{branches(FIT, FIT)}\n\n{UNFIT}", 29)],
+)
+def test_a_function_that_is_defined_again_is_held_against_what_is_read(more: str, line: int) -> None:
+    assert refused(f"{WHOLE.replace(HABITS, '')}\n{more}\n").startswith(
+        f"spark_jobs/shop.py, line {line}: Function 'habits' of pipeline 'shop' takes (people), but its description reads "
+    )
+
+
+@pytest.mark.parametrize(
+    "more", ["def setup(habits):\n    vars(habits)", "class A:\n    habits = 1", "[habits for habits in [F]]"]
+)
+def test_a_name_that_is_bound_elsewhere_is_no_function_of_the_module(more: str) -> None:
+    assert "has no function 'habits'" in refused(f"{WHOLE.replace(HABITS, '')}\n{more}\n")
 
 
 def test_the_text_and_the_imported_module_are_held_against_the_same_rules() -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 from airflow.listeners import hookimpl
 
-REASON = "skipped"  # the XCom's key
-BEGINNING = "Skipped: "
+REASON = "almanac_skipped"  # the XCom's key, which the tasks of no other DAG use
+BEGINNING = "Skipped by Almanac: "
 
 
 @hookimpl

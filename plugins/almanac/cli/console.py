@@ -19,6 +19,7 @@ from rich.text import Text
 from almanac.core.canonical import encode
 from almanac.core.receipts import RunInfo
 from almanac.errors import PromotionError
+from almanac.project import load_environment
 from almanac.settings import Settings
 from almanac.store.home import Home, pipelines
 
@@ -31,7 +32,17 @@ app = typer.Typer(
 MANY = 100  # rows of a table that people read
 Item = TypeVar("Item")
 
-Folder = Annotated[Path, typer.Option("--folder", help="The project: the folder that has dags/ and spark_jobs/.")]
+
+def _entered(folder: Path) -> Path:
+    """Takes the variables of the project that a person names, instead of those of the one that they are in."""
+    if folder != Path():
+        load_environment(folder)
+    return folder
+
+
+Folder = Annotated[
+    Path, typer.Option("--folder", callback=_entered, help="The project: the folder that has dags/ and spark_jobs/.")
+]
 Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="The pipeline's name.")]
 Version = Annotated[str, typer.Argument(help="A version's id.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]

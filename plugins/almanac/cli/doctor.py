@@ -143,13 +143,17 @@ def _airflow() -> Iterator[Line]:
         yield Line(
             f"connection {name}", fits, str(found.get("host")) if fits else f"of type {found['conn_type']}; expected spark"
         )
-    except AlmanacError:
+    except AlmanacError as error:
+        if " answered 404" not in str(error):
+            raise
         told = f"not in Airflow's database; that is right if a variable AIRFLOW_CONN_{name.upper()} or a secrets backend holds it"
         yield Line(f"connection {name}", None, told)
     try:
         slots = int(airflow.read(f"pools/{pool()}")["slots"])
         yield Line(f"pool {pool()}", slots > 0, f"{slots} Spark jobs at once")
-    except AlmanacError:
+    except AlmanacError as error:
+        if " answered 404" not in str(error):
+            raise
         yield Line(f"pool {pool()}", False, f"does not exist. Create it: airflow pools set {pool()} 2 'Spark jobs at once'")
     errors = airflow.read("importErrors?limit=10")["import_errors"]
     for one in errors:

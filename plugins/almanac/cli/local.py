@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import sys
 import time
@@ -44,9 +46,11 @@ def up(
         "password": found.password,
         "ALMANAC_ROOT": found.environment["ALMANAC_ROOT"],
         "landing": found.environment["ALMANAC_LANDING"],
-        "environment": f"set -a; . {os.path.relpath(Path(found.project) / ENVIRONMENT)}; set +a",
+        "environment": f"set -a; . {shlex.quote(os.path.relpath(Path(found.project) / ENVIRONMENT))}; set +a",
     }
     complain(f"Everything is up after {time.monotonic() - began:.0f} s.")
+    if port and not found.address.endswith(f":{port}"):
+        complain(f"warning: it ran already, at another port. To change it: `almanac down`, then `almanac up --port {port}`.")
     for name, value in names.items():
         out().print(f"{name:14}{value}", markup=False)
 
@@ -73,7 +77,11 @@ def status(folder: Folder = Path(), as_json: AsJson = False) -> None:
         if found is not None:
             out().print(f"{'Airflow':14}{found.address}  user {found.user}, password {found.password}", markup=False)
     if not whole:
-        complain("Start it with `almanac up`." if found is None else "Start the rest with `almanac up`; logs are in .almanac/.")
+        complain(
+            "Start it with `almanac up`."
+            if found is None
+            else "`almanac up` starts everything again, the rest too; logs are in .almanac/."
+        )
         raise typer.Exit(1)
 
 
@@ -119,16 +127,20 @@ def put(
 def _place(project: Project, source: str) -> str:
     """The folder of a source. Raises: DescriptionError."""
     if source.startswith("s3://"):
+        if not re.match(r"s3://[a-z0-9][a-z0-9.-]+(/[^/]+)+/?$", source):
+            raise DescriptionError(f"SOURCE: expected a folder such as s3://bucket/folder/, got {source!r}.")
         return source.rstrip("/") + "/"
     if not source.isidentifier():
         raise DescriptionError(f"SOURCE: expected the name of a source, or a folder such as s3://bucket/folder/; got {source!r}.")
-    described = project.every()
+    described, failed = project.every()
     places = {one.sources[source].uri: one.name for one in described if source in one.sources}
     if len(places) > 1:
         listed = "; ".join(f"{uri} in {name}" for uri, name in places.items())
         raise DescriptionError(f"Source {source!r} lies in several places ({listed}). Name one of these instead of the source.")
     if places:
         return next(iter(places))
+    if failed:
+        raise DescriptionError(f"Source {source!r} is in no DAG file that can be read, and this one cannot:\n{failed[0]}")
     landing = os.environ.get("ALMANAC_LANDING", "").rstrip("/")
     if not landing.startswith("s3://"):
         known = sorted({name for one in described for name in one.sources})

@@ -12,6 +12,7 @@ import typer
 
 from almanac import user_module
 from almanac.cli.console import Folder, Name, app, complain
+from almanac.errors import AlmanacError
 from almanac.project import Project
 from almanac.settings import PACKAGE
 
@@ -59,4 +60,7 @@ def _spark(folder: Path) -> dict[str, str]:
     state = Project(folder).state()
     if not (state / "spark").exists():
         complain("Preparing Spark, once for this folder ...")
-    return spark_conf.environment(state / "spark", java.java_home(state / "java"))
+    try:
+        return spark_conf.environment(state / "spark", java.java_home(state / "java"))
+    except RuntimeError as error:  # no Java, or no Spark
+        raise AlmanacError(str(error)) from None

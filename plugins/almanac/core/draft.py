@@ -7,9 +7,10 @@ what to change.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import count
 from string import Template
 
 from almanac.core.aggregates import COUNT, RECENCY, SUM, Aggregates
@@ -17,9 +18,12 @@ from almanac.core.period import Every, Period
 from almanac.errors import DataError, DescriptionError, examples
 
 MOST_SUMMED = 4  # columns that the first aggregates sum
+FLOATING = ("double", "float", "halffloat")
 # By the length of a period: lookback and horizon in days, as far as the data reach.
 SPANS = {Every.MONTH: (90, 30), Every.WEEK: (28, 7), Every.DAY: (14, 3)}
 MOST_PERIODS = 3
+WRITTEN = ("as_of", "period", "label", "snapshot", "model_version", "order", "score")  # columns that Almanac writes itself
+EVENTS, DAYS = "events", "recency_days"  # features of a drafted function
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,21 +34,24 @@ class Column:
         kind: its Arrow type, as text.
         nulls: the share of its values, from 0 to 1.
         least: the smallest value of a numeric column; None for others.
+        whole: as an entity, its numbers are whole and small enough to be exact; True for what is not a number.
     """
 
     name: str
     kind: str
     nulls: float = 0.0
     least: float | None = None
+    whole: bool = True
 
     @property
     def is_number(self) -> bool:
-        return self.kind.startswith(("double", "float", "decimal", "int", "uint"))
+        return self.kind.startswith((*FLOATING, "decimal", "int", "uint"))
 
     @property
     def is_key(self) -> bool:
         """Whether an entity may have this type, and this name."""
-        return self.name.isidentifier() and self.kind.startswith(("int", "uint8", "uint16", "uint32", "string", "large_string"))
+        fits = self.name.isidentifier() and self.name.lower() not in WRITTEN
+        return fits and self.kind.startswith(("int", "uint8", "uint16", "uint32", "string", "large_string"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,14 +93,29 @@ class Draft:
 
     @property
     def key(self) -> str:
-        """The entity's column in features and predictions."""
-        return self.entity.name if self.entity.is_key else _plain(self.entity.name)
+        """The entity's column in features and predictions, whose names are Python names that nothing else has."""
+        if self.entity.is_key:
+            return self.entity.name
+        plain = _plain(self.entity.name)
+        if not plain.isidentifier() or plain in (*WRITTEN, EVENTS, DAYS):
+            plain = extended if plain and (extended := f"entity_{plain}").isidentifier() else "entity"
+        return _free(plain, {one.lower() for one in (self.event_time, *(one.name for one in self.summed))})
 
     @property
     def summed(self) -> list[Column]:
         """The columns whose sums become features."""
         numbers = [one for one in self.look.columns if one.is_number and one.name not in (self.entity.name, self.event_time)]
-        return [one for one in numbers if not re.search(r"(?i)(^|[_ ])(id|no|code|number)$", one.name)][:MOST_SUMMED]
+        # Aggregates does not read names that begin with a dot, and takes a dot and a backtick for an underscore.
+        fit = [one for one in numbers if not re.search(r"(?i)(^|[_ ])(id|no|code|number)$|^\.|^\s*$", one.name)]
+        return list({re.sub(r"[.`]", "_", one.name).lower(): one for one in reversed(fit)}.values())[::-1][:MOST_SUMMED]
+
+    @property
+    def sums(self) -> list[str]:
+        """The features of a drafted function that sum `summed`, in that order; no two have one name."""
+        found: list[str] = []
+        for one in self.summed:
+            found.append(_free(f"{_plain(one.name) or 'column'}_sum", {*found, self.key.lower(), EVENTS, DAYS}))
+        return found
 
     @property
     def spans(self) -> tuple[int, int]:
@@ -153,7 +175,7 @@ build_dags(
         sources={
             "$source": EventSource(
                 f"{LANDING}/$source/",
-                event_time="$event_time",$zone
+                event_time=$event_time,$zone
                 # What is read. The data have:
 $listed
                 columns=($columns),
@@ -242,7 +264,7 @@ FUNCTION = Template(
 
 def activity($source: DataFrame, as_of) -> DataFrame:
     """How much and how recently: events, days since the last one, sums."""
-    days = (F.unix_seconds(F.lit(as_of)) - F.unix_seconds("`$event_time`")) / 86400
+    days = (F.unix_seconds(F.lit(as_of)) - F.unix_seconds($time_column)) / 86400
     return $known.groupBy("$key").agg(
         F.count("*").alias("events"),
         F.min(days).alias("recency_days"),
@@ -254,8 +276,8 @@ HELPER = Template(
 
 def _known($source: DataFrame) -> DataFrame:
     """The rows with a $entity, as `$key`."""
-    known = $source.where(F.col("`$entity`").isNotNull())
-    return known.withColumn("$key", F.col("`$entity`").cast("$cast"))
+    known = $source.where(F.col($entity_column).isNotNull())
+    return known.withColumn("$key", F.col($entity_column).cast("$cast"))
 '''
 )
 TEST = Template(
@@ -270,7 +292,7 @@ from pyspark.sql import SparkSession
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "spark_jobs"))
 
-import $name
+import $name as functions
 
 
 @pytest.fixture(scope="module")
@@ -288,16 +310,16 @@ def $source(spark):
         ($two, datetime(2024, 1, 5)$values),
         (None, datetime(2024, 1, 6)$values),
     ]
-    return spark.createDataFrame(rows, "$schema")
+    return spark.createDataFrame(rows, $schema)
 
 
 def test_the_population_has_each_entity_once($source):
-    found = [row["$key"] for row in $name.active($source).collect() if row["$key"] is not None]
+    found = [row["$key"] for row in functions.active($source).collect() if row["$key"] is not None]
     assert len(found) == len(set(found)) == 2
 
 
 def test_whoever_has_an_event_returns($source):
-    assert {row["label"] for row in $name.returns($source).collect()} == {1}
+    assert {row["label"] for row in functions.returns($source).collect()} == {1}
 '''
 )
 
@@ -307,7 +329,9 @@ def dag_file(draft: Draft) -> str:
     group = "Aggregates" if draft.entity.is_key else "FeatureGroup"
     nouns = sorted(["EventSource", group, "Gate", "Label", "MovingWindow", "Pipeline", "Population"])
     read = dict.fromkeys([draft.entity.name, *(one.name for one in draft.summed)])
-    seen = [f"{one.name} ({one.kind}{f', {one.nulls:.0%} null' if one.nulls else ''})" for one in draft.look.columns]
+    seen = [
+        f"{_said(one.name)} ({_said(one.kind)}{f', {one.nulls:.0%} null' if one.nulls else ''})" for one in draft.look.columns
+    ]
     return DAG.substitute(
         _words(draft),
         nouns=", ".join(nouns),
@@ -315,11 +339,13 @@ def dag_file(draft: Draft) -> str:
         first=draft.first.key,
         last=_last(draft) if draft.ended else "",
         every=draft.every.value,
-        zone=f'\n                timezone="{draft.timezone}",' if draft.timezone else "",
+        zone=f"\n                timezone={_literal(draft.timezone)}," if draft.timezone else "",
         listed=_lines(seen),
-        columns=", ".join(f'"{one}"' for one in read) + ("" if len(read) > 1 else ","),
+        columns=", ".join(map(_literal, read)) + ("" if len(read) > 1 else ","),
         group=(AGGREGATES if draft.entity.is_key else FEATURE_GROUP).substitute(
-            _words(draft), sums=", ".join(f'"{one.name}": ("sum",)' for one in draft.summed), kind=draft.entity.kind
+            _words(draft),
+            sums=", ".join(f'{_literal(one.name)}: ("sum",)' for one in draft.summed),
+            kind=_said(draft.entity.kind),
         ),
         periods=draft.periods,
     )
@@ -328,8 +354,9 @@ def dag_file(draft: Draft) -> str:
 def module_file(draft: Draft) -> str:
     """The text of `spark_jobs/NAME.py`."""
     words, fit = _words(draft), draft.entity.is_key
-    sums = "".join(f'        F.sum("`{one.name}`").alias("{_plain(one.name)}_sum"),\n' for one in draft.summed)
-    cast = "long" if draft.entity.is_number else "string"
+    summed = zip(draft.summed, draft.sums, strict=True)
+    sums = "".join(f'        F.sum({_literal(_sql(one.name))}).alias("{alias}"),\n' for one, alias in summed)
+    cast = "long" if draft.entity.is_number and draft.entity.whole else "string"
     return MODULE.substitute(
         words,
         function="" if fit else FUNCTION.substitute(words, sums=sums).rstrip("\n") + "\n",
@@ -343,8 +370,9 @@ def test_file(draft: Draft) -> str:
     others = [] if draft.entity.is_key else draft.summed
     kind = _spark_type(draft.entity.kind)
     one, two = {"string": ('"a"', '"b"'), "double": ("1.0", "2.0"), "long": ("1", "2")}[kind]
-    fields = [f"`{draft.entity.name}` {kind}", f"`{draft.event_time}` timestamp", *(f"`{other.name}` double" for other in others)]
-    return TEST.substitute(_words(draft), one=one, two=two, values=", 1.0" * len(others), schema=", ".join(fields))
+    kinds = {draft.entity.name: kind, draft.event_time: "timestamp", **{other.name: "double" for other in others}}
+    schema = _literal(", ".join(f"{_sql(name)} {kind}" for name, kind in kinds.items()))
+    return TEST.substitute(_words(draft), one=one, two=two, values=", 1.0" * len(others), schema=schema)
 
 
 def _last(draft: Draft) -> str:
@@ -366,9 +394,11 @@ def _words(draft: Draft) -> dict[str, str]:
     return {
         "name": draft.name,
         "source": draft.source,
-        "entity": draft.entity.name,
+        "entity": _said(draft.entity.name),
+        "entity_column": _literal(_sql(draft.entity.name)),
         "key": draft.key,
-        "event_time": draft.event_time,
+        "event_time": _literal(draft.event_time),
+        "time_column": _literal(_sql(draft.event_time)),
         "lookback": str(lookback),
         "third": str(lookback // 3),
         "horizon": str(horizon),
@@ -377,7 +407,7 @@ def _words(draft: Draft) -> dict[str, str]:
 
 
 def _spark_type(kind: str) -> str:
-    if kind.startswith(("double", "float", "decimal")):
+    if kind.startswith((*FLOATING, "decimal")):
         return "double"
     return "long" if kind.startswith(("int", "uint")) else "string"
 
@@ -385,6 +415,27 @@ def _spark_type(kind: str) -> str:
 def _plain(name: str) -> str:
     """A name as part of a Python or SQL name."""
     return re.sub(r"\W+", "_", name.strip()).strip("_").lower()
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name, with a number if it is taken."""
+    return name if name not in taken else next(one for number in count(2) if (one := f"{name}_{number}") not in taken)
+
+
+def _literal(text: str) -> str:
+    """A text as a Python literal in double quotes, on one line."""
+    signs = (f"\\{one}" if one in '"\\' else one if one.isprintable() else ascii(one)[1:-1] for one in text)
+    return f'"{"".join(signs)}"'
+
+
+def _said(text: str) -> str:
+    """A text as part of a comment or a docstring, which it cannot end."""
+    return _literal(text)[1:-1]
+
+
+def _sql(name: str) -> str:
+    """A column's name as Spark parses it."""
+    return f"`{name.replace('`', '``')}`"
 
 
 def _checks(draft: Draft) -> list[str]:
@@ -400,7 +451,7 @@ def _checks(draft: Draft) -> list[str]:
         )
         count, recency, *sums = (feature.name for feature in described.features)
     else:
-        count, recency, *sums = ("events", "recency_days", *(f"{_plain(one.name)}_sum" for one in draft.summed))
+        count, recency, *sums = (EVENTS, DAYS, *draft.sums)
     lines = [_between(count, 1), _between(recency, 0, lookback)]
     never_negative = [one.least is not None and one.least >= 0 for one in draft.summed]
     return [*lines, *(_between(name, 0) for name, positive in zip(sums, never_negative, strict=True) if positive)]
@@ -408,4 +459,4 @@ def _checks(draft: Draft) -> list[str]:
 
 def _between(column: str, low: int, high: int | None = None) -> str:
     bound = "" if high is None else f", max_value={high}"
-    return f'gxe.ExpectColumnValuesToBeBetween(column="{column}", min_value={low}{bound})'
+    return f"gxe.ExpectColumnValuesToBeBetween(column={_literal(column)}, min_value={low}{bound})"

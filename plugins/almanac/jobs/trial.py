@@ -34,6 +34,7 @@ from almanac.core.pipeline import FeatureGroup, Pipeline
 from almanac.core.sources import Cut, EventSource, ReferenceSource
 from almanac.errors import AlmanacError, SourceError, examples
 from almanac.jobs.aggregates import aggregation
+from almanac.jobs.failures import plain
 from almanac.jobs.told import Stopped, Timed, Told
 from almanac.project import Project
 from almanac.settings import GARBAGE
@@ -146,7 +147,10 @@ class Trial:
 
         if self.share >= 1 or self.pipeline.entity not in frame.columns:
             return frame
-        lot = F.pmod(F.xxhash64(F.col(f"`{self.pipeline.entity}`").cast("string")), F.lit(1_000_000))
+        key = F.col(f"`{self.pipeline.entity}`")
+        if frame.schema[self.pipeline.entity].dataType.typeName() in ("double", "float"):
+            key = key.cast("decimal(38,0)")  # 1.0 in one source is 1 in another
+        lot = F.pmod(F.xxhash64(key.cast("string")), F.lit(1_000_000))
         return frame.where(lot < int(self.share * 1_000_000))
 
     def _described(self, group: Aggregates, period: str) -> pa.Table:
@@ -194,7 +198,7 @@ def run(project: Project, name: str, period: str | None, *, whole: bool, session
         snapshots = window.Examples(training=snapshots.training[-1:], holdout=snapshots.holdout)
     with _imported(file, name, told) as module, tempfile.TemporaryDirectory(prefix="almanac-try-") as folder:
         check_module(module, pipeline)
-        spark = session.result()
+        spark = _started(session)
         trial = Trial(
             pipeline=pipeline,
             file=file,
@@ -387,6 +391,14 @@ def _imported(file: Path, name: str, told: Told) -> Iterator[ModuleType]:
         sys.modules.pop(name, None)
         if before is not None:
             sys.modules[name] = before
+
+
+def _started(session: Future[SparkSession]) -> SparkSession:
+    """Raises: AlmanacError."""
+    try:
+        return session.result()
+    except Exception as error:
+        raise AlmanacError(f"Spark did not start: {plain(error)}. `almanac doctor` tells what is missing.") from error
 
 
 def _session() -> SparkSession:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -44,7 +45,7 @@ class Machine:
 
 
 def start(project: Path, tell: Tell, *, port: int = 0, given: Mapping[str, str] | None = None) -> Machine:
-    """Starts whatever does not run yet, and returns when all of it is healthy.
+    """Starts everything, and returns when all of it is healthy. Does nothing if all of it runs; if a part does, stops that first.
 
     Args:
         project: the folder with `dags/` and `spark_jobs/`.
@@ -86,7 +87,8 @@ def start(project: Path, tell: Tell, *, port: int = 0, given: Mapping[str, str] 
                     "ALMANAC_AIRFLOW_PASSWORD": airflow.password,
                 },
             )
-            _private(state / "env", "".join(f"{name}={value}\n" for name, value in sorted(found.environment.items())))
+            lines = [f"{name}={shlex.quote(value)}\n" for name, value in sorted(found.environment.items())]
+            _private(state / "env", "".join(lines))
             _private(state / "up.json", json.dumps(asdict(found)))
             undo.pop_all()
         return found

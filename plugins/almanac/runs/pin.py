@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Iterator, Mapping
 
 from almanac import described
-from almanac.core import window
 from almanac.core.canonical import digest, encode
+from almanac.core.cuts import feature_cuts
 from almanac.core.degrade import LACKING, check_sources
 from almanac.core.facts import PinnedSource
 from almanac.core.late import LATEST
@@ -18,7 +18,7 @@ from almanac.core.plan import RunPlan
 from almanac.core.receipts import Artifact, Order, PlacedOrder, Receipt, RunInfo, Step
 from almanac.core.schema import schema_changes
 from almanac.core.sources import UNTIL, EventSource
-from almanac.errors import DataEnded, DataError, IntegrityError, NotFound, SourceError
+from almanac.errors import DataEnded, IntegrityError, NotFound, SourceError, examples
 from almanac.runs import completeness
 from almanac.settings import VERSION
 from almanac.store.home import Home
@@ -41,8 +41,7 @@ def pin(home: Home, plan: RunPlan, run_info: RunInfo) -> str:
         SourceError: a source is missing, does not match its description, or is incomplete.
         DescriptionError: a described feature group reads a column that its source lacks, or one of an unfit type.
         DataError: such a source is read by feature groups that weigh more than the run may leave out.
-        DataEnded: the events of the population's sources end before the oldest snapshot that a retrain for the run's period
-            learns from.
+        DataEnded: the events of the population's sources end before the lookback of every period to build.
     """
     pipeline = home.receipts.description(plan.description)
     pins, lacking = _observed(home, pipeline, plan)
@@ -109,22 +108,22 @@ def _observed(home: Home, pipeline: Pipeline, plan: RunPlan) -> tuple[dict[str, 
 
 
 def _check_ongoing(pipeline: Pipeline, plan: RunPlan, pins: Mapping[str, Pin]) -> None:
-    """Raises: DataEnded."""
-    read = [name for name in pipeline.population.reads if isinstance(pipeline.sources[name], EventSource)]
-    events = [pins[name] for name in read if name in pins]
-    period = pipeline.period(plan.period if plan.retrains else plan.build[0]) if plan.build else None
-    if period is None or not events or any(file.high is None for found in events for file in found.files):
-        return  # a file without statistics may hold newer events
-    try:
-        found = window.examples(period, pipeline.window, pipeline.label, pipeline.first, pipeline.label_lag)
-    except DataError:  # too early to learn from anything
+    """Checks that the population can see an event in one of the periods to build; else its job would fail. Raises: DataEnded."""
+    population = pipeline.population
+    events = {name for name in population.reads if isinstance(pipeline.sources[name], EventSource)}
+    if not plan.build or population.may_be_empty or not events <= pins.keys():
         return
-    oldest, newest = pipeline.period(found.training[0]), max(events, key=lambda one: one.freshness or period.start)
-    if newest.freshness is not None and newest.freshness < oldest.start:
+    cuts = [feature_cuts(pipeline, population, period)[name] for period in plan.build for name in events]
+    ends = [(file.high, name) for name in events for file in pins[name].files]
+    if any(end is None for end, _ in ends):
+        return  # a file without statistics may hold newer events
+    newest, name = max((end, name) for end, name in ends if end is not None)
+    if all(cut.low is not None and newest < cut.low for cut in cuts):
+        first = min(cut.low for cut in cuts if cut.low is not None)
         raise DataEnded(
-            f"Source {newest.source!r} ends at {newest.freshness:%Y-%m-%d %H:%M} UTC, before {oldest}, the oldest snapshot that "
-            f"a retrain for {period} learns from, so there is nothing to learn or predict. Deliver newer events, or run an "
-            f'earlier {pipeline.every}. If no more will come: last_period="{Period.holding(newest.freshness, period.every)}".'
+            f"Source {name!r} ends at {newest:%Y-%m-%d %H:%M} UTC. The population of {examples(plan.build)} looks back to "
+            f"{first:%Y-%m-%d}, so it is empty: there is nothing to learn or predict. Deliver newer events, or run an earlier "
+            f'{pipeline.every}. If no more will come: last_period="{Period.holding(newest, pipeline.first.every)}".'
         )
 
 
