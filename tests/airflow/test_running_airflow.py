@@ -122,10 +122,10 @@ def test_events_that_came_late_are_scored_by_one_command(running: Running, backf
 
 
 def test_a_run_after_the_last_period_is_skipped_and_its_note_says_why(running: Running):
-    done = running.almanac("score", "shop", "2018-02", "--wait")
+    done = running.almanac("retrain", "shop", "2018-02", "--wait")
 
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "plan: skipped" in done.stderr and "predictions.publish: skipped" in done.stderr
+    assert "plan: skipped" in done.stderr and "champion.publish: skipped" in done.stderr
     assert "Skipped by Almanac: Period 2018-02 is after 2017-12, the last period of shop: nothing to do." in done.stderr
 
 

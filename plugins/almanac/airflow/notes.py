@@ -12,6 +12,7 @@ from airflow.listeners import hookimpl
 
 REASON = "almanac_skipped"  # the XCom's key, which the tasks of no other DAG use
 BEGINNING = "Skipped by Almanac: "
+LONGEST = 1000  # characters, by the column in Airflow's database
 
 
 @hookimpl
@@ -35,4 +36,4 @@ def _note(dag_run: Any) -> None:
     query = XComModel.get_many(run_id=dag_run.run_id, dag_ids=dag_run.dag_id, key=REASON)
     reasons = dict.fromkeys(str(XComModel.deserialize_value(one)) for one in session.scalars(query))
     if reasons or dag_run.note:
-        dag_run.note = BEGINNING + "\n".join(reasons) if reasons else ""
+        dag_run.note = (BEGINNING + "\n".join(reasons))[:LONGEST] if reasons else ""
