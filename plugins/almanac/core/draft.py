@@ -15,6 +15,7 @@ from string import Template
 
 from almanac.core.aggregates import COUNT, RECENCY, SUM, Aggregates
 from almanac.core.period import Every, Period
+from almanac.core.pipeline import WRITTEN
 from almanac.errors import DataError, DescriptionError, examples
 
 MOST_SUMMED = 4  # columns that the first aggregates sum
@@ -22,7 +23,7 @@ FLOATING = ("double", "float", "halffloat")
 # By the length of a period: lookback and horizon in days, as far as the data reach.
 SPANS = {Every.MONTH: (90, 30), Every.WEEK: (28, 7), Every.DAY: (14, 3)}
 MOST_PERIODS = 3
-WRITTEN = ("as_of", "period", "label", "snapshot", "model_version", "order", "score")  # columns that Almanac writes itself
+TAKEN = (*WRITTEN, "score")  # columns that Almanac writes itself for a binary label
 EVENTS, DAYS = "events", "recency_days"  # features of a drafted function
 
 
@@ -50,7 +51,7 @@ class Column:
     @property
     def is_key(self) -> bool:
         """Whether an entity may have this type, and this name."""
-        fits = self.name.isidentifier() and self.name.lower() not in WRITTEN
+        fits = self.name.isidentifier() and self.name.lower() not in TAKEN
         return fits and self.kind.startswith(("int", "uint8", "uint16", "uint32", "string", "large_string"))
 
 
@@ -97,7 +98,7 @@ class Draft:
         if self.entity.is_key:
             return self.entity.name
         plain = _plain(self.entity.name)
-        if not plain.isidentifier() or plain in (*WRITTEN, EVENTS, DAYS):
+        if not plain.isidentifier() or plain in (*TAKEN, EVENTS, DAYS):
             plain = extended if plain and (extended := f"entity_{plain}").isidentifier() else "entity"
         return _free(plain, {one.lower() for one in (self.event_time, *(one.name for one in self.summed))})
 

@@ -22,6 +22,8 @@ from almanac.core.sources import KNOWN_AT, EventSource, ReferenceSource, Source
 from almanac.core.window import MovingWindow
 from almanac.errors import DescriptionError, PeriodError
 
+# Columns that Almanac writes besides those of the label: no feature may have their names.
+WRITTEN = ("as_of", "period", "label", "snapshot", "model_version", "order")
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 TAKEN = ("as_of",)
 # What a job imports besides the user's module, which has the pipeline's name and must not shadow these.

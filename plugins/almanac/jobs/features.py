@@ -15,7 +15,7 @@ from almanac.core.canonical import sealed
 from almanac.core.degrade import leaves_out
 from almanac.core.facts import StagedFeatures, StagedGroup, left_out
 from almanac.core.pins import Pin
-from almanac.core.pipeline import FeatureGroup, Pipeline
+from almanac.core.pipeline import WRITTEN, FeatureGroup, Pipeline
 from almanac.core.receipts import PART, Artifact, Order, Receipt, Step
 from almanac.errors import DataError, DescriptionError, examples
 from almanac.jobs import aggregates, ahead, user_functions
@@ -171,7 +171,7 @@ def _columns(table: Table, absent: Sequence[str]) -> list[str]:
 
 def check_names(names: list[str], pipeline: Pipeline) -> None:
     """Checks that no feature has the name of a column that Almanac writes. Raises: DescriptionError."""
-    taken = ("as_of", "period", "label", "snapshot", "model_version", "order", *pipeline.label.target.columns)
+    taken = (*WRITTEN, *pipeline.label.target.columns)
     if clash := [name for name in names if name.lower() in {one.lower() for one in taken}]:
         raise DescriptionError(
             f"Features have columns {examples(clash)}, which Almanac writes itself (reserved: {', '.join(taken)}). Rename them "

@@ -28,10 +28,8 @@ class Stopped(Exception):
 class Timed:
     """What is told of a function's call."""
 
-    kind: str = ""
     rows: int = 0
     table: pa.Table | None = None
-    columns: Sequence[str] = ()
 
 
 class Told:

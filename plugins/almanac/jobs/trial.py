@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -71,7 +71,6 @@ class Trial:
     share: float
     told: Told
     folder: Path
-    rows: list[list[str]] = field(default_factory=list)
 
     def features(self, period: str) -> pa.Table:
         """A snapshot's features: one row for each entity of the sample, sorted."""
@@ -84,7 +83,6 @@ class Trial:
             spine, entities, notes = features.population(given, pipeline.entity, people, period)
             self.told.warn(notes)
             timed.rows = entities
-            timed.kind = "population"
         parts = {group.name: self._group(group, period) for group in pipeline.features}
         joined = features.combine(features.named(spine, pipeline.entity), parts, pipeline.entity, pipeline.zeros())
         schema = features.arrow_schema(joined)
@@ -101,12 +99,11 @@ class Trial:
         label = self.pipeline.label
         known = self.pipeline.period(self.retrained).as_of
         with self._timed(label.name, period) as timed:
-            timed.kind = "label"
             given = self._called(label, period, label_cuts(self.pipeline, period, known))
             features.columns_of(given, self.pipeline.entity, label.name)
             labels = given.toArrow()
             joined = training.label_rows(rows, labels, self.pipeline.entity, label)
-            timed.rows, timed.columns = len(labels), ["label"]
+            timed.rows = len(labels)
             timed.table = pa.table({"label": pa.array(joined[window.LABEL])})
         return joined.assign(**{window.SNAPSHOT: period})
 
@@ -116,9 +113,8 @@ class Trial:
         entity = self.pipeline.entity
         with self._timed(group.name, period) as timed:
             if isinstance(group, Aggregates):
-                timed.kind, table = "aggregates", self._described(group, period)
+                table = self._described(group, period)
             else:
-                timed.kind = "features"
                 given = self._called(group, period, feature_cuts(self.pipeline, group, period))
                 shaped = features.shaped(given, entity, group.name)
                 table = shaped.toArrow()
@@ -269,7 +265,6 @@ def _share(trial: Trial, period: str) -> float:
 
     people, pipeline = trial.pipeline.population, trial.pipeline
     with trial._timed(people.name, period) as timed:
-        timed.kind = "population"
         given = trial._called(people, period, feature_cuts(pipeline, people, period))
         row = given.agg(F.approx_count_distinct(f"`{pipeline.entity}`").alias("entities")).first()
         timed.rows = int(row["entities"]) if row else 0

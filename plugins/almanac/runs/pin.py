@@ -113,7 +113,8 @@ def _check_ongoing(pipeline: Pipeline, plan: RunPlan, pins: Mapping[str, Pin]) -
     events = {name for name in population.reads if isinstance(pipeline.sources[name], EventSource)}
     if not plan.build or population.may_be_empty or not events <= pins.keys():
         return
-    cuts = [feature_cuts(pipeline, population, period)[name] for period in plan.build for name in events]
+    seen = [feature_cuts(pipeline, population, period) for period in plan.build]
+    cuts = [one[name] for one in seen for name in events]
     ends = [(file.high, name) for name in events for file in pins[name].files]
     if any(end is None for end, _ in ends):
         return  # a file without statistics may hold newer events
