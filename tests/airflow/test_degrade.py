@@ -41,7 +41,7 @@ def test_a_scoring_run_combines_what_was_built_only_where_groups_may_be_left_out
 @pytest.mark.parametrize(
     ("ended", "error", "said"),
     [
-        ({"plan": "skipped", "sources.pin": "skipped"}, "AirflowSkipException", "Nothing was planned, so nothing is combined."),
+        ({"plan": "skipped", "sources.pin": "skipped"}, "AirflowSkipException", "Task plan was skipped, so nothing is combined."),
         (
             {"plan": "success", "sources.pin": "upstream_failed"},
             "NotAdmitted",

@@ -88,7 +88,8 @@ def run(world: World, monkeypatch: pytest.MonkeyPatch, *, since: timedelta, sour
         poke_interval=WAITING.every,
     )
     first = datetime.now(UTC) - since
-    return arrival.execute({"ti": SimpleNamespace(get_first_reschedule_date=lambda _: first)})
+    ti = SimpleNamespace(get_first_reschedule_date=lambda _: first, xcom_push=lambda *_: None)
+    return arrival.execute({"ti": ti})
 
 
 def test_it_lets_go_of_its_worker_while_the_source_is_not_complete(waiting: World, monkeypatch: pytest.MonkeyPatch) -> None:

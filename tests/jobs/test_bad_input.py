@@ -14,7 +14,7 @@ from almanac.errors import SourceError
 from almanac.runs import feature_orders, plan
 from tests.support import shop as shops
 from tests.support.refusals import refusal, told
-from tests.support.shop import Shop
+from tests.support.shop import Shop, visits
 from tests.support.world import World
 
 pytestmark = [pytest.mark.store, pytest.mark.spark]
@@ -299,6 +299,7 @@ def test_a_population_of_fractions_is_refused(world: World) -> None:
 
 def test_a_period_without_a_single_event_is_refused(world: World) -> None:
     shop = world.shop
+    shop.put("visits", "2019-01.parquet", visits(datetime(2019, 1, 1)))  # else the pin would find that the data have ended
     planned = plan.score(shop.home, shop.pipeline.period("2018-06"))
     pinned = world.pin(planned)
     (built, _) = [shop.run(feature_orders.groups(shop.home, planned, pinned, name)) for name in ("habits", "traits")]

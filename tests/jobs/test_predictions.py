@@ -66,6 +66,8 @@ def test_an_empty_period_is_published_empty_and_scored_again_changes_nothing(kee
 
 
 def test_a_period_without_entities_is_refused_where_nobody_said_that_it_is_right(world: World) -> None:
+    # Else the pin would find that the data have ended.
+    world.shop.put("visits", "2019-01.parquet", visits(datetime(2019, 1, 1)))
     before = world.shop.state()
     with pytest.raises(DataError) as refused:
         world.shop.score("2018-06")
