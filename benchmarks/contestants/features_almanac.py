@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,12 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from almanac import Aggregates, EventSource, columns
+from almanac import Aggregates, EventSource, ReferenceSource, columns
 from almanac.core.aggregates import edges
 from almanac.core.period import Every
 from almanac.core.pins import PinnedFile
 from almanac.core.receipts import Output
 from almanac.core.sources import as_utc
+from almanac.cutting import View
 from almanac.local.spark_conf import PROPERTIES
 from almanac.spark import aggregates, partials
 from almanac.spark.aggregates import Merge
@@ -29,6 +31,7 @@ from benchmarks.contestants.answering import Task, answer
 from benchmarks.contestants.session import local
 
 SOURCE = EventSource("s3://bucket/events/", event_time=events.TIME, timezone="UTC")
+PRODUCTS = ReferenceSource("s3://bucket/products/")
 SHOPPING = Aggregates(
     "shopping",
     reads=("events",),
@@ -88,11 +91,15 @@ class Builder:
 
 
 def asked(part: Aggregates, task: Task) -> Aggregation:
-    reference = (task.options["products"],) if part is BY else ()
-    looked = schema(reference[0], {events.PRODUCT, events.DEPARTMENT}) if reference else None
+    products = task.options["products"]
+    looked = View(source=PRODUCTS, shown=schema(products, {events.PRODUCT, events.DEPARTMENT})) if part is BY else None
     used = {events.ENTITY, events.TIME, *part.columns, *((events.PRODUCT,) if looked else ())}
     return Aggregation(
-        part=part, entity=events.ENTITY, source=SOURCE, schema=schema(task.files[0], used), reference=reference, looked=looked
+        part=part,
+        entity=events.ENTITY,
+        events=View(source=SOURCE, shown=schema(task.files[0], used)),
+        reference=(of_footer(products),) if looked else (),
+        looked=looked,
     )
 
 
@@ -103,16 +110,14 @@ def schema(file: str, names: Collection[str]) -> pa.Schema:
 
 
 def pinned(file: str) -> PinnedFile:
-    footer = pq.read_metadata(file)
     low = datetime(2017, int(Path(file).stem), 1, tzinfo=UTC)
-    return PinnedFile(
-        uri=file,
-        size=Path(file).stat().st_size,
-        etag=file,
-        groups=tuple(footer.row_group(group).num_rows for group in range(footer.num_row_groups)),
-        low=low,
-        high=(low + timedelta(days=31)).replace(day=1) - timedelta(microseconds=1),
-    )
+    return replace(of_footer(file), low=low, high=(low + timedelta(days=31)).replace(day=1) - timedelta(microseconds=1))
+
+
+def of_footer(file: str) -> PinnedFile:
+    footer = pq.read_metadata(file)
+    groups = tuple(footer.row_group(group).num_rows for group in range(footer.num_row_groups))
+    return PinnedFile(uri=file, size=Path(file).stat().st_size, etag=file, groups=groups)
 
 
 def blocks(part: Aggregates, pins: Sequence[PinnedFile]) -> list[Block]:

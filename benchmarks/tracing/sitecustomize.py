@@ -41,7 +41,7 @@ SPANS = {
     "almanac.jobs.model": {"_labels": "user", "_skew": "parity"},
     "almanac.jobs.predictions": {"stage": "score"},
     "almanac.spark.arrow": {"table": "read"},
-    "almanac.spark.chunks": {"read_chunks": "read", "schema_of": "read"},
+    "almanac.chunks": {"read_chunks": "read", "schema_of": "read"},
     "almanac.model.training": {"fit": "fit", "predict": "fit", "pickled": "write"},
     "almanac.model.reports": {"report": "report"},
     "almanac.model.importance": {"shares": "report"},

@@ -16,12 +16,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from almanac.core.formats import DECIMAL, EPOCHS
 from almanac.core.sources import Source, alike
 from almanac.errors import SourceError
 
 UTC_TIME = pa.timestamp("us", tz="UTC")
 # How Parquet files are opened: INT96 times outside the years 1677 to 2262 do not fit into nanoseconds.
 AS_WRITTEN: Mapping[str, Any] = {"coerce_int96_timestamp_unit": "us"}
+INSTANT = b"almanac.instant"  # metadata of a field: its table's log says that its times are in UTC, whatever a file says
+CAST = b"almanac.cast"  # metadata of a field: the name of the type that its column is cast to
 FILL = b"almanac.fill"  # metadata of a field: the value for files that lack the column, as JSON
 SOURCE = b"almanac.source"  # metadata of a schema: the source's name
 DIGITS = {8: 3, 16: 5, 32: 10, 64: 19}  # bits of an integer type to its decimal digits
@@ -39,6 +42,77 @@ SPELLINGS = {
     pa.uint32(): pa.int64(),
     pa.uint64(): pa.decimal128(20, 0),
 }
+
+
+# The types of a description, by name; decimals and epochs have functions.
+NAMED = {
+    "boolean": pa.bool_(),
+    "int": pa.int32(),
+    "long": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "string": pa.string(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us"),
+    "binary": pa.binary(),
+}
+# What each of them, and a decimal, can be cast from without a doubt about the value.
+CASTS = {
+    "boolean": ("text", "boolean"),
+    "int": ("text", "whole", "float", "decimal", "boolean"),
+    "long": ("text", "whole", "float", "decimal", "boolean"),
+    "float": ("text", "whole", "float", "decimal", "boolean"),
+    "double": ("text", "whole", "float", "decimal", "boolean"),
+    "decimal": ("text", "whole", "decimal"),
+    "string": ("text", "whole", "decimal", "boolean", "date", "binary"),
+    "date": ("text", "date"),
+    "timestamp": ("text", "date", "timestamp"),
+    "binary": ("text", "binary"),
+}
+
+
+def named(name: str) -> pa.DataType:
+    """The plain type with a name of `core.formats`; an epoch's is a timestamp in UTC."""
+    if found := DECIMAL.fullmatch(name):
+        return pa.decimal128(int(found[1]), int(found[2]))
+    return UTC_TIME if name in EPOCHS else NAMED[name]
+
+
+def cast_to(kind: pa.DataType, name: str) -> pa.DataType | None:
+    """The plain type of a column of plain type `kind` that is cast to a named type; None if that cannot be done."""
+    found = named(name)
+    if pa.types.is_null(kind):
+        return found
+    allowed = ("whole",) if name in EPOCHS else CASTS["decimal" if pa.types.is_decimal(found) else name]
+    if _class_of(kind) not in allowed:
+        return None
+    return kind if pa.types.is_timestamp(kind) else found
+
+
+def _class_of(kind: pa.DataType) -> str:
+    """The word of `CASTS` for a plain type; empty if it has none."""
+    kinds = pa.types
+    classes = {
+        "text": kinds.is_string,
+        "whole": kinds.is_integer,
+        "float": kinds.is_floating,
+        "decimal": kinds.is_decimal,
+        "boolean": kinds.is_boolean,
+        "date": kinds.is_date,
+        "timestamp": kinds.is_timestamp,
+        "binary": kinds.is_binary,
+    }
+    return next((name for name, fits in classes.items() if fits(kind)), "")
+
+
+def constant(kind: str, value: str | None, rows: int) -> pa.Array:
+    """A column of one value, from its text. Raises: ArrowInvalid, if the text is not of the type."""
+    found = named(kind)
+    if value is None:
+        return pa.nulls(rows, found)
+    if kind in EPOCHS:
+        return pa.repeat(pa.scalar(int(value), pa.timestamp(EPOCHS[kind])).cast(found), rows)
+    return pa.repeat(pa.scalar(value).cast(found), rows)
 
 
 def plain(kind: pa.DataType) -> pa.DataType:
@@ -61,6 +135,13 @@ def plain(kind: pa.DataType) -> pa.DataType:
 def seen(kind: pa.DataType) -> pa.DataType:
     """The type that user code sees for a plain one: every timestamp in UTC."""
     return UTC_TIME if pa.types.is_timestamp(kind) else _nested(kind, seen) or kind
+
+
+def has_zone(kind: pa.DataType) -> bool:
+    """Whether a plain type is a timestamp with a time zone, or holds one."""
+    if pa.types.is_timestamp(kind):
+        return kind.tz is not None
+    return any(has_zone(kind.field(number).type) for number in range(kind.num_fields)) if pa.types.is_nested(kind) else False
 
 
 def _nested(kind: pa.DataType, change: Any) -> pa.DataType | None:
@@ -178,11 +259,17 @@ def schema_of(source: Source, schema: pa.Schema, name: str, columns: Iterable[st
         SourceError: Spark cannot read one of them.
     """
     fields, fill = [], source.fill or {}
+    if source.has_log:  # a column that was added later is null in older files
+        fill = dict.fromkeys(columns := list(columns)) | dict(fill)
     for field in map(schema.field, columns):
         if why := unreadable(field.type):
             raise SourceError(refusal(name, field.name, field.type, why))
-        field = pa.field(field.name, seen(field.type))
-        fields.append(filled(field, fill[field.name]) if field.name in fill else field)
+        instant = {INSTANT: b"true"} if source.has_log and has_zone(field.type) else None
+        field = pa.field(field.name, seen(field.type), metadata=instant)
+        field = filled(field, fill[field.name]) if field.name in fill else field
+        if cast := (source.cast or {}).get(field.name):
+            field = field.with_metadata({**(field.metadata or {}), CAST: cast.encode()})
+        fields.append(field)
     return pa.schema(fields, {SOURCE: name.encode()})
 
 
@@ -199,11 +286,16 @@ def filled(field: pa.Field, value: Any) -> pa.Field:
     """A field with the value for files that lack its column. Raises: ValueError, if the value is not of its type."""
     if pa.scalar(value, field.type).as_py() != value:
         raise ValueError(f"expected a value of type {field.type}, got {value!r}")
-    return field.with_metadata({FILL: json.dumps(value).encode()})
+    return field.with_metadata({**(field.metadata or {}), FILL: json.dumps(value).encode()})
 
 
-def of_batch(batch: pa.RecordBatch, schema: pa.Schema, timezone: str | None) -> pa.RecordBatch:
+def of_batch(
+    batch: pa.RecordBatch, schema: pa.Schema, timezone: str | None, names: Mapping[str, str] | None = None
+) -> pa.RecordBatch:
     """A batch of a file as user code sees it: the schema's columns and types, NaN as null.
+
+    Args:
+        names: the batch's name for a column of the schema, where they differ.
 
     Raises:
         SourceError: a value does not fit the column's type.
@@ -211,11 +303,14 @@ def of_batch(batch: pa.RecordBatch, schema: pa.Schema, timezone: str | None) -> 
     found = []
     there = set(batch.schema.names)
     for field in schema:
-        if field.name not in there:
+        stored = (names or {}).get(field.name, field.name)
+        if stored not in there:
             found.append(_filling(field, batch.num_rows, _source(schema)))
             continue
         try:
-            found.append(_brought(batch.column(field.name), field.type, timezone))
+            column, told = batch.column(stored), field.metadata or {}
+            cast, zone = told.get(CAST, b"").decode(), "UTC" if INSTANT in told else timezone
+            found.append(_brought(converted(column, cast, zone) if cast else column, field.type, zone))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OverflowError) as error:
             why = " ".join(str(error).split()).rstrip(".")
             raise SourceError(
@@ -236,6 +331,35 @@ def _filling(field: pa.Field, rows: int, source: str) -> pa.Array:
         )
     value = json.loads(field.metadata[FILL])
     return pa.nulls(rows, field.type) if value is None else pa.repeat(pa.scalar(value, field.type), rows)
+
+
+def converted(column: pa.Array, name: str, timezone: str | None) -> pa.Array:
+    """A column cast to a named type: a value that does not stand for one of that type is an error, not null.
+
+    Raises:
+        ArrowInvalid: a value cannot be cast.
+    """
+    if pa.types.is_timestamp(column.type):
+        return column
+    column, target = _brought(column, plain(column.type), timezone), named(name)
+    if name in EPOCHS:
+        return column.cast(pa.int64()).cast(pa.timestamp(EPOCHS[name])).cast(UTC_TIME)
+    if pa.types.is_string(column.type):
+        column = pc.utf8_trim_whitespace(column)
+        if name == "timestamp":
+            return _moments_of(column, timezone)
+    if pa.types.is_decimal(target) and pa.types.is_integer(column.type):
+        column = column.cast(pa.decimal128(MOST_DIGITS, target.scale))  # Arrow wants room for every number of the type
+    return column.cast(target)
+
+
+def _moments_of(column: pa.Array, timezone: str | None) -> pa.Array:
+    """Texts in ISO 8601 as times in UTC. One with an offset is read by it, one without in `timezone`."""
+    offset = pc.match_substring_regex(column, r"(Z|[+-]\d{2}:?\d{2}|[T ]\d{2}:\d{2}.*[+-]\d{2})$")
+    none = pa.scalar(None, pa.string())
+    fixed = pc.if_else(offset, column, none).cast(pa.timestamp("us", "UTC"))
+    local = moments(pc.if_else(offset, none, column).cast(pa.timestamp("us")), timezone)
+    return pc.coalesce(fixed, local)
 
 
 def _brought(column: pa.Array, kind: pa.DataType, timezone: str | None) -> pa.Array:

@@ -5,7 +5,7 @@ A pin knows the columns, so this is checked when sources are pinned, before any 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -16,10 +16,10 @@ from almanac.core.aggregates import DISTINCT, Aggregates
 from almanac.core.pins import Pin
 from almanac.core.pipeline import Pipeline
 from almanac.core.sources import Source
+from almanac.cutting import plain_of
 from almanac.errors import DescriptionError, examples
 
 NUMBERS = ("int", "uint", "float", "double", "decimal", "bool")
-SchemaOf = Callable[[Source, Pin, Sequence[str]], pa.Schema]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,14 @@ def check(pipeline: Pipeline, pins: Mapping[str, Pin]) -> None:
     """Checks the described groups whose sources are all pinned. Raises: DescriptionError."""
     for part in pipeline.features:
         if isinstance(part, Aggregates) and all(name in pins for name in part.reads):
-            reads(pipeline, part, pins, _schema_of)
+            reads(pipeline, part, pins)
 
 
 def _schema_of(source: Source, pin: Pin, names: Sequence[str]) -> pa.Schema:
-    return columns.schema_of(source, columns.unpacked(pin.schema), pin.source, names)
+    return columns.schema_of(source, plain_of(pin), pin.source, names)
 
 
-def reads(pipeline: Pipeline, part: Aggregates, pins: Mapping[str, Pin], schema_of: SchemaOf) -> Reads:
+def reads(pipeline: Pipeline, part: Aggregates, pins: Mapping[str, Pin]) -> Reads:
     """What a described group reads.
 
     Raises:
@@ -77,9 +77,9 @@ def reads(pipeline: Pipeline, part: Aggregates, pins: Mapping[str, Pin], schema_
             "different values."
         )
     read = dict.fromkeys(name for name in (entity, *source.times, part.on, *aggregated) if name and name not in looked)
-    found = Reads(schema_of(source, events, list(read)), None)
+    found = Reads(_schema_of(source, events, list(read)), None)
     if reference is not None:
-        looked_up = schema_of(pipeline.sources[reference.source], reference, [str(part.on), *looked])
+        looked_up = _schema_of(pipeline.sources[reference.source], reference, [str(part.on), *looked])
         found = Reads(found.events, looked_up)
     _check_types(part, entity, found)
     return found

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from almanac import chunks
 from almanac.core import scoring, shift
 from almanac.core.bundle import ONNXRUNTIME, SCIKIT_LEARN
 from almanac.core.canonical import decode, encode
@@ -17,7 +18,6 @@ from almanac.core.period import Every, Period
 from almanac.core.scoring import Parity, Scoring
 from almanac.errors import DescriptionError, PeriodError
 from almanac.runs import plan
-from almanac.spark import chunks
 from almanac.store.home import Home
 
 

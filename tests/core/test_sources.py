@@ -55,7 +55,8 @@ def test_a_uri_that_is_no_folder_on_s3_is_refused(uri: str) -> None:
         ReferenceSource(uri)
 
     assert str(refused.value) == (
-        f"ReferenceSource.uri: expected a folder such as 's3://bucket/folder/', with its slash; got {uri!r}."
+        "ReferenceSource.uri: expected a folder such as 's3://bucket/folder/', with its slash, or a table such as "
+        f"'postgres://CONNECTION/schema.table' or 'iceberg://CATALOG/namespace.table'; got {uri!r}."
     )
 
 

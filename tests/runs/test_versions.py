@@ -21,6 +21,7 @@ from almanac.store import sources
 from almanac.store.objects import Objects
 from almanac.store.pins import read_pins
 from tests.support import shop as shops
+from tests.support.observing import observe
 from tests.support.shop import Shop, people
 
 pytestmark = [pytest.mark.store, pytest.mark.spark]
@@ -174,7 +175,7 @@ def test_a_time_ahead_is_refused(corrected: tuple[Shop, str, str]) -> None:
 def test_a_bucket_that_keeps_no_versions_is_refused(shop: Shop) -> None:
     source, then = shop.pipeline.sources["visits"], sources.PointInTime(moment=datetime.now(UTC), copies=shop.home.layout.version)
     with pytest.raises(Unfit) as refused:
-        sources.observe(shop.home.objects, "visits", source, then)
+        observe(shop.home.objects, "visits", source, then)
     assert str(refused.value) == (
         f"{shop.landing}/visits/: bucket 'almanac' does not keep object versions (versioning: never enabled), so its past "
         "contents are unknown. Enable versioning for future runs, or describe the source without versioned=True."

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pytest
 
-from almanac import files
+from almanac import chunks, files
 from almanac.errors import Unreachable
 from almanac.local import seaweed
-from almanac.spark import arrow, chunks
+from almanac.spark import arrow
 from tests.support import faulty_store
 
 pytestmark = pytest.mark.store

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from almanac import chunks
 from almanac.core.canonical import decode
 from almanac.core.receipts import Output
 from almanac.errors import IntegrityError
-from almanac.spark import arrow, chunks
+from almanac.spark import arrow
 
 DICE = np.random.default_rng(0)
 ROWS = 3000

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from almanac import Audit, EventSource
+from almanac import Audit, EventSource, chunks
 from almanac.core.pins import Pin, PinnedFile
 from almanac.core.sources import Cut
-from almanac.spark import chunks, quarantine, rows, sources
+from almanac.spark import quarantine, rows, sources
 
 pytestmark = pytest.mark.spark
 

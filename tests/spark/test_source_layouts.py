@@ -14,12 +14,11 @@ import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from almanac import Aggregates, EventSource
+from almanac import Aggregates, EventSource, chunks
 from almanac.columns import AS_WRITTEN, packed, plain, schema_of, unpacked
 from almanac.core.pins import Pin, PinnedFile
 from almanac.core.sources import Cut
-from almanac.cutting import in_utc, keep
-from almanac.spark import chunks
+from almanac.cutting import View, cut_rows, view_of
 from almanac.spark.partials import Aggregation, _partial, blocks
 from almanac.store.schemas import agreed
 
@@ -86,10 +85,10 @@ def pinned(files: Sequence[PinnedFile]) -> Pin:
 
 
 def read(pin: Pin) -> list[dict[str, Any]]:
-    schema = schema_of(SOURCE, unpacked(pin.schema), "visits", NAMES)
     cut = Cut(low=datetime(2017, 3, 11, 12, tzinfo=UTC), high=datetime(2017, 3, 13, 12, tzinfo=UTC))
-    batches = chunks.read_chunks(chunks.of_pinned(pin.files), schema.names)
-    rows = [row for batch in batches for row in keep(in_utc(batch, schema, SOURCE.timezone), SOURCE, cut).to_pylist()]
+    view = view_of(SOURCE, pin, NAMES, cut)
+    batches = chunks.read_chunks(chunks.of_pinned(pin.files), view.stored)
+    rows = [row for batch in batches for row in cut_rows(batch, view).to_pylist()]
     return sorted(rows, key=repr)
 
 
@@ -116,7 +115,7 @@ def test_partial_sums_of_files_of_other_types_can_be_joined(tmp_path: Path) -> N
     how = {"order": NAMES, "row_group_size": 2, "int96": False, "nulls": False}
     files = [write(tmp_path, f"{number}", rows, {**how, "kinds": kind}) for number, kind in enumerate(kinds)]
     schema = schema_of(SOURCE, unpacked(pinned(files).schema), "visits", ["customer", "at", "amount"])
-    asked = Aggregation(part=part, entity="customer", source=SOURCE, schema=schema)
+    asked = Aggregation(part=part, entity="customer", events=View(source=SOURCE, shown=schema))
     edges = (datetime(2017, 3, 1, tzinfo=UTC),)
     rows_of = [list(chunks.read_chunks(chunks.of_pinned([file]), schema.names)) for file in files]
     sums = [_partial(asked, block, rows)[0] for file, rows in zip(files, rows_of, strict=True) for block in blocks(file, edges)]

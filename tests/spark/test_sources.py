@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 
 from almanac import EventSource, ReferenceSource
+from almanac.columns import UTC_TIME, of_batch
 from almanac.core.sources import Cut
-from almanac.cutting import UTC_TIME, in_utc, keep
+from almanac.cutting import keep
 
 NEW_YORK = "America/New_York"
 AS_OF = datetime(2017, 6, 1, tzinfo=UTC)
@@ -21,7 +22,7 @@ PEOPLE = ReferenceSource("s3://bucket/people/")
 
 def read(column: pa.Array, timezone: str | None) -> list[datetime | None]:
     batch = pa.RecordBatch.from_pydict({"at": column})
-    found = in_utc(batch, pa.schema([("at", UTC_TIME)]), timezone)
+    found = of_batch(batch, pa.schema([("at", UTC_TIME)]), timezone)
     assert found.schema.field("at").type == UTC_TIME
     return [None if at is None else at.astimezone(UTC) for at in found["at"].to_pylist()]
 
@@ -76,7 +77,7 @@ def test_columns_come_in_the_schemas_order_and_packed_text_comes_plain() -> None
         "customer": pa.array([7], pa.int64()),
     })  # fmt: skip
     schema = pa.schema([("customer", pa.int64()), ("segment", pa.string())])
-    found = in_utc(batch, schema, None)
+    found = of_batch(batch, schema, None)
     assert found.schema.equals(schema)
     assert found.to_pylist() == [{"customer": 7, "segment": "a"}]
 

@@ -12,8 +12,9 @@ import pytest
 from almanac import EventSource, Late
 from almanac.core.late import Span, SpanContents
 from almanac.errors import SourceMissing
-from almanac.store import sources
+from almanac.store import contents
 from almanac.store.objects import Objects
+from tests.support.observing import observe
 from tests.support.shop import parquet
 
 pytestmark = pytest.mark.store
@@ -37,7 +38,7 @@ def source(root: str) -> EventSource:
 
 
 def look(objects: Objects, source: EventSource, span: Span = JULY) -> SpanContents:
-    return sources.look(objects, source, sources.observe(objects, "visits", source), span)
+    return contents.look(objects, source, observe(objects, "visits", source), span)
 
 
 def deliver(objects: Objects, source: EventSource, **files: pa.Table) -> None:
@@ -107,4 +108,4 @@ def test_the_marker_is_a_file_of_the_period(objects: Objects, source: EventSourc
 
 def test_a_source_without_files_is_told_from_one_that_is_not_as_described(objects: Objects, source: EventSource) -> None:
     with pytest.raises(SourceMissing, match="there is no Parquet file below"):
-        sources.observe(objects, "visits", source)
+        observe(objects, "visits", source)

@@ -17,7 +17,7 @@ import pytest
 from almanac.core.sources import EventSource, ReferenceSource
 from almanac.errors import SourceError, SourceMissing
 from almanac.store.objects import Objects
-from almanac.store.sources import observe
+from tests.support.observing import observe
 
 pytestmark = pytest.mark.store
 
@@ -75,7 +75,7 @@ def test_hidden_files_and_those_of_unfinished_writes_are_not_pinned(
     assert names(objects, visits) == ["_x=1/a.parquet", "month=1/a.parquet"]
     assert observe(objects, "visits", visits).notes == (
         "Source 'visits': files lie in folders that are named for _x, month. Such a column is not read from the folders' names. "
-        "Write it into the files as well if it is needed.",
+        "Declare it if it is needed: partitions={'_x': 'string'}, or another type.",
     )
 
 
@@ -114,7 +114,7 @@ def test_parquet_files_of_other_endings_are_passed_over_and_counted(
     assert pin.notes == (
         f"Source 'visits': Parquet files of another ending are not read (3): {passed[0]}, {passed[1]}, {visits.uri}c.parquet.gz. "
         "Rename them to end in '.parquet', or move them out of the folder if they are no data.",
-        f"Source 'visits': files that are not Parquet are not read (1): {visits.uri}notes.csv. Deliver them as Parquet, or move "
+        f"Source 'visits': files that are not Parquet are not read (1): {visits.uri}notes.csv. Read CSV or JSON lines with "
         "them out of the folder if they are no data.",
     )
 
@@ -167,8 +167,9 @@ def test_a_delta_table_is_refused_at_its_folder_above_and_below(objects: Objects
     for uri in (f"{root}/visits/eu/", f"{root}/visits/", f"{root}/visits/eu/month=2017-06/"):
         text = refused(objects, replace(visits, uri=uri))
         assert "is a Delta table (found " in text and "_delta_log/00000000000000000000.json" in text
-        assert text.endswith("Deliver a copy as plain Parquet files in a folder of its own.")
-        assert refused(objects, ReferenceSource(uri)) == text
+        copied = "Deliver a copy as plain Parquet files in a folder of its own."
+        assert text.endswith("EventSource(..., format=Delta())." if uri.endswith("/eu/") else copied)
+        assert refused(objects, ReferenceSource(uri)) == text.replace("EventSource(", "ReferenceSource(")
 
 
 @pytest.mark.parametrize(

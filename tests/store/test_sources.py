@@ -15,8 +15,9 @@ import pytest
 from almanac.core.pins import Pin
 from almanac.core.sources import Cut, EventSource, ReferenceSource
 from almanac.errors import SourceError
+from almanac.store.contents import check_unchanged
 from almanac.store.objects import Objects
-from almanac.store.sources import check_unchanged, observe
+from tests.support.observing import observe
 
 pytestmark = pytest.mark.store
 

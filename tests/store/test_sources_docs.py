@@ -19,7 +19,7 @@ from almanac.core import folder
 from almanac.core.folder import FileKind
 from almanac.errors import SourceError
 from almanac.store.objects import Objects
-from almanac.store.sources import observe
+from tests.support.observing import observe
 
 AT = pa.array([datetime(2017, 5, 1)], pa.timestamp("us"))
 KINDS = {

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
-from almanac import user_module
+from almanac import pinning, user_module
 from almanac.cli.console import AsJson, Folder, Name, app, out
 from almanac.core.pipeline import Pipeline
 from almanac.errors import SourceError
 from almanac.project import Project
-from almanac.store import sources
+from almanac.store.copies import LocalCopies
 from almanac.store.objects import Objects
 
 
@@ -47,8 +48,10 @@ def check(
 def _notes(pipeline: Pipeline) -> Iterator[str]:
     """What a pin would find in the sources now, or the error that it would raise."""
     objects = Objects()
-    for name, source in pipeline.sources.items():
-        try:
-            yield from sources.observe(objects, name, source, asked=pipeline.columns_read(name)).notes
-        except SourceError as error:
-            yield str(error)
+    with TemporaryDirectory(prefix="almanac-") as folder:
+        copies = LocalCopies(Path(folder))
+        for name, source in pipeline.sources.items():
+            try:
+                yield from pinning.observe(objects, copies, name, source, asked=pipeline.columns_read(name)).notes
+            except SourceError as error:
+                yield str(error)

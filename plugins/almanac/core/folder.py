@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from enum import Enum
+from urllib.parse import unquote
 
 ENDINGS = (".parquet", ".parq", ".pq")
+PACKED = ("", ".gz", ".bz2", ".zst")  # endings of compressed text
+CSV_ENDINGS = tuple(f"{ending}{packed}" for ending in (".csv", ".tsv", ".txt") for packed in PACKED)
+JSON_ENDINGS = tuple(f"{ending}{packed}" for ending in (".jsonl", ".ndjson", ".json") for packed in PACKED)
+NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # what Hive and Spark name the folder of null
 MAGIC = (b"PAR1", b"PARE")  # a Parquet file begins with one of these; the second marks an encrypted file
 LEAST_BYTES = 12  # the smallest size of a Parquet file
 # The name of a log folder, and the kind of table that it belongs to.
@@ -22,12 +27,12 @@ class FileKind(Enum):
     NOTHING = "nothing"  # part of an unfinished write, hidden, or a folder's own entry
 
 
-def kind(path: str, size: int) -> FileKind:
-    """What a file is. `path`: within the source's folder."""
+def kind(path: str, size: int, endings: tuple[str, ...] = ENDINGS) -> FileKind:
+    """What a file is. `path`: within the source's folder; `endings`: of its format."""
     name = path.rsplit("/", 1)[-1]
     if not name or is_hidden(path):
         return FileKind.NOTHING
-    if name.lower().endswith(ENDINGS):
+    if name.lower().endswith(endings):
         return FileKind.DATA
     if size < LEAST_BYTES:
         return FileKind.NOTHING
@@ -45,9 +50,13 @@ def is_data_of_another_kind(path: str) -> bool:
     return name.endswith((".csv", ".tsv", ".json", ".jsonl", ".orc", ".avro", ".xlsx"))
 
 
-def partitions(path: str) -> list[str]:
-    """The columns that the folders of a path are named for, as Hive does: `dt` for `dt=2017-05-01/a.parquet`."""
-    return [name for name, sign, _ in (part.partition("=") for part in path.split("/")[:-1]) if sign and name.isidentifier()]
+def partitions(path: str) -> dict[str, str | None]:
+    """The columns that the folders of a path are named for, as Hive does, with their values as text: `dt` and `2017-05-01` for
+    `dt=2017-05-01/a.parquet`. Percent signs escape characters; None is null.
+    """
+    parts = (part.partition("=") for part in path.split("/")[:-1])
+    found = {unquote(name): unquote(value) for name, sign, value in parts if sign and name}
+    return {name: None if value == NULL_PARTITION else value for name, value in found.items()}
 
 
 def is_hidden(path: str) -> bool:

@@ -26,6 +26,10 @@ class Layout:
         """The user's module, zipped, as a run used it."""
         return f"{self.home}/modules/{digest}.zip"
 
+    def copies(self, key: str) -> str:
+        """The folder of what a pin copied: rows of a database, or a text file that was converted. Nothing deletes it."""
+        return f"{self.home}/copies/{key}/"
+
     def order(self, digest: str) -> str:
         return f"{self.home}/orders/{digest}.json"
 

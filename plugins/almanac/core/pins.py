@@ -2,20 +2,50 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from almanac.core.canonical import digest, later
+from almanac.core.canonical import digest, dumps, encode, later
 from almanac.core.degrade import LACKING
+from almanac.core.late import STEP
 from almanac.core.pipeline import Group, Pipeline, Population
-from almanac.core.receipts import Receipt, Step
+from almanac.core.receipts import Output, Receipt, Step
 from almanac.core.sources import UNTIL, Cut
 from almanac.errors import NotAdmitted
 
 # Parameters of the order that audits sources: source to the span of it that a run may read, from the earliest low to the latest
 # high; and source to how it is audited.
 SPANS, AUDITS = "spans", "audits"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constant:
+    """A column that a file does not hold because it has one value in all rows, such as one that a folder is named for.
+
+    Args:
+        type: as `core.formats` names types.
+        value: as text; None for null.
+    """
+
+    name: str
+    type: str
+    value: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deleted:
+    """Rows that a table's log marks as deleted.
+
+    Args:
+        rows: how many.
+        places: their positions in the file, as `chunks.packed` writes them.
+    """
+
+    rows: int
+    places: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +61,10 @@ class PinnedFile:
         aside: rows that an audit set aside, counted from 0, in order: no reader sees them.
         version: the store's id of the object's version, if that is not the newest one.
         copy: the URI of the copy of such a version, which is read instead.
+        made: the Parquet file that Almanac made from it and that is read instead, such as from text or from rows of a database.
+        constants: columns that the file does not hold.
+        names: name in the file to the table's name for the column, where they differ; empty for a column that the table has not.
+        deleted: rows that no reader sees, by the table's log.
     """
 
     uri: str
@@ -43,15 +77,35 @@ class PinnedFile:
     aside: tuple[int, ...] = later(())
     version: str = later("")
     copy: str = later("")
+    made: Output | None = later(None)
+    constants: tuple[Constant, ...] = later(())
+    names: Mapping[str, str] | None = later(None)
+    deleted: Deleted | None = later(None)
 
     @property
     def place(self) -> str:
         """The URI that its bytes are read from."""
-        return self.copy or self.uri
+        return self.made.uri if self.made else self.copy or self.uri
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether Almanac keeps the bytes that are read, so that nobody replaces them."""
+        return bool(self.copy or self.made)
 
     @property
     def rows(self) -> int:
-        return sum(self.groups)
+        """Its rows, without those that are deleted."""
+        return sum(self.groups) - (self.deleted.rows if self.deleted else 0)
+
+    @property
+    def content(self) -> list[Any]:
+        """What its rows depend on, besides its row groups: its bytes, and how a table's log has them read."""
+        read = [encode(self.constants), encode(self.names), encode(self.deleted)] if self.is_read_by_log else []
+        return [self.etag, self.size, *read]
+
+    @property
+    def is_read_by_log(self) -> bool:
+        return bool(self.constants or self.names or self.deleted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +115,10 @@ class Pin:
     Args:
         schema: these columns' types, exact, as `columns.packed` writes them.
         notes: what a person should know about the folder, in plain words.
+        version: of a table with a log, what was read: a version of Delta's, a snapshot's id of Iceberg's.
+        seen_at: of a database, when the transaction saw its rows.
+        snapshots: of a reference with snapshots, the moments of those that it holds, in order.
+        latest: of a reference without a time, the newest time in each column that holds times, by the files' statistics.
     """
 
     source: str
@@ -69,6 +127,10 @@ class Pin:
     columns: Mapping[str, str]
     schema: str = later("")
     notes: tuple[str, ...] = later(())
+    version: str = later("")
+    seen_at: datetime | None = later(None)
+    snapshots: tuple[datetime, ...] = later(())
+    latest: Mapping[str, datetime] | None = later(None)
 
     @property
     def content(self) -> str:
@@ -82,6 +144,8 @@ class Pin:
 
     def within(self, cut: Cut) -> tuple[PinnedFile, ...]:
         """The files that can hold a row of the cut. A file without statistics is kept."""
+        if cut.at is not None:
+            cut = self.held_at(cut.at)
         return tuple(
             file
             for file in self.files
@@ -90,10 +154,19 @@ class Pin:
             and not (cut.known and file.known and file.known >= cut.known)
         )
 
+    def held_at(self, moment: datetime) -> Cut:
+        """The cut of a reference's time that holds what a snapshot sees: the newest copy before a moment, or the rows that begin
+        before it. Where there is no copy yet, it holds nothing.
+        """
+        if not self.snapshots:
+            return Cut(high=moment)
+        before = self.snapshots[: bisect_left(self.snapshots, moment)]
+        return Cut(low=before[-1], high=before[-1] + STEP) if before else Cut(low=moment, high=moment)
+
 
 def content_of(files: tuple[PinnedFile, ...]) -> str:
     """A digest of what files hold, whatever their names: two deliveries of the same bytes are the same."""
-    return digest(sorted([file.etag, file.size] for file in files))
+    return digest(sorted((file.content for file in files), key=lambda one: (one[0], one[1], dumps(one[2:]))))
 
 
 def cut_until(receipt: Receipt, period: str) -> datetime | None:

@@ -296,12 +296,12 @@ class Pipeline:
         if not source.columns and (source.audit is not None or any(name in part.reads for part in self.parts)):
             return ()
         summed = (column for group in described for column in (self.entity, group.on, group.split, *group.columns))
-        return tuple(dict.fromkeys(column for column in (*source.needed, *source.times, *summed) if column))
+        return tuple(dict.fromkeys(column for column in (*source.needed, *source.times, *source.tested, *summed) if column))
 
     @property
-    def versioned(self) -> list[str]:
-        """The sources whose bucket keeps object versions."""
-        return [name for name, source in self.sources.items() if source.versioned]
+    def telling_their_past(self) -> list[str]:
+        """The sources that can be read as they were at an earlier time."""
+        return [name for name, source in self.sources.items() if source.tells_its_past]
 
     @property
     def audited(self) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from almanac.core.sources import EventSource, Source
+from almanac.core.sources import Source
 from almanac.errors import SourceError, examples
 
 
@@ -24,32 +24,43 @@ def check_columns(name: str, source: Source, columns: Mapping[str, str]) -> None
     Raises:
         SourceError: a column is missing, a time column is not a timestamp, or it is naive and no timezone is declared.
     """
-    needed = dict.fromkeys((*source.columns, *source.times, *(source.fill or ())))
+    needed = dict.fromkeys((*source.columns, *source.times, *(source.fill or ()), *(source.cast or ())))
     if missing := [column for column in needed if column not in columns]:
         raise SourceError(
             f"Source {name!r} ({source.uri}) has no column {examples(missing)} (it has: {examples(sorted(columns), 30)}). "
             "Deliver the column, or change the source's description."
         )
-    if isinstance(source, EventSource):
-        for column in source.times:
-            found = columns[column]
-            if not found.startswith("timestamp"):
-                raise SourceError(
-                    f"Source {name!r}: column {column!r} is {found}, but a time column must be a timestamp. {_as_a_time(found)}"
-                )
-            if "tz=" not in found and source.timezone is None:
-                raise SourceError(
-                    f"Source {name!r}: column {column!r} is {found}, a timestamp without a time zone. "
-                    "Declare how to read it with EventSource(..., timezone='UTC')."
-                )
+    for column in source.times:
+        found = columns[column]
+        if not found.startswith("timestamp"):
+            raise SourceError(
+                f"Source {name!r}: column {column!r} is {found}, but a time column must be a timestamp. "
+                f"{_as_a_time(column, found)}"
+            )
+        if "tz=" not in found and source.zone is None:
+            raise SourceError(
+                f"Source {name!r}: column {column!r} is {found}, a timestamp without a time zone. "
+                f"Declare how to read it with {type(source).__name__}(..., timezone='UTC')."
+            )
 
 
-def _as_a_time(found: str) -> str:
+def _as_a_time(column: str, found: str) -> str:
     """What to do about a time column of another type."""
     if found == "null":
         return "It is null in every row: deliver the times, or describe another column as the source's time."
     if found.startswith("date"):
-        return "Deliver it as a timestamp: cast the date where the files are written, to the time by which its events have ended."
-    if found.startswith(("int", "uint", "float", "double", "decimal")):
+        return (
+            f"cast={{{column!r}: 'timestamp'}} reads a date as its first moment; if its events are known only when the day has "
+            "ended, "
+            "deliver that moment instead."
+        )
+    if found.startswith(("int", "uint")):
+        return f"If it is an epoch, declare its unit: cast={{{column!r}: 'timestamp_seconds'}}, or _millis, or _micros."
+    if found.startswith(("float", "double", "decimal")):
         return "If it is an epoch, deliver it as a timestamp: cast it where the files are written, by its unit."
+    if found in ("string", "large_string"):
+        return (
+            f"cast={{{column!r}: 'timestamp'}} reads text in ISO 8601, such as 2017-06-01 12:00:00; deliver another form as a "
+            "timestamp."
+        )
     return "Deliver it as a timestamp: parse it where the files are written, or describe another column as the source's time."

@@ -19,14 +19,15 @@ from almanac.core.facts import StagedGroup
 from almanac.core.pins import Pin, PinnedFile, content_of
 from almanac.core.pipeline import Pipeline
 from almanac.core.receipts import Order, Receipt
-from almanac.core.sources import UNTIL, Cut, EventSource
+from almanac.core.sources import UNTIL, Cut
+from almanac.cutting import WHOLE, view_of
 from almanac.errors import AlmanacError
 from almanac.jobs import user_functions
 from almanac.jobs.context import JobContext
 from almanac.jobs.failures import plain
 from almanac.settings import VERSION
+from almanac.store.contents import check_unchanged
 from almanac.store.objects import record
-from almanac.store.sources import check_unchanged
 
 if TYPE_CHECKING:
     from almanac.spark.arrow import WrittenFiles
@@ -136,10 +137,13 @@ def _group(context: JobContext, pins: Mapping[str, Pin]) -> _Group:
 
     part = context.pipeline.group(context.order.part)
     assert isinstance(part, Aggregates)
-    asked = aggregation(context.pipeline, part, pins)
+    asked = aggregation(context.pipeline, part, pins, user_functions.cuts(context))
     pin, reference = pins[part.reads[0]], pins[part.reads[1]] if part.on else None
-    references = [content_of(reference.files)] if reference else []
-    types = [f"{field.name} {field.type}" for schema in (asked.schema, asked.looked or ()) for field in schema]
+    looked = asked.looked
+    references = [content_of(asked.reference)] if reference else []
+    if looked is not None and looked.cut != WHOLE:  # as the reference was then; other periods see another one
+        references.append(encode(looked.cut))
+    types = [f"{field.name} {field.type}" for schema in (asked.schema, looked.shown if looked else ()) for field in schema]
     shape = digest([VERSION, KEPT_AS, encode(part), asked.entity, encode(asked.source.shape), references, types])[:16]
     folder, cut = context.home.layout.partials(shape), user_functions.cuts(context)[part.reads[0]]
     edged = [(file, _edges(context.pipeline, asked, context.order, file, cut)) for file in pin.within(cut)]
@@ -177,22 +181,20 @@ def _built(groups: Sequence[_Group]) -> list[_Made]:
     return [_Made(group=one, partials=sums, written=found) for one, sums, found in zip(groups, used, written, strict=True)]
 
 
-def aggregation(pipeline: Pipeline, part: Aggregates, pins: Mapping[str, Pin]) -> Aggregation:
-    """What the tasks need of a described group. Raises: DescriptionError."""
-    from almanac.spark import sources
+def aggregation(pipeline: Pipeline, part: Aggregates, pins: Mapping[str, Pin], cuts: Mapping[str, Cut]) -> Aggregation:
+    """What the tasks need of a described group. `cuts`: of its sources, for a period. Raises: DescriptionError."""
     from almanac.spark.partials import Aggregation
 
-    found = described.reads(pipeline, part, pins, sources.schema_of)
-    source = pipeline.sources[part.reads[0]]
-    assert isinstance(source, EventSource)
-    reference = pins[part.reads[1]].files if part.on else ()
+    found = described.reads(pipeline, part, pins)
+    events, reference = part.reads[0], part.reads[1] if part.on else None
     return Aggregation(
         part=part,
         entity=pipeline.entity,
-        source=source,
-        schema=found.events,
-        reference=tuple(file.place for file in reference),
-        looked=found.looked,
+        events=view_of(pipeline.sources[events], pins[events], found.events.names),
+        reference=pins[reference].within(cuts[reference]) if reference else (),
+        looked=view_of(pipeline.sources[reference], pins[reference], found.looked.names, cuts[reference])
+        if reference and found.looked is not None
+        else None,
     )
 
 

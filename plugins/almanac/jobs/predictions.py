@@ -24,8 +24,9 @@ LARGEST = sys.float_info.max
 
 def stage(context: JobContext) -> Receipt:
     """A period scored by a version, staged in the predictions table."""
+    from almanac import chunks
     from almanac.model import engines
-    from almanac.spark import chunks, scoring
+    from almanac.spark import scoring
 
     home, order, pipeline = context.home, context.order, context.pipeline
     manifest = home.vouched(str(order.parameters["version"]), order.inputs["version"])

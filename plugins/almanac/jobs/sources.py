@@ -13,10 +13,9 @@ from almanac.core.pins import SPANS, Pin
 from almanac.core.receipts import Artifact, Output, Receipt, Step
 from almanac.core.sources import Cut
 from almanac.errors import SHOWN_EXAMPLES
-from almanac.jobs import user_functions
 from almanac.jobs.context import JobContext
+from almanac.store.contents import as_named_now, check_unchanged
 from almanac.store.pins import read_pins, write_pins
-from almanac.store.sources import check_unchanged
 
 if TYPE_CHECKING:
     from almanac.spark.quarantine import Inspected
@@ -42,7 +41,7 @@ def audit(context: JobContext) -> Receipt:
     warnings: list[str] = []
     audited: dict[str, AuditedSource] = {}
     for name, span in ((name, decode(Cut, span)) for name, span in context.order.parameters[SPANS].items()):
-        source, whole = context.pipeline.sources[name], user_functions.as_named_now(context.home.objects, pins[name])
+        source, whole = context.pipeline.sources[name], as_named_now(context.home.objects, pins[name])
         read = replace(whole, files=whole.within(span))
         if not read.files:
             continue

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from almanac import described, user_module
+from almanac import described, pinning, user_module
 from almanac.core import window
 from almanac.core.aggregates import Aggregates
 from almanac.core.cuts import feature_cuts, label_cuts
@@ -38,7 +38,7 @@ from almanac.jobs.failures import plain
 from almanac.jobs.told import Stopped, Timed, Told
 from almanac.project import Project
 from almanac.settings import GARBAGE
-from almanac.store import sources as stored
+from almanac.store.copies import LocalCopies
 from almanac.store.objects import Objects
 
 if TYPE_CHECKING:
@@ -153,8 +153,8 @@ class Trial:
         """The features of a described group, from partial sums that are kept in a folder of this trial's."""
         from almanac.spark import aggregates, arrow, partials
 
-        asked = aggregation(self.pipeline, group, self.pins)
-        cut = feature_cuts(self.pipeline, group, period)[group.reads[0]]
+        cuts = feature_cuts(self.pipeline, group, period)
+        asked, cut = aggregation(self.pipeline, group, self.pins, cuts), cuts[group.reads[0]]
         assert cut.high is not None
         edges = sorted({cut.high, *(cut.high - one for one in group.windows)})
         folder = tempfile.mkdtemp(dir=self.folder)
@@ -187,12 +187,12 @@ def run(project: Project, name: str, period: str | None, *, whole: bool, session
     user_module.check(project.spark_jobs, pipeline)
     file = (project.spark_jobs / f"{name}.py").resolve()
     snapshots = _snapshots(pipeline, period) if period else None
-    pins = _pins(pipeline, told)
-    retrained = period or _newest(pipeline, pins)
-    snapshots = snapshots or _snapshots(pipeline, retrained)
-    if not whole:
-        snapshots = window.Examples(training=snapshots.training[-1:], holdout=snapshots.holdout)
-    with _imported(file, name, told) as module, tempfile.TemporaryDirectory(prefix="almanac-try-") as folder:
+    with tempfile.TemporaryDirectory(prefix="almanac-try-") as folder, _imported(file, name, told) as module:
+        pins = _pins(pipeline, told, Path(folder))
+        retrained = period or _newest(pipeline, pins)
+        snapshots = snapshots or _snapshots(pipeline, retrained)
+        if not whole:
+            snapshots = window.Examples(training=snapshots.training[-1:], holdout=snapshots.holdout)
         check_module(module, pipeline)
         spark = _started(session)
         trial = Trial(
@@ -225,20 +225,21 @@ def _snapshots(pipeline: Pipeline, period: str) -> window.Examples:
     return window.examples(pipeline.period(period), pipeline.window, pipeline.label, pipeline.first, pipeline.label_lag)
 
 
-def _pins(pipeline: Pipeline, told: Told) -> dict[str, Pin]:
+def _pins(pipeline: Pipeline, told: Told, folder: Path) -> dict[str, Pin]:
     """The sources' files as a run would pin them now."""
     objects, pins = Objects(), {}
     for name, source in pipeline.sources.items():
-        pin = stored.observe(objects, name, source, asked=pipeline.columns_read(name))
+        pin = pinning.observe(objects, LocalCopies(folder), name, source, asked=pipeline.columns_read(name))
         rows = sum(file.rows for file in pin.files)
         newest = f", newest event {pin.freshness:%Y-%m-%d %H:%M} UTC" if pin.freshness else ""
         told.say(f"source {name}: {len(pin.files)} files, {rows} rows{newest}")
         told.warn(pin.notes)
-        if isinstance(source, ReferenceSource):
+        if isinstance(source, ReferenceSource) and not source.times:
             told.warn(
                 [
                     f"Source {name!r} is a reference: every snapshot sees it as it is today. If it holds what became known "
-                    "later, features of the past know the future. Describe it as an EventSource if its rows have a time."
+                    "later, features of the past know the future. Declare valid_from= or snapshots=, or describe it as an "
+                    "EventSource."
                 ]
             )
         pins[name] = pin

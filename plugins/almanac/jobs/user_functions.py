@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from almanac.core.cuts import reach, seen
@@ -15,9 +14,8 @@ from almanac.core.sources import Cut
 from almanac.errors import AlmanacError, DescriptionError, SourceError, StoreError
 from almanac.jobs.context import JobContext, Pins
 from almanac.jobs.failures import plain
-from almanac.store.objects import Objects
+from almanac.store.contents import as_named_now, check_unchanged
 from almanac.store.pins import admitted_pins
-from almanac.store.sources import check_unchanged
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -98,12 +96,3 @@ def pins_of(context: JobContext) -> dict[str, Pin]:
         if name not in pins.named:
             pins.named[name] = as_named_now(context.home.objects, pins.all[name])
     return {name: pins.named[name] for name in names}
-
-
-def as_named_now(objects: Objects, pin: Pin) -> Pin:
-    """The pin with the current names of its files."""
-    listed = list(objects.walk(pin.uri))
-    there = {item.uri for item in listed}
-    named = {(item.etag, item.size): item.uri for item in listed}
-    files = (f if f.copy or f.uri in there else replace(f, uri=named.get((f.etag, f.size), f.uri)) for f in pin.files)
-    return replace(pin, files=tuple(files))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
+from almanac import pinning
 from almanac.core import late
 from almanac.core.late import LATEST, Span
 from almanac.core.period import Period
@@ -13,8 +14,10 @@ from almanac.core.pipeline import Pipeline
 from almanac.core.plan import RunPlan
 from almanac.core.sources import EventSource
 from almanac.errors import SourceMissing
-from almanac.store import sources
+from almanac.store import contents
+from almanac.store.copies import StoredCopies
 from almanac.store.home import Home
+from almanac.store.sources import PointInTime
 
 
 def spans(pipeline: Pipeline, plan: RunPlan, name: str) -> Iterator[Span]:
@@ -47,15 +50,16 @@ def _known(source: EventSource, moment: datetime) -> datetime | None:
 
 
 def observed(home: Home, pipeline: Pipeline, plan: RunPlan, name: str) -> Pin:
-    """A source as a run sees it: as it is now; or as it was at `known_at`, if the run has one and the source is versioned.
+    """A source as a run sees it: as it is now; or as it was at `known_at`, if the run has one and the source tells its past.
 
     Raises:
-        SourceError: as `sources.observe`.
+        SourceError: as `pinning.observe`.
     """
     source, then = pipeline.sources[name], None
-    if plan.known_at and source.versioned:
-        then = sources.PointInTime(moment=datetime.fromisoformat(plan.known_at), copies=home.layout.version)
-    return sources.observe(home.objects, name, source, then, pipeline.columns_read(name))
+    if plan.known_at and source.tells_its_past:
+        then = PointInTime(moment=datetime.fromisoformat(plan.known_at), copies=home.layout.version)
+    copies = StoredCopies(home.objects, home.layout)
+    return pinning.observe(home.objects, copies, name, source, then, pipeline.columns_read(name))
 
 
 def lacking(home: Home, pipeline: Pipeline, plan: RunPlan, name: str, pin: Pin | None = None) -> list[str]:
@@ -75,7 +79,7 @@ def lacking(home: Home, pipeline: Pipeline, plan: RunPlan, name: str, pin: Pin |
     except SourceMissing as missing:
         return [str(missing)]
     return [
-        reason for span in needed for reason in late.lacking(source.late, span, sources.look(home.objects, source, found, span))
+        reason for span in needed for reason in late.lacking(source.late, span, contents.look(home.objects, source, found, span))
     ]
 
 
@@ -107,7 +111,7 @@ def consistent(home: Home, pipeline: Pipeline, periods: Iterable[str], pins: Map
     for key in periods if chosen else ():
         needed = {name: _of_features(source, pipeline.period(key)) for name, source in chosen.items()}
         looked = {
-            name: (source.late, needed[name], sources.look(home.objects, source, pins[name], needed[name]))
+            name: (source.late, needed[name], contents.look(home.objects, source, pins[name], needed[name]))
             for name, source in chosen.items()
         }
         until = late.consistent_until(looked)

@@ -46,7 +46,7 @@ def retrain(
     found = window.examples(period, pipeline.window, pipeline.label, pipeline.first, pipeline.label_lag)
     description, digest = pipeline.digest, sha256(module)
     moment = _known_at(home, pipeline, period, known_at) if known_at else ""
-    then = moment if set(pipeline.versioned) & set(pipeline.read_by_features) else ""
+    then = moment if set(pipeline.telling_their_past) & set(pipeline.read_by_features) else ""
     definition = pipeline.definition(digest, then)
     compatibility.check(home, definition, pipeline.entity, pipeline.label.target)
     build, fences = _to_build(home, definition, found.periods, refresh=refresh and not then)
@@ -77,13 +77,13 @@ def _known_at(home: Home, pipeline: Pipeline, period: Period, given: str) -> str
             f"known_at: expected a time at or after the end of {period} ({period.as_of:%Y-%m-%d}), got {given}. Not all of its "
             "labels were known then. Give that time or a later one, or retrain an earlier period."
         )
-    timed = {name for name, source in pipeline.sources.items() if getattr(source, "knowledge_time", None)}
-    if blind := [name for name in pipeline.sources if name not in {*timed, *pipeline.versioned}]:
+    if blind := [name for name, source in pipeline.sources.items() if not source.tells_what_was_known]:
         raise DescriptionError(
             f"known_at: {examples(blind)} of {pipeline.name} cannot be read as known at an earlier time. Declare a "
-            "knowledge_time for every source, or versioned=True if its bucket keeps object versions, or leave known_at out."
+            "knowledge_time for every source, or versioned=True if its bucket keeps object versions, or snapshots= for a "
+            "reference, or read a Delta or Iceberg table; or leave known_at out."
         )
-    if not pipeline.versioned:
+    if not pipeline.telling_their_past:
         return "" if moment == period.as_of else moment.isoformat()
     if moment >= (now := home.objects.now(home.layout.home)):
         raise DescriptionError(

@@ -9,7 +9,10 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from almanac import pinning
 from almanac.core.cuts import known_by
 from almanac.core.degrade import leaves_out
 from almanac.core.pins import Pin
@@ -19,7 +22,7 @@ from almanac.core.receipts import PART, Order, PlacedOrder
 from almanac.core.redo import Redo, StaleFeatures, StalePredictions, StaleVersion, changed
 from almanac.core.sources import KNOWN_AT, UNTIL
 from almanac.runs import completeness, feature_orders, orders
-from almanac.store import sources
+from almanac.store.copies import BorrowedCopies, LocalCopies, StoredCopies
 from almanac.store.home import Home
 from almanac.store.versions import Manifest
 
@@ -87,7 +90,10 @@ def _orders(home: Home, digests: Sequence[str]) -> dict[str, Order]:
 
 def _of_then(home: Home, manifest: Manifest, described: Callable[[str], Pipeline]) -> bool:
     """Whether a version was trained on sources as of an earlier time, so that later data cannot change it."""
-    return bool(described(manifest.description).versioned) and KNOWN_AT in home.receipts.placed(manifest.order).order.parameters
+    return (
+        bool(described(manifest.description).telling_their_past)
+        and KNOWN_AT in home.receipts.placed(manifest.order).order.parameters
+    )
 
 
 @dataclass
@@ -96,13 +102,19 @@ class _Now:
 
     home: Home
     seen: dict[tuple[str, str], Pin] = field(default_factory=dict)
+    folder: TemporaryDirectory[str] = field(default_factory=lambda: TemporaryDirectory(prefix="almanac-"))
+
+    @property
+    def copies(self) -> BorrowedCopies:
+        """Copies that runs made, and new ones in a folder of this process: nothing is stored."""
+        return BorrowedCopies(StoredCopies(self.home.objects, self.home.layout), LocalCopies(Path(self.folder.name)))
 
     def pins(self, pipeline: Pipeline, names: Iterable[str]) -> Mapping[str, Pin]:
         for name in names:
             key = (name, pipeline.sources[name].uri)
             if key not in self.seen:
                 source, asked = pipeline.sources[name], pipeline.columns_read(name)
-                self.seen[key] = sources.observe(self.home.objects, name, source, asked=asked)
+                self.seen[key] = pinning.observe(self.home.objects, self.copies, name, source, asked=asked)
         return {name: self.seen[name, pipeline.sources[name].uri] for name in names}
 
 

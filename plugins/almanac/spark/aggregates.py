@@ -18,9 +18,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
+from almanac import chunks
 from almanac.core.aggregates import COUNT, DISTINCT, RECENCY, SUM, ZERO, Aggregates, Feature
 from almanac.core.receipts import Output
-from almanac.spark import arrow, chunks
+from almanac.spark import arrow
 from almanac.spark.arrow import WrittenFiles
 from almanac.spark.partials import BUCKETS, CODE, EVENTS, GROUPS, LAST, START, SUMS, Aggregation, keys, micros, summable
 

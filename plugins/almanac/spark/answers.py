@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from almanac.spark.chunks import Batches
+from almanac.chunks import Batches
 from almanac.spark.rows import Rows
 
 NONNULL, NULL, BETWEEN = "column_values.nonnull", "column_values.null", "column_values.between"

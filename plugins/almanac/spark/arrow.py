@@ -21,12 +21,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 
+from almanac import chunks
+from almanac.chunks import Batches
 from almanac.core.canonical import decode, encode
 from almanac.core.receipts import Output
 from almanac.errors import IntegrityError
 from almanac.files import locate
-from almanac.spark import chunks, digests
-from almanac.spark.chunks import Batches
+from almanac.spark import digests
 from almanac.spark.digests import Sums
 
 # A row group is written once this many rows or bytes are waiting.

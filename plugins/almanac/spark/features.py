@@ -10,12 +10,13 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 from pyspark.sql.types import BooleanType, DoubleType, FloatType, NumericType, StringType, StructField
 
+from almanac import chunks
+from almanac.chunks import Batches, Chunk
 from almanac.core.pipeline import Population
 from almanac.core.receipts import Output
 from almanac.core.sources import alike
 from almanac.errors import SHOWN_EXAMPLES, DataError, DescriptionError, examples
-from almanac.spark import arrow, chunks
-from almanac.spark.chunks import Batches, Chunk
+from almanac.spark import arrow
 
 KNOWN = "@known"  # a column that marks the entities of a group while it is joined
 ODD = (".", "`")  # have a meaning of their own in Spark's and Great Expectations' column names

@@ -21,17 +21,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
+from almanac import chunks
+from almanac.chunks import Chunk
 from almanac.columns import UTC_TIME, places
 from almanac.core.aggregates import DISTINCT, SUM, Aggregates
 from almanac.core.canonical import decode, encode
 from almanac.core.pins import PinnedFile
 from almanac.core.receipts import Output
 from almanac.core.sources import EventSource
-from almanac.cutting import in_utc
+from almanac.cutting import View, cut_rows
 from almanac.errors import DataError, examples
 from almanac.files import locate
-from almanac.spark import arrow, chunks, digests
-from almanac.spark.chunks import Chunk
+from almanac.spark import arrow, digests
 
 BUCKETS = 8
 BLOCK_ROWS = 1_000_000
@@ -62,8 +63,9 @@ class Block:
     @property
     def identity(self) -> list[Any]:
         """What its partial sums depend on, besides the description."""
-        aside = [list(self.file.aside)] if self.file.aside else []
-        return [self.file.etag, self.file.size, list(self.groups), encode(self.edges), *aside]
+        etag, size, *read = self.file.content
+        aside = [list(self.file.aside)] if self.file.aside or read else []
+        return [etag, size, list(self.groups), encode(self.edges), *aside, *read]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,17 +73,26 @@ class Aggregation:
     """What a task needs from the description.
 
     Args:
-        schema: the columns read from the events, as `sources.schema_of` gives them.
-        reference: URIs of the reference's files; empty if there is no reference.
-        looked: the columns read from the reference, including the one that both share.
+        events: what is read of the events; nothing is cut.
+        reference: the reference's files that can hold a row that is seen; empty if there is no reference.
+        looked: what is read of the reference, including the column that both share.
     """
 
     part: Aggregates
     entity: str
-    source: EventSource
-    schema: pa.Schema
-    reference: tuple[str, ...] = ()
-    looked: pa.Schema | None = None
+    events: View
+    reference: tuple[PinnedFile, ...] = ()
+    looked: View | None = None
+
+    @property
+    def source(self) -> EventSource:
+        assert isinstance(self.events.source, EventSource)
+        return self.events.source
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the events."""
+        return self.events.shown
 
 
 def blocks(file: PinnedFile, edges: Sequence[datetime]) -> list[Block]:
@@ -123,7 +134,7 @@ def summed(spark: SparkSession, wanted: Sequence[Wanted]) -> list[PartialSums]:
 
     def work(hand: Sequence[tuple[int, Wanted]]) -> Iterator[str]:
         rows: dict[tuple[str, tuple[int, ...]], list[pa.RecordBatch]] = {}
-        columns = sorted({name for _, one in hand for name in one.asked.schema.names})
+        columns = sorted({name for _, one in hand for name in one.asked.events.stored})
         for number, one in hand:
             if one.block.place not in rows:
                 rows.clear()  # a task holds one block at a time
@@ -150,10 +161,10 @@ def _reference(asked: Aggregation) -> pa.Table | None:
     """
     if asked.looked is None:
         return None
-    on, columns = str(asked.part.on), asked.looked.names
-    read = chunks.read_chunks(chunks.chunks_of(asked.reference), columns)
-    batches = [in_utc(batch, asked.looked, None) for batch in read]
-    found = pa.Table.from_batches(batches, None if batches else asked.looked.remove_metadata())
+    on, view = str(asked.part.on), asked.looked
+    read = chunks.read_chunks(chunks.of_pinned(asked.reference), view.stored)
+    batches = [cut_rows(batch, view) for batch in read]
+    found = pa.Table.from_batches(batches, None if batches else view.shown.remove_metadata())
     found = found.filter(found[on].is_valid())
     counted = found.group_by(on, use_threads=False).aggregate([([], "count_all")])
     doubled = counted.filter(pc.greater(counted["count_all"], 1))[on].to_pylist()
@@ -162,7 +173,7 @@ def _reference(asked: Aggregation) -> pa.Table | None:
             f"The reference of {asked.part.name!r}: expected one row per value of {on}, got {len(doubled)} values with several, "
             f"such as {examples(doubled[:5])}. Deliver one row per value."
         )
-    if asked.part.split not in columns:
+    if asked.part.split not in view.shown.names:
         return found
     return found.append_column(CODE, _code(asked.part, found[str(asked.part.split)].combine_chunks()))
 
@@ -178,9 +189,7 @@ def _partial(asked: Aggregation, block: Block, batches: Sequence[pa.RecordBatch]
     """
     part, reference = asked.part, _reference(asked)
     looked = [] if reference is None else [name for name in reference.column_names if name != part.on]
-    # An older file may lack some of the columns; they are filled below.
-    own = (batch.select([name for name in asked.schema.names if name in batch.schema.names]) for batch in batches)
-    return _grouped(asked, [rows for batch in own if (rows := _rows(asked, block, batch, reference, looked)).num_rows])
+    return _grouped(asked, [rows for batch in batches if (rows := _rows(asked, block, batch, reference, looked)).num_rows])
 
 
 def _chunks(block: Block) -> list[Chunk]:
@@ -190,7 +199,7 @@ def _chunks(block: Block) -> list[Chunk]:
 def _rows(asked: Aggregation, block: Block, batch: pa.RecordBatch, reference: pa.Table | None, looked: Sequence[str]) -> pa.Table:
     """A batch's events, with the segment of each and what was looked up."""
     part, source = asked.part, asked.source
-    batch = in_utc(batch, asked.schema, source.timezone)
+    batch = cut_rows(batch, asked.events)
     time = batch.column(source.event_time)
     edges = np.array([micros(edge) for edge in block.edges], dtype=np.int64)
     segment = np.searchsorted(edges, pc.fill_null(time.cast(pa.int64()), -(2**63)).to_numpy(zero_copy_only=False), "right") - 1

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types
 
+from almanac import chunks
 from almanac.core.canonical import decode, encode
 from almanac.core.profile import FEW_VALUES, SHARES, ColumnProfile, Profile
 from almanac.core.receipts import Output
-from almanac.spark import arrow, chunks
+from almanac.spark import arrow
 from almanac.spark.rows import Session
 
 

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import bisect
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from almanac import chunks
+from almanac.chunks import Batches, Chunk
 from almanac.core.audits import Audit
 from almanac.core.canonical import decode, encode
 from almanac.core.pins import Pin, PinnedFile
 from almanac.core.receipts import Output
-from almanac.core.sources import EventSource, Source
-from almanac.cutting import in_utc
-from almanac.spark import arrow, checks, chunks, rows, sources
+from almanac.core.sources import Source
+from almanac.cutting import View, view_of
+from almanac.spark import arrow, checks, rows, sources
 from almanac.spark.checks import Checked
-from almanac.spark.chunks import Batches, Chunk
 from almanac.spark.rows import Rows, Session
 
 # Columns beside a source's own: a row's file, by its position in the pin; its position in the file; and why it was set aside.
 FILE, ROW, REASON = "@file", "@row", "@reason"
 Reasons = Mapping[int, Mapping[int, str]]  # file to row to reason
-PlacedGroup = tuple[int, Chunk, int]  # a file's number, a row group of it, the position of the group's first row
+PlacedGroup = tuple[int, Chunk]  # a file's number, and a row group of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +53,9 @@ class Inspected:
 
 def inspect(session: Session, source: Source, pin: Pin, suite: Sequence[Any], name: str) -> Inspected:
     """Checks the whole files of a pin. Rows that fail a row-wise check are set aside if the source's audit allows it."""
-    count = sum(file.rows for file in pin.files)
-    checked = checks.run(_left(session, source, pin), suite, name)
+    left = _left(session, source, pin)
+    count = left.count
+    checked = checks.run(left, suite, name)
     wanted = [failure for failure in checked.failed if checks.by_row(failure.expectation)]
     found = Inspected(checked=checked, pin=pin, rows=count, reasons={})
     if source.audit is None or not source.sets_aside or not wanted:
@@ -73,8 +75,8 @@ def inspect(session: Session, source: Source, pin: Pin, suite: Sequence[Any], na
         replace(file, aside=tuple(sorted(reasons[number]))) if number in reasons else file
         for number, file in enumerate(pin.files)
     ]
-    left = replace(pin, files=tuple(files))
-    return replace(found, pin=left, checked=checks.run(_left(session, source, left), suite, name))
+    checked_pin = replace(pin, files=tuple(files))
+    return replace(found, pin=checked_pin, checked=checks.run(_left(session, source, checked_pin), suite, name))
 
 
 def _refusal(pin: Pin, audit: Audit, count: int, rows: int) -> str:
@@ -86,7 +88,8 @@ def _refusal(pin: Pin, audit: Audit, count: int, rows: int) -> str:
 
 def keep(session: Session, source: Source, found: Inspected, folder: str) -> list[Output]:
     """Writes the rows set aside, with their file, their position in it and the reason, to one Parquet file per source file."""
-    schema, timezone, reasons = _schema(source, found.pin), _timezone(source), found.reasons
+    view, reasons = view_of(source, found.pin), found.reasons
+    schema = _numbered_schema(view)
     hands = [list(_placed(number, found.pin.files[number])) for number in sorted(reasons)]
     kept = schema.append(pa.field(REASON, pa.string()))
     own = [name for name in schema.names if name not in (FILE, ROW)]
@@ -96,12 +99,12 @@ def keep(session: Session, source: Source, found: Inspected, folder: str) -> lis
         # Its digest covers the positions only: a source's own columns may be of any type.
         sink = arrow.Sink(f"{folder}/{found.pin.source}.aside-{number}.parquet", kept, outside=own)
         texts, places = reasons[number], sorted(reasons[number])
-        for batch in _rows(hand, schema, timezone):
-            first, last = (batch.column(ROW)[place].as_py() for place in (0, -1))
-            out = places[bisect.bisect_left(places, first) : bisect.bisect_right(places, last)]
-            if out:
-                part = batch.take(pa.array([row - first for row in out]))
-                sink.add(part.append_column(kept.field(REASON), pa.array([texts[row] for row in out], pa.string())))
+        wanted = pa.array(places, pa.int64())
+        for batch in _rows(hand, view):
+            part = batch.filter(pc.is_in(batch.column(ROW), value_set=wanted))
+            if part.num_rows:
+                why = pa.array([texts[row] for row in part.column(ROW).to_pylist()], pa.string())
+                sink.add(part.append_column(kept.field(REASON), why))
         yield json.dumps(encode(sink.finish(f"{found.pin.source}.aside-{number}.parquet", {})))
 
     here = _few(found.pin, schema)
@@ -111,26 +114,29 @@ def keep(session: Session, source: Source, found: Inspected, folder: str) -> lis
 
 def _left(session: Session, source: Source, pin: Pin) -> Rows:
     """The rows of a pin that are not set aside."""
-    schema, timezone = _own(source, pin), _timezone(source)
+    view = view_of(source, pin)
 
     def work(hand: Sequence[Chunk], columns: Sequence[str]) -> Batches:
-        wanted = pa.schema([schema.field(name) for name in columns], schema.metadata)
-        return (in_utc(batch, wanted, timezone) for batch in chunks.read_chunks(hand, columns))
+        return sources.rows_of(hand, view.of(columns))
 
+    placed, hold = chunks.of_pinned(pin.files), _few(pin, view.shown)
     count = sum(file.rows - len(file.aside) for file in pin.files)
-    return rows.read(session, chunks.of_pinned(pin.files), work, schema, count, hold=_few(pin, schema), deal=chunks.share)
+    found = rows.read(session, placed, work, view.shown, count, hold=hold, deal=chunks.share)
+    return replace(found, count=rows.counted(found)) if source.where else found
 
 
 def _numbered(session: Session, source: Source, pin: Pin) -> Rows:
     """The rows of a pin with their file and position. Columns: the source's, FILE (int32), ROW (int64)."""
-    schema, timezone = _schema(source, pin), _timezone(source)
+    view = view_of(source, pin)
     placed = [one for number, file in enumerate(pin.files) for one in _placed(number, file)]
 
     def work(hand: Sequence[PlacedGroup], columns: Sequence[str]) -> Batches:
-        return (batch.select(list(columns)) for batch in _rows(hand, schema, timezone))
+        return (batch.select(list(columns)) for batch in _rows(hand, view))
 
-    count, held = sum(file.rows for file in pin.files), _few(pin, schema)
-    return rows.read(session, placed, work, schema, count, hold=held, deal=lambda each, _: [[one] for one in each])
+    count, held = sum(file.rows for file in pin.files), _few(pin, view.shown)
+    return rows.read(
+        session, placed, work, _numbered_schema(view), count, hold=held, deal=lambda each, _: [[one] for one in each]
+    )
 
 
 def _few(pin: Pin, schema: pa.Schema) -> bool:
@@ -138,32 +144,19 @@ def _few(pin: Pin, schema: pa.Schema) -> bool:
 
 
 def _placed(number: int, file: PinnedFile) -> Iterator[PlacedGroup]:
-    """The whole row groups of a file, with the file's number and the position of their first row."""
-    begin = 0
+    """The whole row groups of a file, with the file's number."""
     for chunk in chunks.of_pinned([replace(file, aside=())]):
-        yield number, chunk, begin
-        begin += chunk.rows
+        yield number, chunk
 
 
-def _rows(hand: Sequence[PlacedGroup], schema: pa.Schema, timezone: str | None) -> Batches:
-    own = pa.schema([field for field in schema if field.name not in (FILE, ROW)], schema.metadata)
-    for number, chunk, begin in hand:
-        at = begin
-        for batch in chunks.read_chunks([chunk], own.names):
-            part = in_utc(batch, own, timezone)
-            file = pa.repeat(pa.scalar(number, pa.int32()), part.num_rows)
-            row = pa.array(range(at, at + part.num_rows), pa.int64())
-            yield pa.RecordBatch.from_arrays([*part.columns, file, row], schema=schema)
-            at += part.num_rows
+def _rows(hand: Sequence[PlacedGroup], view: View) -> Batches:
+    schema = _numbered_schema(view)
+    for number, chunk in hand:
+        for batch in sources.rows_of([chunk], view, ROW):
+            file = pa.repeat(pa.scalar(number, pa.int32()), batch.num_rows)
+            own = [batch.column(name) for name in view.shown.names]
+            yield pa.RecordBatch.from_arrays([*own, file, batch.column(ROW)], schema=schema)
 
 
-def _own(source: Source, pin: Pin) -> pa.Schema:
-    return sources.schema_of(source, pin)
-
-
-def _schema(source: Source, pin: Pin) -> pa.Schema:
-    return _own(source, pin).append(pa.field(FILE, pa.int32())).append(pa.field(ROW, pa.int64()))
-
-
-def _timezone(source: Source) -> str | None:
-    return source.timezone if isinstance(source, EventSource) else None
+def _numbered_schema(view: View) -> pa.Schema:
+    return view.shown.append(pa.field(FILE, pa.int32())).append(pa.field(ROW, pa.int64()))

@@ -14,10 +14,10 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from almanac import columns
+from almanac import chunks, columns
+from almanac.chunks import Batches
 from almanac.core.receipts import Output
-from almanac.spark import arrow, chunks
-from almanac.spark.chunks import Batches
+from almanac.spark import arrow
 
 HELD_BYTES = 16 * 2**20  # of values, at 8 bytes each; and of files
 TIME = pa.timestamp("us")
@@ -99,6 +99,14 @@ def read(
 
     held = pa.Table.from_batches(plainly(items, seen.names), seen) if hold else None
     return Rows(schema=seen, count=count, held=held, frame=frame, scan=scan)
+
+
+def counted(rows: Rows) -> int:
+    """How many rows there are, by reading them: for rows that were not counted before."""
+    if rows.held is not None:
+        return len(rows.held)
+    first = rows.schema.names[:1]
+    return sum(map(int, rows.scan(first, lambda batches: (str(batch.num_rows) for batch in batches))))
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:

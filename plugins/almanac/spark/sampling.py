@@ -11,13 +11,14 @@ import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
+from almanac import chunks
+from almanac.chunks import Batches, Chunk
 from almanac.core.receipts import Output
 from almanac.core.sampling import Sampling, shares
 from almanac.core.target import REGRESSION, Target
 from almanac.core.window import LABEL, SNAPSHOT, WEIGHT
 from almanac.errors import DataError
-from almanac.spark import arrow, chunks, digests
-from almanac.spark.chunks import Batches, Chunk
+from almanac.spark import arrow, digests
 
 # A feature with more values cannot define strata.
 MOST_VALUES = 100

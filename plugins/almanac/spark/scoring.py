@@ -15,14 +15,15 @@ import pyarrow as pa
 from pyspark import SparkFiles
 from pyspark.sql import DataFrame, SparkSession
 
+from almanac import chunks
+from almanac.chunks import Batches, Chunk
 from almanac.core.bundle import Bundle
 from almanac.core.receipts import Output
 from almanac.errors import AlmanacError, DataError, examples
 from almanac.model.bundles import Scores, line
 from almanac.model.engines import InferenceEngine, opened_once
-from almanac.spark import arrow, chunks
+from almanac.spark import arrow
 from almanac.spark.arrow import WrittenFiles
-from almanac.spark.chunks import Batches, Chunk
 
 # The order that wrote a row is not part of the row's content.
 OUTSIDE = ("order",)

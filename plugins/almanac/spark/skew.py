@@ -16,12 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
+from almanac import chunks
+from almanac.chunks import Chunk
 from almanac.core.receipts import Output
 from almanac.core.window import SNAPSHOT
 from almanac.errors import SHOWN_EXAMPLES
 from almanac.model.bundles import apart
-from almanac.spark import arrow, chunks, scoring
-from almanac.spark.chunks import Chunk
+from almanac.spark import arrow, scoring
 from almanac.spark.scoring import Scorer
 
 SAMPLED_ROWS = 64  # of each training snapshot

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pyarrow as pa
 
+from almanac.chunks import Batches
 from almanac.core.shift import BINS, Spread
-from almanac.spark.chunks import Batches
 from almanac.spark.rows import Rows
 
 # The largest error of a decile's rank, as a share of the rows.

@@ -1,35 +1,36 @@
-"""Sources on S3: observed once into a pin, and checked against it after they were read."""
+"""Sources on S3: observed once into a pin, from a listing or a table's log and from the files' footers."""
 
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from almanac.columns import AS_WRITTEN, UTC_TIME, leaves, packed, plain
+from almanac import chunks
+from almanac.columns import packed, plain
 from almanac.core import folder
 from almanac.core.canonical import digest
 from almanac.core.folder import FileKind
+from almanac.core.formats import Csv, Delta, Iceberg, Parquet, Text
 from almanac.core.garbage import GROUP_FRESH
-from almanac.core.late import Span, SpanContents
-from almanac.core.pins import Pin, PinnedFile
-from almanac.core.sources import Cut, EventSource, Source, as_utc
-from almanac.cutting import in_utc, keep
-from almanac.errors import NotFound, SourceError, SourceMissing, StoreError, Unreachable, examples
-from almanac.files import locate
-from almanac.store import schemas
+from almanac.core.pins import Constant, Pin, PinnedFile
+from almanac.core.sources import ReferenceSource, Source
+from almanac.cutting import check_where, cut_rows, view_of
+from almanac.errors import NotFound, SourceError, SourceMissing, StoreError, examples
+from almanac.store import footers, schemas, texts
+from almanac.store.copies import Copies
+from almanac.store.footers import Footer
 from almanac.store.objects import Listed, Objects
 
-READERS, STORE_ERROR = 16, "AWS Error"
+READERS = 16
+READ_BY_LOG = {folder.LOGS["_delta_log"]: "Delta()", folder.ICEBERG: "Iceberg()"}
 LOG_FILES = 100  # how many files of a possible table log are looked at
 
 
@@ -46,9 +47,31 @@ class PointInTime:
     copies: Callable[[str, str], str]
 
 
-def observe(objects: Objects, name: str, source: Source, then: PointInTime | None = None, asked: Sequence[str] = ()) -> Pin:
-    """The files of a source as they are now, from a listing and their footers; or as they were at a given time, if the bucket
-    keeps object versions. A version that is not the newest is copied, so that any reader can open it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """The files of a source, before their footers are read.
+
+    Args:
+        files: without row groups and bounds.
+        schema: the stored columns, if a table's log declares them; else the files do.
+        ids: of the table's columns, if its files name their columns by these.
+        notes, version, seen_at: as a pin has them.
+    """
+
+    uri: str
+    files: tuple[PinnedFile, ...]
+    schema: pa.Schema | None = None
+    ids: Mapping[int, str] | None = None
+    notes: tuple[str, ...] = ()
+    version: str = ""
+    seen_at: datetime | None = None
+
+
+def observe(
+    objects: Objects, copies: Copies, name: str, source: Source, then: PointInTime | None = None, asked: Sequence[str] = ()
+) -> Pin:
+    """The files of a source as they are now, or as they were at a given time, if the source tells its past. A version of a file
+    that is not the newest is copied, and a text file is converted, so that any reader can open it.
 
     Args:
         asked: the columns that are read; if empty, those that the source names, or all.
@@ -59,33 +82,181 @@ def observe(objects: Objects, name: str, source: Source, then: PointInTime | Non
         Unfit: the bucket does not keep object versions.
         Unreachable, AccessRefused: the store cannot be read.
     """
+    if isinstance(source.format, Delta):
+        from almanac.store import delta_tables
+
+        return pin_of(name, source, delta_tables.contents(objects, name, source, then, asked), asked)
+    if isinstance(source.format, Iceberg):
+        from almanac.store import iceberg_tables  # pyiceberg is an extra
+
+        return pin_of(name, source, iceberg_tables.contents(objects, name, source, then, asked), asked)
+    return pin_of(name, source, _of_folder(objects, copies, name, source, then), asked)
+
+
+def pin_of(name: str, source: Source, found: Contents, asked: Sequence[str] = ()) -> Pin:
+    """The pin of a source's files, completed from their footers.
+
+    Raises:
+        SourceError: the files disagree about their columns, or a column is missing or unfit.
+        Unreachable: the store cannot be read.
+    """
+    asked = asked or (source.needed and tuple(dict.fromkeys((*source.needed, *source.tested))))
+    with ThreadPoolExecutor(READERS) as pool:
+        look = partial(footers.read, name, source, table=found.schema, ids=found.ids)
+        looked = list(pool.map(look, found.files))
+    _check_renamed(name, source, found, looked)
+    if found.schema is None:
+        described = [(one.file.uri, one.schema) for one in looked]
+    else:
+        described = [(found.uri, footers.described(name, source, found.uri, _plain(found.schema)))]
+    schema = schemas.agreed(name, source, described, asked)
+    check_where(name, source, schema)
+    pin = Pin(
+        source=name,
+        uri=found.uri,
+        files=tuple(one.file for one in looked),
+        columns={field.name: str(field.type) for field in schema},
+        schema=packed(schema),
+        notes=(
+            *found.notes,
+            *_infinities(name, [(one.file, one.infinite) for one in looked], asked),
+        ),
+        version=found.version,
+        seen_at=found.seen_at,
+        latest=_latest(looked) or None,
+    )
+    return replace(pin, snapshots=tuple(_snapshots(source, pin))) if isinstance(source, ReferenceSource) else pin
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([(field.name, plain(field.type)) for field in schema])
+
+
+def _check_renamed(name: str, source: Source, found: Contents, looked: Iterable[Footer]) -> None:
+    """Checks that every column to rename exists. Raises: SourceError."""
+    if not source.rename:
+        return
+    named = {column for one in looked for column in one.schema.names} if found.schema is None else None
+    for stored, given in source.rename.items():
+        if stored not in found.schema.names if found.schema is not None else given not in (named or ()):
+            there = found.schema.names if found.schema is not None else sorted(named or ())
+            raise SourceError(
+                f"Source {name!r}: rename names column {stored!r}, which it does not have (it has: {examples(there, 30)}). "
+                "Correct "
+                "the description; names are written as they are stored."
+            )
+
+
+def _latest(looked: Iterable[Footer]) -> dict[str, datetime]:
+    found: dict[str, datetime] = {}
+    for one in looked:
+        for column, moment in one.latest.items():
+            found[column] = max(moment, found.get(column, moment))
+    return dict(sorted(found.items()))
+
+
+def _snapshots(source: ReferenceSource, pin: Pin) -> list[datetime]:
+    """The moments of the copies that a reference with snapshots holds, in order. Only files that may hold several are read."""
+    if not source.snapshots:
+        return []
+    found = {file.low for file in pin.files if file.low is not None and file.low == file.high}
+    mixed = [file for file in pin.files if file.low is None or file.low != file.high]
+    view = view_of(source, pin, [source.snapshots])
+    for batch in chunks.read_chunks(chunks.of_pinned(mixed), view.stored):
+        found |= set(pc.unique(cut_rows(batch, view).column(source.snapshots)).to_pylist())
+    return sorted(one for one in found if one is not None)
+
+
+def _of_folder(objects: Objects, copies: Copies, name: str, source: Source, then: PointInTime | None) -> Contents:
+    """The files in a folder."""
     try:
         listed = list(objects.walk(source.uri) if then is None else objects.as_of(source.uri, then.moment))
     except NotFound as error:
         raise SourceMissing(f"Source {name!r} is missing: {error}") from error
+    is_text = isinstance(source.format, Text)
+    what = "Parquet" if isinstance(source.format, Parquet) else "CSV" if isinstance(source.format, Csv) else "JSON lines"
+    if is_text:
+        _check_zone(name, source)
     with ThreadPoolExecutor(READERS) as pool:
         _check_plain(objects, name, source, listed, pool)
-        found, notes = _data(objects, name, source, listed, pool)
+        found, notes = _text_files(name, source, listed) if is_text else _data(objects, name, source, listed, pool)
         if not found:
             raise SourceMissing(
-                f"Source {name!r} is missing: there {'is' if then is None else 'was'} no Parquet file below {source.uri}"
+                f"Source {name!r} is missing: there {'is' if then is None else 'was'} no {what} file below {source.uri}"
                 f"{'' if then is None else f' at {then.moment.isoformat()}'}. Deliver it, or correct the source's uri."
                 f"{''.join(f' {note}' for note in notes)}"
             )
-        looked = list(pool.map(lambda item: _look(name, source, item, _copied(objects, item, then)), found))
-    schema = schemas.agreed(name, source, [(file.uri, own) for file, own, _ in looked], asked or source.needed)
-    return Pin(
-        source=name,
-        uri=source.uri,
-        files=tuple(file for file, _, _ in looked),
-        columns={field.name: str(field.type) for field in schema},
-        schema=packed(schema),
-        notes=(
-            *notes,
-            *_unread_partitions(name, source, (file for file, _, _ in looked), schema.names),
-            *_infinities(name, [(file, names) for file, _, names in looked], asked or source.needed),
-        ),
+        files = list(pool.map(lambda item: _pinned(objects, name, source, item, then), found))
+        if is_text:
+            files = list(pool.map(lambda file: replace(file, made=texts.convert(name, source, file, copies)), files))
+    return Contents(uri=source.uri, files=tuple(files), notes=(*notes, *_unread_partitions(name, source, files)))
+
+
+def _pinned(objects: Objects, name: str, source: Source, item: Listed, then: PointInTime | None) -> PinnedFile:
+    """A listed file, with the values of its folders. Raises: SourceError, if a folder is missing or its value unfit."""
+    return PinnedFile(
+        uri=item.uri,
+        size=item.size,
+        etag=item.etag,
+        version=item.version,
+        copy=_copied(objects, item, then),
+        constants=tuple(_constants(name, source, item.uri)),
     )
+
+
+def _constants(name: str, source: Source, uri: str) -> Iterator[Constant]:
+    """The values that the folders of a file give to the source's partitions."""
+    there = folder.partitions(uri.removeprefix(source.uri)) if source.partitions else {}
+    for column, kind in (source.partitions or {}).items():
+        if column not in there:
+            raise SourceError(
+                f"Source {name!r}: {uri} lies in no folder such as {column}=..., which partitions={{{column!r}: {kind!r}}} "
+                "expects. "
+                "Move the file, or leave the column out of partitions."
+            )
+        one = Constant(name=column, type=kind, value=there[column])
+        try:
+            footers.check_constant(one)
+        except pa.ArrowException as error:
+            raise SourceError(
+                f"Source {name!r}: the folder of {uri} gives {column} the value {there[column]!r}, which is no {kind} "
+                f"({' '.join(str(error).split())}). Correct the folder's name, or the type in partitions."
+            ) from error
+        yield one
+
+
+def _check_zone(name: str, source: Source) -> None:
+    """Checks that times in text can be read. Raises: SourceError."""
+    assert isinstance(source.format, Text)
+    times = [column for column in source.times if source.format.columns.get(column) == "timestamp"]
+    if times and source.zone is None:
+        noun = type(source).__name__
+        raise SourceError(
+            f"Source {name!r}: column {times[0]!r} is text, which may have no time zone. Declare how to read it with {noun}(..., "
+            "timezone='UTC'); a time with an offset, such as 12:00+02:00, is read by that."
+        )
+
+
+def _text_files(name: str, source: Source, listed: Sequence[Listed]) -> tuple[list[Listed], list[str]]:
+    """The text files among those of a folder, and notes on the others."""
+    endings = folder.CSV_ENDINGS if isinstance(source.format, Csv) else folder.JSON_ENDINGS
+    kinds = {item: folder.kind(item.uri.removeprefix(source.uri), item.size, endings) for item in listed}
+    found = [item for item, kind in kinds.items() if kind is FileKind.DATA]
+    marker = getattr(getattr(source, "late", None), "marker", None) or ""
+    is_marker = marker.split("{", 1)[0]
+    others = [
+        item.uri
+        for item, kind in kinds.items()
+        if kind in (FileKind.OTHER, FileKind.UNNAMED) and not (is_marker and item.uri.startswith(source.uri + is_marker))
+    ]
+    notes = []
+    if others:
+        notes.append(
+            f"Source {name!r}: files that do not end in {endings[0]!r} or the like are not read ({len(others)}): "
+            f"{examples(others)}. "
+            "Rename them, or move them out of the folder if they are no data."
+        )
+    return found, notes
 
 
 def _check_plain(objects: Objects, name: str, source: Source, listed: Iterable[Listed], pool: Executor) -> None:
@@ -101,9 +272,12 @@ def _check_plain(objects: Objects, name: str, source: Source, listed: Iterable[L
     inside = folder.table(item.uri.removeprefix(source.uri) for item in listed)
     tables = [(source.uri, *inside)] if inside else [one for one in pool.map(above, folder.logs_above(source.uri)) if one]
     for whole, kind, path in tables:
+        advice = "Deliver a copy as plain Parquet files in a folder of its own."
+        if whole == source.uri and kind in READ_BY_LOG:
+            advice = f"Read it by its log: {type(source).__name__}(..., format={READ_BY_LOG[kind]})."
         raise SourceError(
             f"Source {name!r}: {whole} is {kind} (found {path}). Only its log says which files are current, so it is not read "
-            "file by file: overwritten rows would come back. Deliver a copy as plain Parquet files in a folder of its own."
+            f"file by file: overwritten rows would come back. {advice}"
         )
 
 
@@ -136,19 +310,19 @@ def _data(
         )
     if strange := [item.uri for item in other if item.uri not in passed and folder.is_data_of_another_kind(item.uri)]:
         notes.append(
-            f"Source {name!r}: files that are not Parquet are not read ({len(strange)}): {examples(strange)}. Deliver them as "
-            "Parquet, or move them out of the folder if they are no data."
+            f"Source {name!r}: files that are not Parquet are not read ({len(strange)}): {examples(strange)}. Read CSV "
+            "or JSON lines with format=, deliver them as Parquet, or move them out of the folder if they are no data."
         )
     return found, notes
 
 
-def _unread_partitions(name: str, source: Source, files: Iterable[PinnedFile], columns: Iterable[str]) -> Iterator[str]:
+def _unread_partitions(name: str, source: Source, files: Iterable[PinnedFile]) -> Iterator[str]:
     """A note on columns that only the names of folders have, such as `dt=2017-05-01`."""
     there = dict.fromkeys(column for file in files for column in folder.partitions(file.uri.removeprefix(source.uri)))
-    if unread := [column for column in there if column not in columns]:
+    if unread := [column for column in there if column not in (source.partitions or {})]:
         yield (
             f"Source {name!r}: files lie in folders that are named for {examples(unread)}. Such a column is not read from the "
-            "folders' names. Write it into the files as well if it is needed."
+            f"folders' names. Declare it if it is needed: partitions={{{unread[0]!r}: 'string'}}, or another type."
         )
 
 
@@ -182,130 +356,3 @@ def _copied(objects: Objects, item: Listed, then: PointInTime | None) -> str:
     if kept is None or datetime.now(UTC) - kept.modified > GROUP_FRESH:  # else `almanac gc` could soon delete it
         objects.copy(item, uri)
     return uri
-
-
-def _check_reached(uri: str, error: Exception) -> None:
-    """Checks that a read error concerns the file and not the connection to the store. Raises: Unreachable."""
-    if STORE_ERROR in str(error):  # how pyarrow marks errors of the store and of the connection
-        raise Unreachable(f"{uri}: the file cannot be read ({error}). Check the store and its credentials.") from error
-
-
-def _look(name: str, source: Source, item: Listed, copy: str) -> tuple[PinnedFile, pa.Schema, frozenset[str]]:
-    """A file, its columns with plain types, and the columns that hold infinite values."""
-    try:
-        system, path = locate(copy or item.uri)
-        with system.open_input_file(path) as opened:
-            parquet = pq.ParquetFile(opened, **AS_WRITTEN)
-            schema, footer = parquet.schema_arrow, parquet.metadata
-    except (OSError, pa.ArrowException) as error:
-        _check_reached(item.uri, error)
-        raise SourceError(f"Source {name!r}: {item.uri} cannot be read as Parquet ({error}). Deliver it again.") from error
-    places = dict(leaves(schema))
-    low, high = _bounds(footer, places, source, source.event_time) if isinstance(source, EventSource) else (None, None)
-    known = None
-    if isinstance(source, EventSource) and source.knowledge_time:
-        known, _ = _bounds(footer, places, source, source.knowledge_time)
-    groups = tuple(footer.row_group(number).num_rows for number in range(footer.num_row_groups))
-    file = PinnedFile(
-        uri=item.uri,
-        size=item.size,
-        etag=item.etag,
-        groups=groups,
-        low=low,
-        high=high,
-        known=known,
-        version=item.version,
-        copy=copy,
-    )
-    floats = [field.name for field in schema if pa.types.is_floating(field.type)]
-    return file, pa.schema([(field.name, plain(field.type)) for field in schema]), _infinite(footer, places, floats)
-
-
-def _infinite(footer: pq.FileMetaData, places: Mapping[str, int], names: Iterable[str]) -> frozenset[str]:
-    return frozenset(
-        name for name in names if any(bound in (math.inf, -math.inf) for pair in _stats(footer, places[name]) for bound in pair)
-    )
-
-
-def _stats(footer: pq.FileMetaData, place: int) -> Iterator[tuple[Any, Any]]:
-    """The smallest and largest value of a column in each row group; None twice for a group without statistics."""
-    for number in range(footer.num_row_groups):
-        stats = footer.row_group(number).column(place).statistics
-        try:
-            yield (stats.min, stats.max) if stats is not None and stats.has_min_max else (None, None)
-        except (OverflowError, ValueError):  # a time outside the range of Python
-            yield None, None
-
-
-def _bounds(
-    footer: pq.FileMetaData, places: Mapping[str, int], source: EventSource, name: str
-) -> tuple[datetime | None, datetime | None]:
-    """The oldest and newest time in a file's column, or None where its statistics do not show it."""
-    pairs = list(_stats(footer, places[name])) if name in places else []
-    if not all(isinstance(one, datetime) for pair in pairs for one in pair):
-        return None, None
-    try:
-        lows, highs = ([as_utc(one, source.timezone) for one in side] for side in zip(*pairs, strict=True)) if pairs else ([], [])
-    except OverflowError:
-        return None, None
-    return min(lows, default=None), max(highs, default=None)
-
-
-def look(objects: Objects, source: EventSource, pin: Pin, span: Span) -> SpanContents:
-    """What a source holds of a span. Times are read only from files that can hold rows of the span.
-
-    Raises:
-        SourceError: a file cannot be read.
-    """
-    cut = Cut(low=span.low, high=span.high, known=span.known)
-    inside = pin.within(cut)
-    with ThreadPoolExecutor(READERS) as pool:
-        counted = list(pool.map(lambda file: _count(file, source, cut), inside))
-        newest = _newest(last for _, last in counted)
-        if newest is None:
-            older = [file for file in pin.within(replace(cut, low=None)) if file not in inside]
-            newest = _newest(pool.map(lambda file: _last(file, source, cut), older))
-    marker = source.late.marker
-    marked = marker is None or objects.has(source.uri + marker.format(period=span.period))
-    return SpanContents(rows=sum(rows for rows, _ in counted), newest=newest, marked=marked)
-
-
-def _newest(moments: Iterable[datetime | None]) -> datetime | None:
-    return max((moment for moment in moments if moment is not None), default=None)
-
-
-def _last(file: PinnedFile, source: EventSource, cut: Cut) -> datetime | None:
-    """The newest event of a file that ends before the cut does. Statistics give it, but not by knowledge time."""
-    return file.high if file.high is not None and not source.knowledge_time else _count(file, source, cut)[1]
-
-
-def _count(file: PinnedFile, source: EventSource, cut: Cut) -> tuple[int, datetime | None]:
-    """How many rows of a file are inside a cut, and the newest event before the cut's end."""
-    schema = pa.schema([(name, UTC_TIME) for name in source.times])
-    rows, newest = 0, None
-    system, path = locate(file.place)
-    try:
-        with system.open_input_file(path) as opened:
-            for batch in pq.ParquetFile(opened, **AS_WRITTEN).iter_batches(columns=list(source.times), use_threads=False):
-                times = keep(in_utc(batch, schema, source.timezone), source, replace(cut, low=None)).column(source.event_time)
-                rows += pc.sum(pc.greater_equal(times, pa.scalar(cut.low, UTC_TIME))).as_py() or 0
-                newest = _newest((newest, pc.max(times).as_py()))
-    except (OSError, pa.ArrowInvalid) as error:
-        _check_reached(file.uri, error)
-        raise SourceError(f"{file.uri} cannot be read as Parquet ({error}). Deliver it again.") from error
-    return rows, newest
-
-
-def check_unchanged(objects: Objects, pin: Pin, files: Iterable[PinnedFile]) -> None:
-    """Checks that the files that were read are still those that were pinned.
-
-    Raises:
-        SourceError: a file was replaced or removed while it was read.
-    """
-    now = {item.uri: item.etag for item in objects.walk(pin.uri)}
-    changed = [file.uri for file in files if not file.copy and now.get(file.uri) != file.etag]
-    if changed:
-        raise SourceError(
-            f"Source {pin.source!r} changed while it was read: {examples(changed)} no longer matches the pin. "
-            "Nothing was published. Start the run again to pin the current files."
-        )

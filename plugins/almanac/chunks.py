@@ -1,20 +1,26 @@
-"""Chunks: rows of Parquet files, how they are read inside the tasks and dealt out to them."""
+"""Chunks: rows of Parquet files, how they are read inside the tasks and dealt out to them.
+
+A chunk gives the rows of a table as it is stored: what its log, or the names of its folders, say of a file is applied here.
+"""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
+import zlib
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from almanac.columns import AS_WRITTEN
-from almanac.core.pins import PinnedFile
+from almanac.columns import AS_WRITTEN, constant
+from almanac.core.pins import Constant, Deleted, PinnedFile
 from almanac.core.receipts import Output
 from almanac.errors import IntegrityError, SourceError, Unreachable
 from almanac.files import locate
@@ -30,6 +36,7 @@ AGAIN = "Restore it from the bucket's versions, or build it again"
 HAND_ROWS, HAND_BYTES, LEAST_ROWS = 500_000, 128 * 2**20, 20_000
 
 Batches = Iterator[pa.RecordBatch]
+Places = bytes  # an array of int64
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,9 @@ class Chunk:
         file_bytes: of the whole file. Both count the decoded columns, as the file's footer gives them.
         aside: quarantined rows of the row group, in order; no reader sees them.
         made: for a file that Almanac wrote, its record in the receipt: what is read is checked against it.
+        begin: the position in the file of the row group's first row.
+        deleted: positions in the row group (int64) of rows that no reader sees, by a table's log.
+        constants, names: as a pinned file has them.
     """
 
     uri: str
@@ -51,6 +61,10 @@ class Chunk:
     start: int = 0
     aside: tuple[int, ...] = ()
     made: Output | None = None
+    begin: int = 0
+    deleted: Places = b""
+    constants: tuple[Constant, ...] = ()
+    names: tuple[tuple[str, str], ...] = ()
 
     def split(self, rows: int) -> tuple[Chunk, Chunk]:
         """The first `rows` rows, and the rest."""
@@ -175,16 +189,45 @@ def _check(holds: bool, uri: str) -> None:
 
 
 def of_pinned(files: Iterable[PinnedFile]) -> list[Chunk]:
-    """The chunks of pinned files. The pin lists their row groups and the quarantined rows."""
+    """The chunks of pinned files. The pin lists their row groups, the quarantined rows and what a table's log says of them."""
     found = []
     for file in files:
-        size, begin = file.size // max(1, file.rows), 0
+        size, begin = file.size // max(1, sum(file.groups)), 0
+        deleted = unpacked(file.deleted) if file.deleted else NOTHING
         for group, rows in enumerate(file.groups):
             aside = file.aside[bisect_left(file.aside, begin) : bisect_left(file.aside, begin + rows)]
-            within = tuple(row - begin for row in aside)
-            found.append(Chunk(file.place, group, rows, size * rows, file.size, aside=within))
+            gone = deleted[np.searchsorted(deleted, begin) : np.searchsorted(deleted, begin + rows)] - begin
+            found.append(
+                Chunk(
+                    uri=file.place,
+                    group=group,
+                    rows=rows,
+                    bytes=size * rows,
+                    file_bytes=file.made.bytes if file.made else file.size,
+                    aside=tuple(row - begin for row in aside),
+                    made=file.made,
+                    begin=begin,
+                    deleted=gone.tobytes(),
+                    constants=file.constants,
+                    names=tuple((file.names or {}).items()),
+                )
+            )
             begin += rows
     return found
+
+
+NOTHING: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+
+
+def packed(places: npt.NDArray[np.int64]) -> Deleted:
+    """Positions of deleted rows, in order, as a pin holds them: their differences as 32-bit numbers, compressed, in base64."""
+    steps = np.diff(places, prepend=0).astype("<u4")
+    return Deleted(rows=len(places), places=base64.b64encode(zlib.compress(steps.tobytes(), 9)).decode())
+
+
+def unpacked(deleted: Deleted) -> npt.NDArray[np.int64]:
+    """The positions of deleted rows, in order."""
+    return np.cumsum(np.frombuffer(zlib.decompress(base64.b64decode(deleted.places)), "<u4"), dtype=np.int64)
 
 
 def share(chunks: Sequence[Chunk], cores: int) -> list[list[Chunk]]:
@@ -211,17 +254,41 @@ def share(chunks: Sequence[Chunk], cores: int) -> list[list[Chunk]]:
     return [hand for hand in hands if hand]
 
 
-def read_chunks(chunks: Iterable[Chunk], columns: Sequence[str], rows: int = BATCH_ROWS) -> Batches:
-    """The batches of some chunks, in a task, which holds one batch at a time."""
+def read_chunks(chunks: Iterable[Chunk], columns: Sequence[str], rows: int = BATCH_ROWS, numbered: str = "") -> Batches:
+    """The batches of some chunks, in a task, which holds one batch at a time. A file may lack some of the columns.
+
+    Args:
+        numbered: the name of a further column, if given, with each row's position in its file (int64).
+    """
     opened: tuple[str, pq.ParquetFile] | None = None
     for chunk in sorted(chunks, key=lambda chunk: (chunk.uri, chunk.group)):
         if opened is None or opened[0] != chunk.uri:
             whole = chunk.file_bytes <= SMALL_FILE
             file = open_made(chunk.made, whole=whole) if chunk.made else open_parquet(chunk.uri, whole=whole)
             opened = (chunk.uri, file)
+        there = _physical(chunk, columns)
         with reading(chunk.uri, chunk.group, chunk.made):
-            read = opened[1].iter_batches(rows, row_groups=[chunk.group], columns=list(columns), use_threads=False)
-            yield from _within(read, chunk)
+            read = opened[1].iter_batches(rows, row_groups=[chunk.group], columns=list(there), use_threads=False)
+            yield from _within((_dressed(batch, chunk, columns, there) for batch in read), chunk, numbered)
+
+
+def _physical(chunk: Chunk, columns: Sequence[str]) -> Mapping[str, str]:
+    """The names in the file of some columns of the table, each with the table's name for it."""
+    inside = {table: own for own, table in chunk.names if table}
+    given = {one.name for one in chunk.constants}
+    # A name that the table has given to another column is not that column's.
+    taken = {own for own, _ in chunk.names}
+    return {inside.get(name, name): name for name in columns if name in inside or (name not in taken and name not in given)}
+
+
+def _dressed(batch: pa.RecordBatch, chunk: Chunk, columns: Sequence[str], there: Mapping[str, str]) -> pa.RecordBatch:
+    """A batch of a file with the table's names, and with the columns that the file does not hold."""
+    if chunk.names:
+        batch = batch.rename_columns([there.get(name, name) for name in batch.schema.names])
+    for one in chunk.constants:
+        if one.name in columns and one.name not in batch.schema.names:
+            batch = batch.append_column(one.name, constant(one.type, one.value, batch.num_rows))
+    return batch
 
 
 @contextlib.contextmanager
@@ -236,13 +303,18 @@ def reading(uri: str, group: int, made: Output | None = None) -> Iterator[None]:
         ) from error
 
 
-def _within(batches: Iterable[pa.RecordBatch], chunk: Chunk) -> Batches:
+def _within(batches: Iterable[pa.RecordBatch], chunk: Chunk, numbered: str = "") -> Batches:
     """The chunk's rows in the batches of its row group. Raises: ArrowInvalid, if the batches have fewer rows."""
     end, at = chunk.start + chunk.rows, 0
+    deleted = np.frombuffer(chunk.deleted, np.int64)
     for batch in batches:
         low, high = max(chunk.start, at), min(end, at + batch.num_rows)
         if low < high:
-            part = _without(batch.slice(low - at, high - low), low, chunk.aside)
+            part = batch.slice(low - at, high - low)
+            if numbered:
+                places = pa.array(np.arange(chunk.begin + low, chunk.begin + high, dtype=np.int64))
+                part = part.append_column(numbered, places)
+            part = _without(part, low, chunk.aside, deleted)
             if part.num_rows:
                 yield part
         at += batch.num_rows
@@ -252,11 +324,14 @@ def _within(batches: Iterable[pa.RecordBatch], chunk: Chunk) -> Batches:
         raise pa.ArrowInvalid(f"expected {end} rows, got {at}")
 
 
-def _without(batch: pa.RecordBatch, begin: int, aside: Sequence[int]) -> pa.RecordBatch:
-    """A batch without the rows set aside. Its first row has the number `begin`."""
-    out = aside[bisect_left(aside, begin) : bisect_left(aside, begin + batch.num_rows)]
-    if not out:
+def _without(batch: pa.RecordBatch, begin: int, aside: Sequence[int], deleted: npt.NDArray[np.int64] = NOTHING) -> pa.RecordBatch:
+    """A batch without the rows set aside and the deleted ones. Its first row has the number `begin`."""
+    end = begin + batch.num_rows
+    out = aside[bisect_left(aside, begin) : bisect_left(aside, end)]
+    gone = deleted[np.searchsorted(deleted, begin) : np.searchsorted(deleted, end)]
+    if not out and not len(gone):
         return batch
     kept = np.ones(batch.num_rows, dtype=bool)
-    kept[np.array(out) - begin] = False
+    kept[np.array(out, dtype=np.int64) - begin] = False
+    kept[gone - begin] = False
     return batch.filter(pa.array(kept))

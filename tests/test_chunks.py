@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from almanac import chunks
+from almanac.chunks import HAND_BYTES, HAND_ROWS, LEAST_ROWS, Chunk
 from almanac.errors import IntegrityError, SourceError
-from almanac.spark import chunks
-from almanac.spark.chunks import HAND_BYTES, HAND_ROWS, LEAST_ROWS, Chunk
 
 ROWS = pa.table({"customer": [1, 2, 3, 4], "score": [0.1, 0.2, None, 0.4], "order": ["a"] * 4})
 
