@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.manifest import (
     DataFile,
     DataFileContent,
-    FileFormat,
     ManifestContent,
     ManifestEntry,
     ManifestEntryStatus,
@@ -35,7 +34,7 @@ from pyiceberg.table.snapshots import Operation, Snapshot, Summary
 from pyiceberg.table.update import AddSnapshotUpdate, AssertTableUUID, SetSnapshotRefUpdate
 from pyiceberg.transforms import DayTransform, IdentityTransform
 from pyiceberg.typedef import Record
-from pyiceberg.types import DoubleType, LongType, NestedField, StringType, StructType
+from pyiceberg.types import DoubleType, LongType, NestedField, StringType
 from pyroaring import BitMap
 
 from almanac import chunks
@@ -142,7 +141,11 @@ def test_columns_are_known_by_their_ids_after_renames_drops_additions_and_wider_
     table = shop.create(
         pa.schema([("n", pa.int32()), ("at", pa.timestamp("us", "UTC")), ("price", pa.float32()), ("note", pa.string())])
     )
-    table.append(pa.table({"n": pa.array([1], pa.int32()), "at": [utc(2017, 6, 1)], "price": pa.array([1.5], pa.float32()), "note": ["old"]}))
+    table.append(
+        pa.table(
+            {"n": pa.array([1], pa.int32()), "at": [utc(2017, 6, 1)], "price": pa.array([1.5], pa.float32()), "note": ["old"]}
+        )
+    )
     before = shop.pin()
     with table.update_schema() as change:
         change.delete_column("note")
@@ -152,15 +155,19 @@ def test_columns_are_known_by_their_ids_after_renames_drops_additions_and_wider_
         change.rename_column("at", "happened")
         change.update_column("n", LongType())
         change.update_column("price", DoubleType())
-    table.append(
-        pa.table({"n": [2**40], "happened": [utc(2017, 6, 2)], "price": [2.5], "note": ["new"], "extra": [0.5]})
-    )
+    table.append(pa.table({"n": [2**40], "happened": [utc(2017, 6, 2)], "price": [2.5], "note": ["new"], "extra": [0.5]}))
     assert shop.rows(event_time="happened") == [
         {"n": 1, "happened": utc(2017, 6, 1), "price": 1.5, "note": None, "extra": None},
         {"n": 2**40, "happened": utc(2017, 6, 2), "price": 2.5, "note": "new", "extra": 0.5},
     ]
     after = shop.pin(event_time="happened")
-    assert after.columns == {"n": "int64", "happened": "timestamp[us, tz=UTC]", "price": "double", "note": "string", "extra": "double"}
+    assert after.columns == {
+        "n": "int64",
+        "happened": "timestamp[us, tz=UTC]",
+        "price": "double",
+        "note": "string",
+        "extra": "double",
+    }
     assert after.freshness == utc(2017, 6, 2)
     assert rows_of(shop.source, before) == [{"n": 1, "at": utc(2017, 6, 1), "price": 1.5, "note": "old"}], "as it was pinned"
 
@@ -212,8 +219,9 @@ def test_parts_of_a_nested_column_are_null_where_they_were_added_and_refused_whe
         change.rename_column("place.city", "town")
     file = shop.pin(columns=("n",)).files[0].uri
     assert shop.refused() == (
-        f"Source 'visits': column 'place' has a part 'town' that {file} knows by another name: it was renamed, or dropped and added "
-        "again. That is not read. Rewrite the table's older files with its own tools, or leave the column out with columns=(...)."
+        f"Source 'visits': column 'place' has a part 'town' that {file} knows by another name: it was renamed, or dropped and "
+        "added again. That is not read. Rewrite the table's older files with its own tools, or leave the column out with "
+        "columns=(...)."
     )
     with table.update_schema() as change:
         change.delete_column("place.town")
@@ -265,9 +273,7 @@ def test_partitions_of_each_type_give_their_values(shop: Lake) -> None:
 
 
 def test_files_that_were_added_from_elsewhere_are_read_by_the_tables_name_mapping(shop: Lake) -> None:
-    fields = [
-        NestedField(1, "n", LongType()), NestedField(2, "at", pa_type("timestamptz")), NestedField(3, "shop", StringType())
-    ]
+    fields = [NestedField(1, "n", LongType()), NestedField(2, "at", pa_type("timestamptz")), NestedField(3, "shop", StringType())]
     spec = PartitionSpec(PartitionField(3, 1000, IdentityTransform(), "shop"))
     table = shop.create(Schema(*fields), partition_spec=spec)
     place = f"{shop.root}/elsewhere/shop=a/x.parquet"
@@ -328,7 +334,9 @@ def add(
     )
     file.spec_id = metadata.default_spec_id
     kind = ManifestContent.DATA if content is DataFileContent.DATA else ManifestContent.DELETES
-    with _Writer(kind, table.spec(), table.schema(), table.io.new_output(f"{table.location()}/metadata/{number}-m0.avro"), number, "gzip") as writer:
+    with _Writer(
+        kind, table.spec(), table.schema(), table.io.new_output(f"{table.location()}/metadata/{number}-m0.avro"), number, "gzip"
+    ) as writer:
         writer.add_entry(ManifestEntry.from_args(status=ManifestEntryStatus.ADDED, snapshot_id=number, data_file=file))
     manifests = [writer.to_manifest_file(), *(current.manifests(table.io) if current else ())]
     place = f"{table.location()}/metadata/snap-{number}.avro"
@@ -345,7 +353,9 @@ def add(
         schema_id=metadata.current_schema_id,
     )
     reference = SetSnapshotRefUpdate(ref_name="main", type=SnapshotRefType.BRANCH, snapshot_id=number)
-    table.catalog.commit_table(table, (AssertTableUUID(uuid=metadata.table_uuid),), (AddSnapshotUpdate(snapshot=snapshot), reference))
+    table.catalog.commit_table(
+        table, (AssertTableUUID(uuid=metadata.table_uuid),), (AddSnapshotUpdate(snapshot=snapshot), reference)
+    )
     table.refresh()
 
 
@@ -438,7 +448,8 @@ def test_equality_deletes_are_refused_as_long_as_they_apply(shop: Lake) -> None:
     add(table, shop.objects, body, 1, DataFileContent.EQUALITY_DELETES, equality_ids=[1])
     text = shop.refused()
     assert text.startswith(
-        "Source 'visits': the Iceberg table iceberg://lake/shop.visits deletes rows by their values, with equality deletes (1): s3://"
+        "Source 'visits': the Iceberg table iceberg://lake/shop.visits deletes rows by their values, with equality deletes (1): "
+        "s3://"
     )
     assert text.endswith(". These are not read. Compact the table first (rewrite_data_files in Spark).")
 
@@ -460,8 +471,8 @@ def test_too_many_deleted_rows_are_refused(shop: Lake, monkeypatch: pytest.Monke
     (first,) = data_files(table)
     add(table, shop.objects, marks((first, 0), (first, 1)), 2, DataFileContent.POSITION_DELETES)
     assert shop.refused() == (
-        "Source 'visits': the Iceberg table iceberg://lake/shop.visits marks more than 1 rows as deleted. Compact the table first "
-        "(rewrite_data_files in Spark)."
+        "Source 'visits': the Iceberg table iceberg://lake/shop.visits marks more than 1 rows as deleted. Compact the table "
+        "first (rewrite_data_files in Spark)."
     )
 
 
@@ -469,7 +480,8 @@ def test_files_of_another_format_are_refused(shop: Lake) -> None:
     table = shop.create(events().schema)
     add(table, shop.objects, b"ORC", 1, form="ORC")
     assert shop.refused().endswith(
-        ".orc, which is ORC; expected Parquet. Rewrite the table's files as Parquet (write.format.default, then rewrite_data_files)."
+        ".orc, which is ORC; expected Parquet. Rewrite the table's files as Parquet (write.format.default, then "
+        "rewrite_data_files)."
     )
 
 
@@ -481,8 +493,8 @@ def test_a_column_with_a_default_for_older_rows_is_refused_if_it_is_read(shop: L
         observe(shop.objects, "visits", source)
     assert str(error.value) == (
         f"Source 'visits': column 'n' of the Iceberg table {source.uri} has a default value for the rows before it "
-        "(initial-default). That is not read. Compact the table first (rewrite_data_files in Spark), with a column that has none, or "
-        "leave the column out with columns=(...)."
+        "(initial-default). That is not read. Compact the table first (rewrite_data_files in Spark), with a column that has "
+        "none, or leave the column out with columns=(...)."
     )
     assert observe(shop.objects, "visits", replace(source, columns=("at",))).files == ()
 
@@ -552,9 +564,8 @@ def test_files_that_are_gone_are_told(shop: Lake) -> None:
     (first,) = data_files(table)
     shop.objects.delete(first)
     number = table.current_snapshot().snapshot_id  # type: ignore[union-attr]
-    gone = (
-        f"Source 'visits': snapshot {number} of the Iceberg table iceberg://lake/shop.visits names files that are gone (1): {first}"
-    )
+    gone = f"Source 'visits': snapshot {number} of the Iceberg table iceberg://lake/shop.visits names files that are gone "
+        f"(1): {first}"
     assert shop.refused() == f"{gone}. Restore them, or roll the table back."
     assert shop.refused(moment) == (
         f"{gone}; its history was expired away. Name a later known_at, or keep more history (history.expire.max-snapshot-age-ms)."
@@ -579,17 +590,21 @@ def test_a_table_that_is_missing_is_told(shop: Lake) -> None:
 def test_a_catalog_without_a_configuration_is_told(shop: Lake) -> None:
     assert shop.refused(uri="iceberg://sea/shop.visits") == (
         "Source 'visits': pyiceberg has no configuration of the catalog 'sea' of iceberg://sea/shop.visits (found: lake). Set "
-        "PYICEBERG_CATALOG__SEA__URI and the like, or write it into ~/.pyiceberg.yaml, where Airflow's workers and the command line "
-        "run. In the environment a _ in a catalog's name stands for a -."
+        "PYICEBERG_CATALOG__SEA__URI and the like, or write it into ~/.pyiceberg.yaml, where Airflow's workers and the command "
+        "line run. In the environment a _ in a catalog's name stands for a -."
     )
 
 
 def test_a_catalog_that_does_not_answer_is_told(shop: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYICEBERG_CATALOG__SEA__URI", "http://127.0.0.1:9")
-    with pytest.raises(Unreachable, match=r"^iceberg://sea/shop\.visits: the catalog does not give the table \(.*\)\. Check that it "):
+    with pytest.raises(
+        Unreachable, match=r"^iceberg://sea/shop\.visits: the catalog does not give the table \(.*\)\. Check that it "
+    ):
         shop.pin(uri="iceberg://sea/shop.visits")
     monkeypatch.setenv("PYICEBERG_CATALOG__SEA__TYPE", "no such type")
-    assert "cannot be read ('no such type' is not a valid CatalogType). Check the" in shop.refused(uri="iceberg://sea/shop.visits")
+    assert "cannot be read ('no such type' is not a valid CatalogType). Check the" in shop.refused(
+        uri="iceberg://sea/shop.visits"
+    )
 
 
 @pytest.fixture
@@ -606,8 +621,8 @@ def test_a_folder_is_read_by_its_newest_metadata_file_with_a_note(folder: tuple[
     pin = shop.pin()
     assert shop.numbers() == [1, 2] and pin.version == str(table.current_snapshot().snapshot_id)  # type: ignore[union-attr]
     assert pin.notes == (
-        f"Source 'visits': {shop.source.uri} is read by its newest metadata file, {table.metadata_location.rsplit('/', 1)[-1]}. If a "
-        "catalog commits the table, a commit that failed can have left that file; name the catalog: "
+        f"Source 'visits': {shop.source.uri} is read by its newest metadata file, {table.metadata_location.rsplit('/', 1)[-1]}. "
+        "If a catalog commits the table, a commit that failed can have left that file; name the catalog: "
         "iceberg://CATALOG/namespace.table.",
     )
     shop.objects.put(table.metadata_location.replace("00002-", "00002-b"), b"{}")
@@ -662,6 +677,6 @@ def test_without_pyiceberg_an_iceberg_source_says_what_to_install(objects: Objec
     with pytest.raises(SourceError) as error:
         observe(objects, "visits", ReferenceSource("iceberg://lake/shop.visits"))
     assert str(error.value) == (
-        "Source 'visits' is an Iceberg table, and pyiceberg, which reads its metadata, is not installed. Install it where Airflow's "
-        "workers and the command line run: pip install 'almanac[iceberg]'."
+        "Source 'visits' is an Iceberg table, and pyiceberg, which reads its metadata, is not installed. Install it where "
+        "Airflow's workers and the command line run: pip install 'almanac[iceberg]'."
     )

@@ -12,7 +12,9 @@ from almanac.store.objects import Objects
 
 def catalog(address: str, name: str = "lake") -> Catalog:
     """A catalog; `address`: of SQLAlchemy."""
-    return load_catalog(name, type="sql", uri=address, **{"s3.endpoint": os.environ["AWS_ENDPOINT_URL"], "client.region": "us-east-1"})
+    return load_catalog(
+        name, type="sql", uri=address, **{"s3.endpoint": os.environ["AWS_ENDPOINT_URL"], "client.region": "us-east-1"}
+    )
 
 
 def hint(objects: Objects, table: Table) -> None:

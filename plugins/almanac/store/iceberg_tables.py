@@ -1,4 +1,4 @@
-"""Iceberg tables as sources: the files that a snapshot of the table holds, by its manifests, with the rows that it marks as deleted.
+"""Iceberg tables as sources: the files that a snapshot holds, by its manifests, with the rows that it marks as deleted.
 
 A table is found by its catalog, `iceberg://CATALOG/namespace.table`, which pyiceberg knows by its own configuration
 (`PYICEBERG_CATALOG__...` in the environment, `.pyiceberg.yaml`), or by its folder, `s3://bucket/table/`. A folder only shows the
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg import types
 from pyiceberg.catalog import load_catalog
@@ -42,7 +40,7 @@ from pyiceberg.utils.config import Config
 from almanac import chunks, files
 from almanac.core.pins import Constant, Deleted, PinnedFile
 from almanac.core.sources import CATALOG, Source
-from almanac.errors import AccessRefused, AlmanacError, NotFound, SourceError, SourceMissing, Unreachable, examples
+from almanac.errors import AccessRefused, AlmanacError, SourceError, SourceMissing, Unreachable, examples
 from almanac.store.objects import Listed, Objects
 from almanac.store.sources import Contents, PointInTime
 
@@ -51,7 +49,8 @@ READERS = 16
 EXPIRED = "its history was expired away"
 KEEP = "Name a later known_at, or keep more history (history.expire.max-snapshot-age-ms)."
 COMPACT = "Compact the table first (rewrite_data_files in Spark)"
-DATA_PATHS = ("write.data.path", "write.object-storage.path", "write.folder-storage.path")  # where files lie besides the location
+# Where a table's files can lie besides its location.
+DATA_PATHS = ("write.data.path", "write.object-storage.path", "write.folder-storage.path")
 HINT = "version-hint.text"
 METADATA = re.compile(r"v?(\d+)(-[^/]*?)?(\.gz)?\.metadata\.json(\.gz)?")
 EPOCH = datetime(1970, 1, 1)
@@ -99,7 +98,9 @@ def contents(objects: Objects, name: str, source: Source, then: PointInTime | No
         schema = _schema_of(table.metadata, snapshot if then else None)
         entries = _entries(table.io, snapshot) if snapshot else []
         data = [entry for entry in entries if entry.data_file.content == DataFileContent.DATA]
-        _check_read(name, table, data, [entry for entry in entries if entry.data_file.content == DataFileContent.EQUALITY_DELETES])
+        _check_read(
+            name, table, data, [entry for entry in entries if entry.data_file.content == DataFileContent.EQUALITY_DELETES]
+        )
         marks = [entry for entry in entries if entry.data_file.content == DataFileContent.POSITION_DELETES]
         deleted = _deleted(name, table, data, marks)
         mapping = table.metadata.name_mapping()
@@ -123,7 +124,9 @@ def contents(objects: Objects, name: str, source: Source, then: PointInTime | No
         files=tuple(sorted(pinned, key=lambda file: file.uri)),
         schema=schema_to_pyarrow(schema),
         ids=ids,
-        unnumbered=None if mapping is None else {own: ids.get(one.field_id or 0, "") for one in mapping.root for own in one.names},
+        unnumbered=None
+        if mapping is None
+        else {own: ids.get(one.field_id or 0, "") for one in mapping.root for own in one.names},
         notes=table.notes,
         version=str(snapshot.snapshot_id) if snapshot else "",
     )
@@ -155,7 +158,8 @@ def _of_catalog(name: str, uri: str) -> _Table:
             table = opened.load_table(identifier)
     except (NoSuchTableError, NoSuchNamespaceError) as error:
         raise SourceMissing(
-            f"Source {name!r} is missing: the catalog {catalog!r} has no table {identifier}. Deliver it, or correct the source's uri."
+            f"Source {name!r} is missing: the catalog {catalog!r} has no table {identifier}. Deliver it, or correct the source's "
+            "uri."
         ) from error
     except (NotInstalledError, ImportError, ValueError, TypeError) as error:
         raise SourceError(
@@ -191,17 +195,19 @@ def _newest(objects: Objects, name: str, uri: str) -> tuple[str, tuple[str, ...]
             versions.setdefault(int(found[1]), []).append(item.uri)
     if not versions:
         raise SourceMissing(
-            f"Source {name!r} is missing: {uri} is no Iceberg table (it has no metadata/*.metadata.json). Deliver it, or correct the "
-            "source's uri or format."
+            f"Source {name!r} is missing: {uri} is no Iceberg table (it has no metadata/*.metadata.json). Deliver it, or correct "
+            "the source's uri or format."
         )
     hint = (objects.find(f"{uri}metadata/{HINT}") or b"").decode(errors="replace").strip()
     if hint and not hint.isdecimal():
-        named = [place for some in versions.values() for place in some if place.rsplit("/", 1)[-1] in (hint, f"{hint}.metadata.json")]
+        named = [
+            place for some in versions.values() for place in some if place.rsplit("/", 1)[-1] in (hint, f"{hint}.metadata.json")
+        ]
         if not named:
             raise SourceError(
                 f"Source {name!r}: {uri}metadata/{HINT} names {hint!r}, which is not there (found: "
-                f"{examples(sorted(place.rsplit('/', 1)[-1] for some in versions.values() for place in some))}). Correct the hint, "
-                "or read the table by its catalog: iceberg://CATALOG/namespace.table."
+                f"{examples(sorted(place.rsplit('/', 1)[-1] for some in versions.values() for place in some))}). Correct the "
+                "hint, or read the table by its catalog: iceberg://CATALOG/namespace.table."
             )
         return named[0], ()
     version = int(hint) if hint and int(hint) in versions else max(versions)
@@ -210,15 +216,15 @@ def _newest(objects: Objects, name: str, uri: str) -> tuple[str, tuple[str, ...]
     if len(versions[version]) > 1:
         raise SourceError(
             f"Source {name!r}: {uri}metadata/ has {len(versions[version])} files of version {version} "
-            f"({examples(sorted(place.rsplit('/', 1)[-1] for place in versions[version]))}), and only the table's catalog knows which "
-            "is current. Read it by its catalog: iceberg://CATALOG/namespace.table."
+            f"({examples(sorted(place.rsplit('/', 1)[-1] for place in versions[version]))}), and only the table's catalog knows "
+            "which is current. Read it by its catalog: iceberg://CATALOG/namespace.table."
         )
     (place,) = versions[version]
     if hint or place.rsplit("/", 1)[-1].startswith("v"):  # a table that is committed by its files' names
         return place, ()
     return place, (
-        f"Source {name!r}: {uri} is read by its newest metadata file, {place.rsplit('/', 1)[-1]}. If a catalog commits the table, a "
-        "commit that failed can have left that file; name the catalog: iceberg://CATALOG/namespace.table.",
+        f"Source {name!r}: {uri} is read by its newest metadata file, {place.rsplit('/', 1)[-1]}. If a catalog commits the "
+        "table, a commit that failed can have left that file; name the catalog: iceberg://CATALOG/namespace.table.",
     )
 
 
@@ -245,7 +251,8 @@ def _reading(name: str, text: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise SourceError(
-            f"Source {name!r}: a file that the metadata of {text} names is gone ({_why(error)}). Restore it, or roll the table back."
+            f"Source {name!r}: a file that the metadata of {text} names is gone ({_why(error)}). Restore it, or roll the table "
+            "back."
         ) from error
     except PermissionError as error:
         raise AccessRefused(
@@ -257,8 +264,8 @@ def _reading(name: str, text: str) -> Iterator[None]:
         ) from error
     except Exception as error:  # what pyiceberg raises for what it cannot read has no common class
         raise SourceError(
-            f"Source {name!r}: {text} cannot be read ({_why(error)}). If it uses a feature that pyiceberg does not know, deliver a copy "
-            "without it."
+            f"Source {name!r}: {text} cannot be read ({_why(error)}). If it uses a feature that pyiceberg does not know, deliver "
+            "a copy without it."
         ) from error
 
 
@@ -337,8 +344,8 @@ def _check_read(name: str, table: _Table, data: Iterable[ManifestEntry], equal: 
         file = entry.data_file
         if file.file_format != FileFormat.PARQUET:
             raise SourceError(
-                f"Source {name!r}: {table.text} holds {file.file_path}, which is {file.file_format.value}; expected Parquet. Rewrite "
-                "the table's files as Parquet (write.format.default, then rewrite_data_files)."
+                f"Source {name!r}: {table.text} holds {file.file_path}, which is {file.file_format.value}; expected Parquet. "
+                "Rewrite the table's files as Parquet (write.format.default, then rewrite_data_files)."
             )
         if not _on_s3(file.file_path).startswith("s3://"):
             raise SourceError(
@@ -373,9 +380,7 @@ def _deleted(name: str, table: _Table, data: Iterable[ManifestEntry], marks: Ite
             found.setdefault(uri, []).append(places)
             rows += len(places)
             if rows > MOST_DELETED:
-                raise SourceError(
-                    f"Source {name!r}: {table.text} marks more than {MOST_DELETED} rows as deleted. {COMPACT}."
-                )
+                raise SourceError(f"Source {name!r}: {table.text} marks more than {MOST_DELETED} rows as deleted. {COMPACT}.")
     every = {uri: np.unique(np.concatenate(some)) for uri, some in found.items()}
     return {uri: chunks.packed(places) for uri, places in every.items() if len(places)}
 
@@ -393,8 +398,8 @@ def _marked(name: str, table: _Table, file: DataFile) -> Iterator[tuple[str, Pla
                     yield path, places[paths.indices.to_numpy() == number]
         else:
             raise SourceError(
-                f"Source {name!r}: {table.text} marks deleted rows in {file.file_path}, which is {file.file_format.value}; expected "
-                f"Parquet or Puffin. {COMPACT}."
+                f"Source {name!r}: {table.text} marks deleted rows in {file.file_path}, which is {file.file_format.value}; "
+                f"expected Parquet or Puffin. {COMPACT}."
             )
 
 
@@ -435,8 +440,8 @@ def _check_defaults(name: str, source: Source, text: str, schema: Schema, asked:
         given = rename.get(field.name, field.name)
         if (not asked or given in asked) and _has_default(field):
             raise SourceError(
-                f"Source {name!r}: column {given!r} of {text} has a default value for the rows before it (initial-default). That is "
-                f"not read. {COMPACT}, with a column that has none, or leave the column out with columns=(...)."
+                f"Source {name!r}: column {given!r} of {text} has a default value for the rows before it (initial-default). That "
+                f"is not read. {COMPACT}, with a column that has none, or leave the column out with columns=(...)."
             )
 
 
@@ -466,7 +471,8 @@ def _constants(
         known = f"decimal({kind.precision},{kind.scale})" if isinstance(kind, types.DecimalType) else NAMES.get(type(kind))
         if known is None:
             raise SourceError(
-                f"Source {name!r}: {table.text} is partitioned by {field.name}, whose type {kind} cannot be read from its metadata."
+                f"Source {name!r}: {table.text} is partitioned by {field.name}, whose type {kind} cannot be read from its "
+                "metadata."
             )
         yield Constant(name=field.name, type=known, value=None if value is None else _text(kind, value))
 
