@@ -564,8 +564,8 @@ def test_files_that_are_gone_are_told(shop: Lake) -> None:
     (first,) = data_files(table)
     shop.objects.delete(first)
     number = table.current_snapshot().snapshot_id  # type: ignore[union-attr]
-    gone = f"Source 'visits': snapshot {number} of the Iceberg table iceberg://lake/shop.visits names files that are gone "
-        f"(1): {first}"
+    table_text = "the Iceberg table iceberg://lake/shop.visits"
+    gone = f"Source 'visits': snapshot {number} of {table_text} names files that are gone (1): {first}"
     assert shop.refused() == f"{gone}. Restore them, or roll the table back."
     assert shop.refused(moment) == (
         f"{gone}; its history was expired away. Name a later known_at, or keep more history (history.expire.max-snapshot-age-ms)."
