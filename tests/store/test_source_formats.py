@@ -455,6 +455,12 @@ def test_partitions_and_columns_that_were_added_later_are_read(objects: Objects,
     assert {row["since"] for row in found} == {zoned[0].as_py()}
 
 
+def test_parts_that_were_added_to_a_struct_later_are_null(objects: Objects, table: EventSource) -> None:
+    write(table, events(1, place=[{"city": "x"}]))
+    write(table, events(2, place=[{"city": "y", "zip": 7}]), schema_mode="merge")
+    assert [row["place"] for row in seen(objects, table)] == [{"city": "x", "zip": None}, {"city": "y", "zip": 7}]
+
+
 def hand_made(
     objects: Objects, source: EventSource, files: dict[str, pa.Table], vector: dict[str, Any] | None = None, **how: str
 ) -> None:

@@ -137,6 +137,14 @@ def test_an_iceberg_table_is_what_its_snapshot_says_after_overwrites_deletes_and
     assert [row["n"] for row in rows_of(shop.source, pin)] == [1, 2, 3, 4], "what was pinned is still there"
 
 
+def test_a_table_of_the_first_format_version_is_read(shop: Lake) -> None:
+    table = shop.create(events().schema, properties={"format-version": "1"})
+    table.append(events(1))
+    moment = tick()
+    table.append(events(2))
+    assert (shop.numbers(), shop.numbers(moment)) == ([1, 2], [1])
+
+
 def test_columns_are_known_by_their_ids_after_renames_drops_additions_and_wider_types(shop: Lake) -> None:
     table = shop.create(
         pa.schema([("n", pa.int32()), ("at", pa.timestamp("us", "UTC")), ("price", pa.float32()), ("note", pa.string())])
@@ -601,6 +609,11 @@ def test_a_catalog_that_does_not_answer_is_told(shop: Lake, monkeypatch: pytest.
         Unreachable, match=r"^iceberg://sea/shop\.visits: the catalog does not give the table \(.*\)\. Check that it "
     ):
         shop.pin(uri="iceberg://sea/shop.visits")
+    monkeypatch.setenv("PYICEBERG_CATALOG__SEA__TYPE", "sql")
+    monkeypatch.setenv("PYICEBERG_CATALOG__SEA__URI", "postgresql+psycopg://me:secret@[")
+    with pytest.raises(Unreachable) as error:
+        shop.pin(uri="iceberg://sea/shop.visits")
+    assert "secret" not in str(error.value)
     monkeypatch.setenv("PYICEBERG_CATALOG__SEA__TYPE", "no such type")
     assert "cannot be read ('no such type' is not a valid CatalogType). Check the" in shop.refused(
         uri="iceberg://sea/shop.visits"
