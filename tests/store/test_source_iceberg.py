@@ -302,6 +302,14 @@ def test_files_that_were_added_from_elsewhere_are_read_by_the_tables_name_mappin
     check_unchanged(shop.objects, pin, pin.files)
 
 
+def test_files_in_a_folder_of_their_own_are_read(shop: Lake) -> None:
+    table = shop.create(events().schema, properties={"write.data.path": f"{shop.root}/apart"})
+    table.append(events(1))
+    pin = shop.pin()
+    assert pin.files[0].uri.startswith(f"{shop.root}/apart/") and shop.numbers() == [1]
+    check_unchanged(shop.objects, pin, pin.files)
+
+
 def test_an_empty_table_has_its_columns(shop: Lake) -> None:
     shop.create(events().schema)
     pin = shop.pin()
@@ -460,6 +468,17 @@ def test_equality_deletes_are_refused_as_long_as_they_apply(shop: Lake) -> None:
         "s3://"
     )
     assert text.endswith(". These are not read. Compact the table first (rewrite_data_files in Spark).")
+
+
+def test_equality_deletes_of_another_partition_are_passed(shop: Lake) -> None:
+    fields = [NestedField(1, "n", LongType()), NestedField(2, "at", pa_type("timestamptz"))]
+    table = shop.create(Schema(*fields), partition_spec=PartitionSpec(PartitionField(1, 1000, IdentityTransform(), "n")))
+    table.append(events(1))
+    body = parquet(pa.table({"n": [2]}))
+    add(table, shop.objects, body, 1, DataFileContent.EQUALITY_DELETES, equality_ids=[1], partition=Record(2))
+    assert shop.numbers() == [1]
+    add(table, shop.objects, body, 1, DataFileContent.EQUALITY_DELETES, equality_ids=[1], partition=Record(1))
+    assert "with equality deletes (1): " in shop.refused()
 
 
 def test_equality_deletes_that_are_older_than_every_file_are_passed(shop: Lake) -> None:
@@ -646,8 +665,7 @@ def test_a_folder_is_read_by_its_newest_metadata_file_with_a_note(folder: tuple[
 
 def test_a_version_hint_says_which_metadata_file_is_current(folder: tuple[Table, Lake]) -> None:
     table, shop = folder
-    older, newer = (entry.metadata_file for entry in (*table.metadata.metadata_log[-1:],)), table.metadata_location
-    (older,) = older
+    older, newer = table.metadata.metadata_log[-1].metadata_file, table.metadata_location
     for hint, expected in ((older, [1]), (newer, [1, 2]), (newer.removesuffix(".metadata.json"), [1, 2])):
         shop.objects.put(f"{shop.source.uri}metadata/version-hint.text", hint.rsplit("/", 1)[-1].encode())
         assert (shop.numbers(), shop.pin().notes) == (expected, ())

@@ -132,8 +132,8 @@ class Delta:
 class Iceberg:
     """An Iceberg table: its metadata says which files are current, and what the table was at an earlier time.
 
-    A table that a catalog commits has the uri `iceberg://CATALOG/namespace.table`; one in a folder, `s3://bucket/table/`, is read by
-    its newest metadata file. It needs pyiceberg: `pip install 'almanac[iceberg]'`.
+    A table that a catalog commits has the uri `iceberg://CATALOG/namespace.table`; one in a folder, `s3://bucket/table/`, is read
+    by its newest metadata file. It needs pyiceberg: `pip install 'almanac[iceberg]'`.
     """
 
     kind: Literal["iceberg"] = "iceberg"
