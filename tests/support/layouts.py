@@ -96,7 +96,7 @@ def delta(objects: Objects, uri: str, rows: pa.Table, time: str) -> Layout:
     half = len(rows) // 2
     wrong = rows.slice(0, 5)
     for number, part in enumerate((wrong, rows.slice(0, half), rows.slice(half))):
-        mode = "overwrite" if number < 2 else "append"
+        mode: Any = "overwrite" if number < 2 else "append"
         deltalake.write_deltalake(uri, part, mode=mode, storage_options=OPTIONS)
     return Layout(uri, {"format": Delta()})
 

@@ -117,7 +117,7 @@ class Pin:
         notes: what a person should know about the folder, in plain words.
         version: of a table with a log, what was read: a version of Delta's, a snapshot's id of Iceberg's.
         seen_at: of a database, when the transaction saw its rows.
-        snapshots: of a reference with snapshots, the moments of those that it holds, in order.
+        snapshots: of a reference with snapshots, the moments of those that it holds, in order; None for any other source.
         latest: of a reference without a time, the newest time in each column that holds times, by the files' statistics.
     """
 
@@ -129,7 +129,7 @@ class Pin:
     notes: tuple[str, ...] = later(())
     version: str = later("")
     seen_at: datetime | None = later(None)
-    snapshots: tuple[datetime, ...] = later(())
+    snapshots: tuple[datetime, ...] | None = later(None)
     latest: Mapping[str, datetime] | None = later(None)
 
     @property
@@ -158,7 +158,7 @@ class Pin:
         """The cut of a reference's time that holds what a snapshot sees: the newest copy before a moment, or the rows that begin
         before it. Where there is no copy yet, it holds nothing.
         """
-        if not self.snapshots:
+        if self.snapshots is None:
             return Cut(high=moment)
         before = self.snapshots[: bisect_left(self.snapshots, moment)]
         return Cut(low=before[-1], high=before[-1] + STEP) if before else Cut(low=moment, high=moment)

@@ -125,7 +125,9 @@ def pin_of(name: str, source: Source, found: Contents, asked: Sequence[str] = ()
         seen_at=found.seen_at,
         latest=_latest(looked) or None,
     )
-    return replace(pin, snapshots=tuple(_snapshots(source, pin))) if isinstance(source, ReferenceSource) else pin
+    if isinstance(source, ReferenceSource) and source.snapshots:
+        return replace(pin, snapshots=tuple(_snapshots(source, pin)))
+    return pin
 
 
 def _plain(schema: pa.Schema) -> pa.Schema:
@@ -157,8 +159,6 @@ def _latest(looked: Iterable[Footer]) -> dict[str, datetime]:
 
 def _snapshots(source: ReferenceSource, pin: Pin) -> list[datetime]:
     """The moments of the copies that a reference with snapshots holds, in order. Only files that may hold several are read."""
-    if not source.snapshots:
-        return []
     found = {file.low for file in pin.files if file.low is not None and file.low == file.high}
     mixed = [file for file in pin.files if file.low is None or file.low != file.high]
     view = view_of(source, pin, [source.snapshots])
