@@ -116,7 +116,7 @@ def test_a_database_is_in_no_argument_of_a_task() -> None:
     ],
 )
 def test_a_connection_becomes_the_databases_own_uri(fields: dict[str, Any], uri: str) -> None:
-    from almanac.airflow.deliveries import uri_of
+    from almanac.airflow.connections import uri_of
 
     nothing = dict.fromkeys(("login", "password", "host", "port", "schema", "extra"))
     found = uri_of(SimpleNamespace(**{**nothing, **fields}))

@@ -93,18 +93,18 @@ def connection_of(uri: str) -> str:
 
 
 def relation_of(uri: str, query: str | None = None) -> Relation:
-    """The table that a URI names, `postgres://CONNECTION/schema.table`, in the schema `public` if it names none; or the query that
-    is given beside `postgres://CONNECTION/`. Other characters than letters, digits, `_ $ -` and space are percent-encoded.
+    """The table that a URI names, `postgres://CONNECTION/schema.table`, in the schema `public` if it names none; or the query
+    given beside `postgres://CONNECTION/`. Other characters than letters, digits, `_ $ -` and space are percent-encoded.
 
     Raises:
-        DescriptionError: the URI is not valid, it has credentials or a port, it names no table and no query is given, or both are.
+        DescriptionError: the URI is not valid, has credentials or a port, or there is not exactly one of table and query.
     """
     _, path = _parts(uri)
     if query is not None:
         if path:
             raise DescriptionError(
-                f"uri: expected postgres://CONNECTION/ beside a query, got {uri!r}, which names a table as well. Leave one of the "
-                "two out."
+                f"uri: expected postgres://CONNECTION/ beside a query, got {uri!r}, which names a table as well. Leave one "
+                "of the two out."
             )
         return Query(query)
     if not path:

@@ -19,6 +19,7 @@ from psycopg import sql
 
 from almanac.columns import MOST_DIGITS, UTC_TIME
 
+ALIAS = "almanac_source"  # of the table or query: with it, a name is never one of the result
 NAIVE_TIME = pa.timestamp("us")
 ENUM = "e"  # pg_type.typtype
 TEXTS = ("text", "varchar", "bpchar", "uuid", "json", "jsonb")
@@ -36,8 +37,8 @@ NAMED: dict[str, pa.DataType] = {
     **dict.fromkeys(TEXTS, pa.string()),
 }
 READABLE = (
-    "smallint, integer, bigint, numeric(p, s), real, double precision, text, varchar, char, uuid, json, jsonb, enums, boolean, date, "
-    "timestamp, timestamptz, bytea, and arrays of these"
+    "smallint, integer, bigint, numeric(p, s), real, double precision, text, varchar, char, uuid, json, jsonb, enums, boolean, "
+    "date, timestamp, timestamptz, bytea, and arrays of these"
 )
 UNBOUNDED = "numeric without digits"
 
@@ -77,9 +78,14 @@ class Column:
         return pa.string() if self.server.array or pa.types.is_binary(self.type) else self.type
 
     @property
+    def read(self) -> sql.Composable:
+        """The column itself."""
+        return sql.Identifier(ALIAS, self.name)
+
+    @property
     def selected(self) -> sql.Composable:
         """The expression that is copied."""
-        column = sql.Identifier(self.name)
+        column = self.read
         is_text = self._element == pa.string()
         if self.server.array:
             return sql.SQL("to_json({}::text[])" if is_text else "to_json({})").format(column)
@@ -93,7 +99,7 @@ class Column:
         if self.server.array:
             return sql.SQL('({})::text COLLATE "C"').format(self.selected)
         if pa.types.is_floating(self.type):
-            return sql.SQL("{}({})").format(sql.Identifier("pg_catalog", f"{self.server.name}send"), sql.Identifier(self.name))
+            return sql.SQL("{}({})").format(sql.Identifier("pg_catalog", f"{self.server.name}send"), self.read)
         return sql.SQL('({}) COLLATE "C"').format(self.selected) if self.type == pa.string() else self.selected
 
     def decoded(self, column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -1,9 +1,9 @@
-"""A table or a query of PostgreSQL, copied into Parquet files in one transaction. Callers import this module when they need it: it
-loads psycopg.
+"""A table or a query of PostgreSQL, copied into Parquet files in one transaction. This module loads psycopg, so callers import it
+only when they need it.
 
-The server orders the rows by all columns and sends them by COPY; here they are parsed in pieces and written month by month. Memory
-holds a piece and a row group, never the table. Files are kept only after the transaction has ended, so it is as short as it can be
-and a copy that fails keeps nothing.
+The server orders the rows by all columns and sends them by COPY; here they are parsed in pieces and written month by month.
+Memory holds a piece and a row group, never the table. Files are kept only after the transaction has ended: it is as short as it
+can be, and a copy that fails keeps nothing.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 import tempfile
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from psycopg import sql
 
 from almanac.core.relations import Query, Relation, Table
 from almanac.core.sources import alike
-from almanac.databases.conversions import UNBOUNDED, Column, ServerType, column_of
+from almanac.databases.conversions import ALIAS, UNBOUNDED, Column, ServerType, column_of
 from almanac.databases.copies import CopiedFile, Copies, Extract
 from almanac.databases.months import Months, Written
 from almanac.databases.sessions import Session, opened
@@ -33,7 +33,6 @@ __all__ = ["CopiedFile", "Copies", "Extract", "extract"]
 PIECE_BYTES = 8 * 2**20
 LEAVE_OUT = "leave the column out with columns=(...)"
 IN_COLUMN = re.compile(r"In CSV column #(\d+):\s*(?:Row #\d+:\s*)?(.*)", re.DOTALL)
-ALIAS = sql.Identifier("almanac_source")
 
 RELATION = """
     SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -55,7 +54,9 @@ TYPES = """
     JOIN pg_catalog.pg_namespace n ON n.oid = e.typnamespace
     WHERE t.oid = ANY (%s::oid[])
 """
-SHOWN = "SELECT pg_catalog.format_type(kind::oid, modifier) FROM unnest(%s::bigint[], %s::int[]) AS asked (kind, modifier)"
+SHOWN = """
+    SELECT pg_catalog.format_type(kind::oid, modifier) FROM unnest(%s::bigint[], %s::int[]) AS asked (kind, modifier)
+"""
 # What the current transaction reads, as far as its user may lock it.
 READ = """
     SELECT DISTINCT n.nspname, c.relname FROM pg_catalog.pg_locks l
@@ -79,11 +80,11 @@ def extract(
     copies: Copies,
     folder: Path | None = None,
 ) -> Extract:
-    """Copies a table or the result of a query as it was at one moment: a row that changes meanwhile is in or out, never half.
+    """Copies a table or a query's result as it was at one moment: a row that changes meanwhile is in or out, never half.
 
     The files are `2017-06.parquet` for each UTC month of the event time that has rows, then `undated.parquet` for rows with a null
     there; without an event time, or without rows, `rows.parquet`. The same rows give the same bytes, in whatever order the server
-    stores them, so a month that did not change is kept under the digest that it has already.
+    has them, so a month that did not change is kept under the digest that it has already.
 
     Args:
         name: the source's name, for messages.
@@ -108,8 +109,8 @@ def extract(
                 written = _copied(session, Path(spool), wanted, event_time, timezone)
         except OSError as error:
             raise StoreError(
-                f"Source {name!r}: its copy cannot be written to {spool} ({error.strerror or error}). Nothing was copied. Free space "
-                "there, or set TMPDIR to another folder, and try again."
+                f"Source {name!r}: its copy cannot be written to {spool} ({error.strerror or error}). Nothing was copied. Free "
+                "space there, or set TMPDIR to another folder, and try again."
             ) from error
         return Extract(files=tuple(_kept(file, copies) for file in written))
 
@@ -119,9 +120,7 @@ def _kept(file: Written, copies: Copies) -> CopiedFile:
     return CopiedFile(name=file.path.name, uri=uri, size=file.size, sha256=file.sha256, rows=file.rows)
 
 
-def _copied(
-    session: Session, folder: Path, wanted: Sequence[str], event_time: str | None, timezone: str | None
-) -> list[Written]:
+def _copied(session: Session, folder: Path, wanted: Sequence[str], event_time: str | None, timezone: str | None) -> list[Written]:
     read = _read(session, wanted)
     with session.transaction():
         if read:
@@ -147,14 +146,18 @@ def _read(session: Session, wanted: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _selected(relation: Relation, columns: Iterable[sql.Composable], end: bytes = b"") -> sql.Composed:
-    # A line of its own for the query: it may end with a comment.
-    source = sql.Identifier(relation.schema, relation.name) if isinstance(relation, Table) else _text(f"(\n{relation.text}\n)")
+    if isinstance(relation, Table):
+        source: sql.Composable = sql.Identifier(relation.schema, relation.name)
+    else:
+        source = _text(f"(\n{relation.text}\n)")  # lines of its own: it may end with a comment
     listed = sql.SQL(", ").join(columns)
-    return sql.Composed([sql.SQL("SELECT "), listed, sql.SQL(" FROM "), source, sql.SQL(" AS "), ALIAS, _text(end.decode())])
+    return sql.Composed(
+        [sql.SQL("SELECT "), listed, sql.SQL(" FROM "), source, sql.SQL(" AS "), sql.Identifier(ALIAS), _text(end.decode())]
+    )
 
 
 def _text(text: str) -> sql.SQL:
-    return sql.SQL(text)  # type: ignore[arg-type]  # a user's own query is no literal
+    return sql.SQL(text)
 
 
 def _names(session: Session, wanted: Sequence[str]) -> list[str]:
@@ -167,8 +170,8 @@ def _names(session: Session, wanted: Sequence[str]) -> list[str]:
         there = [one.name for one in described or ()]
     if missing := [name for name in wanted if name not in there]:
         raise SourceError(
-            f"{what} has no column {examples(missing)} (it has: {examples(there, 30)}). Names are matched including case. Correct "
-            "the source's description, or add the column."
+            f"{what} has no column {examples(missing)} (it has: {examples(there, 30)}). Names are matched including case. "
+            "Correct the source's description, or add the column."
         )
     names = [name for name in there if name in wanted] if wanted else there
     if not names:
@@ -234,14 +237,14 @@ def _check_time(session: Session, columns: Iterable[Column], event_time: str | N
         )
     if not pa.types.is_timestamp(found.type):
         raise SourceError(
-            f"Source {session.source!r}: column {event_time!r} of {session.relation} is {found.server.shown}, but a time column must "
-            "be a timestamp. Cast it in a query to timestamptz: a date to the time by which its events have ended, an epoch with "
-            "to_timestamp(...)."
+            f"Source {session.source!r}: column {event_time!r} of {session.relation} is {found.server.shown}, but a time column "
+            "must be a timestamp. Cast it in a query to timestamptz: a date to the time by which its events have ended, an epoch "
+            "with to_timestamp(...)."
         )
     if found.type.tz is None and timezone is None:
         raise SourceError(
-            f"Source {session.source!r}: column {event_time!r} of {session.relation} is {found.server.shown}. Declare how to read it "
-            "with EventSource(..., timezone='UTC')."
+            f"Source {session.source!r}: column {event_time!r} of {session.relation} is {found.server.shown}. Declare how to "
+            "read it with EventSource(..., timezone='UTC')."
         )
 
 
@@ -256,7 +259,7 @@ def _stream(session: Session, columns: Sequence[Column], event_time: str | None,
             months.add(_parsed(session, columns, text), np.frombuffer(sizes, np.int64))
 
 
-def _pieces(rows: Iterable[bytes | bytearray | memoryview]) -> Iterator[tuple[bytes, array[int]]]:
+def _pieces(rows: Iterable[bytes | bytearray | memoryview]) -> Generator[tuple[bytes, array[int]], None, None]:
     """Whole rows of some MiB, and the bytes of each: the protocol sends each row as a message of its own."""
     text, sizes = bytearray(), array("q")
     for row in rows:
@@ -303,11 +306,11 @@ def _unfit(session: Session, column: Column | None, why: str) -> SourceError:
     advice = "Correct the value, or cast it in a query"
     if column is not None and pa.types.is_temporal(column.type.value_type if column.server.array else column.type):
         advice = (
-            "Times lie in the years 1 to 9999; infinity is none. In a query, NULLIF(..., 'infinity') makes it null, and LEAST and "
-            "GREATEST bound it"
+            "Times lie in the years 1 to 9999; infinity is none. In a query, NULLIF(..., 'infinity') makes it null, and LEAST "
+            "and GREATEST bound it"
         )
-    with suppress(ValueError):
-        why = " ".join(why.split()).rstrip(".")
+    why = " ".join(why.split()).rstrip(".")
     return SourceError(
-        f"Source {session.source!r}: {what} has a value that cannot be copied: {why}. {advice}, or {LEAVE_OUT}. Nothing was copied."
+        f"Source {session.source!r}: {what} has a value that cannot be copied: {why}. {advice}, or {LEAVE_OUT}. Nothing was "
+        "copied."
     )

@@ -1,7 +1,8 @@
-"""A stream of rows as Parquet files, one for each UTC month of the event time. The same rows in the same order give the same bytes.
+"""A stream of rows as Parquet files, one for each UTC month of the event time. The same rows in the same order give the same
+bytes.
 
-Nothing of the bytes depends on how the stream was cut: row groups are counted from the beginning of each month, in rows and in the
-bytes of the rows as the server sends them. The version of pyarrow is part of the bytes.
+Nothing of the bytes depends on how the stream was cut: row groups are counted from the beginning of each month, in rows and in
+the bytes of the rows as the server sends them. The version of pyarrow is part of the bytes.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +105,7 @@ class Months:
         months = pc.add(pc.multiply(pc.year(times), 12), pc.subtract(pc.month(times), 1))
         keys = pc.fill_null(months, NO_MONTH).to_numpy(zero_copy_only=False)
         bounds = [0, *(np.flatnonzero(np.diff(keys)) + 1).tolist(), len(keys)]
-        for begin, end in zip(bounds, bounds[1:], strict=False):
+        for begin, end in pairwise(bounds):
             key = int(keys[begin])
             yield UNDATED if key == NO_MONTH else f"{key // 12:04}-{key % 12 + 1:02}.parquet", begin, end
 

@@ -14,7 +14,7 @@ from almanac.errors import AccessRefused, DescriptionError, SourceError, SourceM
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 600.0
 SECRETS = ("password", "sslpassword")
-# One statement of its own each, because they are local to a transaction: a pooler may give the next transaction to another session.
+# Local to each transaction: a pooler may give the next one to another session.
 SETTINGS = {
     "timezone": "UTC",
     "datestyle": "ISO, YMD",
@@ -69,34 +69,35 @@ class Session:
         match error:
             case kinds.UndefinedTable() | kinds.InvalidSchemaName():
                 return SourceMissing(
-                    f"{what} is missing: the database has not all that {self.relation} reads ({why}). Names are matched including "
-                    "case; a query names tables of other schemas than public with their schema. Create it, or correct the source."
+                    f"{what} is missing: the database has not all that {self.relation} reads ({why}). Names are matched "
+                    "including case; a query names tables of other schemas than public with their schema. Create it, or correct the "
+                    "source."
                 )
             case kinds.InsufficientPrivilege():
                 grant = f"GRANT SELECT ON {self.relation.schema}.{self.relation.name}" if isinstance(self.relation, Table) else ""
                 return AccessRefused(
-                    f"{what}: the database does not let the connection's user read {self.relation} ({why}). Grant it, for example "
-                    f"with {grant or 'GRANT SELECT ON each table of the query'}, and USAGE on the schema."
+                    f"{what}: the database does not let the connection's user read {self.relation} ({why}). Grant it, for "
+                    f"example with {grant or 'GRANT SELECT ON each table of the query'}, and USAGE on the schema."
                 )
             case kinds.LockNotAvailable():
                 return StoreError(
-                    f"{what}: another session has locked what {self.relation} reads for {LOCK_SECONDS:g} seconds. Nothing was "
-                    "copied. Find the session in pg_locks, and try again when it has ended."
+                    f"{what}: another session has locked what {self.relation} reads for {LOCK_SECONDS:g} seconds. Nothing "
+                    "was copied. Find the session in pg_locks, and try again when it has ended."
                 )
             case kinds.QueryCanceled():
                 return StoreError(
-                    f"{what}: the database stopped the copy of {self.relation} ({why}). Nothing was copied. Try again; if it was a "
-                    "timeout, raise statement_timeout for the connection's user, or read fewer columns or rows."
+                    f"{what}: the database stopped the copy of {self.relation} ({why}). Nothing was copied. Try again; if it was "
+                    "a timeout, raise statement_timeout for the connection's user, or read fewer columns or rows."
                 )
             case kinds.SerializationFailure() | kinds.DeadlockDetected():
                 return StoreError(
-                    f"{what}: the database gave up the copy of {self.relation} because of other transactions ({why}). Nothing was "
-                    "copied. Try again; on a standby, raise max_standby_streaming_delay or set hot_standby_feedback."
+                    f"{what}: the database gave up the copy of {self.relation} because of other transactions ({why}). Nothing "
+                    "was copied. Try again; on a standby, raise max_standby_streaming_delay or set hot_standby_feedback."
                 )
             case kinds.ProtocolViolation():
                 return SourceError(
-                    f"{what}: the server's answer about {self.relation} is not PostgreSQL's protocol ({why}). Check the host and the "
-                    "port of the connection, and a pooler between them."
+                    f"{what}: the server's answer about {self.relation} is not PostgreSQL's protocol ({why}). Check the host and "
+                    "the port of the connection, and a pooler between them."
                 )
             case psycopg.OperationalError():
                 kind = Unreachable if self.connection.broken or self.connection.closed else StoreError
@@ -136,8 +137,8 @@ def opened(source: str, relation: Relation, address: str) -> Iterator[Session]:
         )
     except psycopg.OperationalError as error:
         raise Unreachable(
-            f"Source {source!r}: the database does not answer, or refuses the user ({masked(first_line(error), secrets)}). Nothing "
-            "was copied. Check the source's connection and the server."
+            f"Source {source!r}: the database does not answer, or refuses the user ({masked(first_line(error), secrets)}). "
+            "Nothing was copied. Check the source's connection and the server."
         ) from None
     with connection:
         yield Session(connection, source, relation, secrets)
