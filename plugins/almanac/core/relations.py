@@ -123,7 +123,7 @@ def _parts(uri: str) -> tuple[str, str]:
     if not isinstance(uri, str) or not is_database(uri):
         raise DescriptionError(f"uri: expected {FORM}; got a text that does not begin with {SCHEME}")
     connection, slash, path = uri.split("://", 1)[1].partition("/")
-    if any(mark in uri.split("://", 1)[1] for mark in "@:?#"):
+    if "%" in connection or any(mark in connection + path for mark in "@:?#"):
         raise DescriptionError(
             f"uri: expected {FORM}; got a URI with credentials, a port or parameters, which is not repeated here. Put user, "
             "password, host, port and database into an Airflow connection, and name the connection in the URI. If the password "

@@ -82,8 +82,8 @@ def extract(
 ) -> Extract:
     """Copies a table or a query's result as it was at one moment: a row that changes meanwhile is in or out, never half.
 
-    The files are `2017-06.parquet` for each UTC month of the event time that has rows, then `undated.parquet` for rows with a null
-    there; without an event time, or without rows, `rows.parquet`. The same rows give the same bytes, in whatever order the server
+    The files are `2017-06.parquet` for each UTC month of the event time that has rows, then `undated.parquet` for rows without
+    one; without an event time, or without rows, `rows.parquet`. The same rows give the same bytes, in whatever order the server
     has them, so a month that did not change is kept under the digest that it has already.
 
     Args:

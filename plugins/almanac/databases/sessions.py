@@ -70,8 +70,8 @@ class Session:
             case kinds.UndefinedTable() | kinds.InvalidSchemaName():
                 return SourceMissing(
                     f"{what} is missing: the database has not all that {self.relation} reads ({why}). Names are matched "
-                    "including case; a query names tables of other schemas than public with their schema. Create it, or correct the "
-                    "source."
+                    "including case; a query names tables of other schemas than public with their schema. Create it, or correct "
+                    "the source."
                 )
             case kinds.InsufficientPrivilege():
                 grant = f"GRANT SELECT ON {self.relation.schema}.{self.relation.name}" if isinstance(self.relation, Table) else ""
