@@ -13,6 +13,7 @@ import tempfile
 from array import array
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -102,11 +103,11 @@ def extract(
         Unreachable, AccessRefused: the database does not answer, or refuses its user.
         StoreError: the database stopped the copy, or the disk is full; another try may help.
     """
-    wanted = tuple(dict.fromkeys((*asked, *((event_time,) if event_time else ())))) if asked else ()
+    wanted = Wanted(columns=tuple(asked), event_time=event_time, timezone=timezone)
     with tempfile.TemporaryDirectory(prefix="almanac-", dir=folder) as spool:
         try:
             with opened(name, relation, address) as session, session.explained():
-                written = _copied(session, Path(spool), wanted, event_time, timezone)
+                written = _copied(session, Path(spool), wanted)
         except OSError as error:
             raise StoreError(
                 f"Source {name!r}: its copy cannot be written to {spool} ({error.strerror or error}). Nothing was copied. Free "
@@ -120,7 +121,21 @@ def _kept(file: Written, copies: Copies) -> CopiedFile:
     return CopiedFile(name=file.path.name, uri=uri, size=file.size, sha256=file.sha256, rows=file.rows)
 
 
-def _copied(session: Session, folder: Path, wanted: Sequence[str], event_time: str | None, timezone: str | None) -> list[Written]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is asked of a relation. `columns`: all when empty."""
+
+    columns: tuple[str, ...]
+    event_time: str | None
+    timezone: str | None
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The columns that must be there."""
+        return (*self.columns, *((self.event_time,) if self.event_time else ()))
+
+
+def _copied(session: Session, folder: Path, wanted: Wanted) -> list[Written]:
     read = _read(session, wanted)
     with session.transaction():
         if read:
@@ -128,16 +143,17 @@ def _copied(session: Session, folder: Path, wanted: Sequence[str], event_time: s
             tables = sql.SQL(", ").join(sql.Identifier(*one) for one in read)
             session.connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(tables))
         columns = _columns(session, wanted)
-        _check_time(session, columns, event_time, timezone)
-        months = Months(folder, pa.schema([(one.name, one.type) for one in columns]), event_time, timezone)
+        _check_time(session, columns, wanted)
+        schema = pa.schema([(one.name, one.type) for one in columns])
+        months = Months(folder, schema, wanted.event_time, wanted.timezone)
         try:
-            _stream(session, columns, event_time, months)
+            _stream(session, columns, wanted.event_time, months)
             return months.finish()
         finally:
             months.abandon()
 
 
-def _read(session: Session, wanted: Sequence[str]) -> list[tuple[str, str]]:
+def _read(session: Session, wanted: Wanted) -> list[tuple[str, str]]:
     """The tables from which the rows come, found in a transaction of its own: looking takes a snapshot."""
     with session.transaction():
         names = _names(session, wanted)
@@ -160,7 +176,7 @@ def _text(text: str) -> sql.SQL:
     return sql.SQL(text)
 
 
-def _names(session: Session, wanted: Sequence[str]) -> list[str]:
+def _names(session: Session, wanted: Wanted) -> list[str]:
     """The columns to copy, in the relation's own order, so that the order of a description changes no digest."""
     relation, what = session.relation, f"Source {session.source!r} ({session.relation})"
     if isinstance(relation, Table):
@@ -168,12 +184,12 @@ def _names(session: Session, wanted: Sequence[str]) -> list[str]:
     else:
         described = session.connection.execute(_selected(relation, [sql.SQL("*")], b" LIMIT 0")).description
         there = [one.name for one in described or ()]
-    if missing := [name for name in wanted if name not in there]:
+    if missing := [name for name in wanted.needed if name not in there]:
         raise SourceError(
             f"{what} has no column {examples(missing)} (it has: {examples(there, 30)}). Names are matched including case. "
             "Correct the source's description, or add the column."
         )
-    names = [name for name in there if name in wanted] if wanted else there
+    names = [name for name in there if name in wanted.needed] if wanted.columns else there
     if not names:
         raise SourceError(f"{what} has no columns. Add some, or correct the source.")
     if clash := alike(names):
@@ -194,7 +210,7 @@ def _names_of_table(session: Session, relation: Table) -> list[str]:
     return [name for (name,) in session.connection.execute(COLUMNS, [found[0]])]
 
 
-def _columns(session: Session, wanted: Sequence[str]) -> list[Column]:
+def _columns(session: Session, wanted: Wanted) -> list[Column]:
     """The columns to copy with their types. Raises: SourceError, if one of them cannot be read."""
     names = _names(session, wanted)
     cursor = session.connection.execute(_selected(session.relation, map(sql.Identifier, names), b" LIMIT 0"))
@@ -226,24 +242,19 @@ def _refusal(session: Session, name: str, shown: str, why: str, more: int) -> st
     )
 
 
-def _check_time(session: Session, columns: Iterable[Column], event_time: str | None, timezone: str | None) -> None:
-    found = next((one for one in columns if one.name == event_time), None)
-    if event_time is None:
-        return
+def _check_time(session: Session, columns: Iterable[Column], wanted: Wanted) -> None:
+    found = next((one for one in columns if one.name == wanted.event_time), None)
     if found is None:
-        raise SourceError(
-            f"Source {session.source!r} ({session.relation}) has no column {event_time!r} (it has: "
-            f"{examples((one.name for one in columns), 30)}). Correct event_time, or add the column."
-        )
+        return
     if not pa.types.is_timestamp(found.type):
         raise SourceError(
-            f"Source {session.source!r}: column {event_time!r} of {session.relation} is {found.server.shown}, but a time column "
+            f"Source {session.source!r}: column {found.name!r} of {session.relation} is {found.server.shown}, but a time column "
             "must be a timestamp. Cast it in a query to timestamptz: a date to the time by which its events have ended, an epoch "
             "with to_timestamp(...)."
         )
-    if found.type.tz is None and timezone is None:
+    if found.type.tz is None and wanted.timezone is None:
         raise SourceError(
-            f"Source {session.source!r}: column {event_time!r} of {session.relation} is {found.server.shown}. Declare how to "
+            f"Source {session.source!r}: column {found.name!r} of {session.relation} is {found.server.shown}. Declare how to "
             "read it with EventSource(..., timezone='UTC')."
         )
 

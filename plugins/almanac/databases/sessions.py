@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from almanac.errors import AccessRefused, DescriptionError, SourceError, SourceM
 
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 600.0
+# With a / or @ that is not percent-encoded, a part of a password would be read as host, port or database, and told as such.
+ADDRESS = re.compile(r"postgres(ql)?://([^/?@]*@)?[^/?@]*(/[^/?@]*)?(\?.*)?")
 SECRETS = ("password", "sslpassword")
 # Local to each transaction: a pooler may give the next one to another session.
 SETTINGS = {
@@ -116,7 +119,7 @@ def opened(source: str, relation: Relation, address: str) -> Iterator[Session]:
         DescriptionError: the address is not valid. Unreachable: the database does not answer, or refuses the user.
     """
     try:
-        if not address.startswith(("postgresql://", "postgres://")):
+        if not ADDRESS.fullmatch(address):
             raise psycopg.ProgrammingError
         known = psycopg.conninfo.conninfo_to_dict(address)
     except (psycopg.ProgrammingError, ValueError):
