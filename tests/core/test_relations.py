@@ -82,8 +82,8 @@ def test_a_uri_of_another_form_is_refused(uri: str) -> None:
     with pytest.raises(DescriptionError) as refused:
         relation_of(uri)
     assert str(refused.value) == (
-        f"uri: expected postgres://CONNECTION/schema.table, or postgres://CONNECTION/ with a query; got {uri!r}. CONNECTION is the "
-        "id of an Airflow connection."
+        f"uri: expected postgres://CONNECTION/schema.table, or postgres://CONNECTION/ with a query; got {uri!r}. CONNECTION is "
+        "the id of an Airflow connection."
     )
 
 

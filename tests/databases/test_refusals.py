@@ -68,8 +68,8 @@ def test_a_missing_table_is_told_with_the_tables_there(visits: Database) -> None
 def test_a_missing_table_of_a_query_is_told(visits: Database) -> None:
     assert refused(SourceMissing, visits, "SELECT * FROM visits") == (
         "Source 'visits' is missing: the database has not all that the query reads (relation \"visits\" does not exist). Names "
-        "are matched including case; a query names tables of other schemas than public with their schema. Create it, or correct the "
-        "source."
+        "are matched including case; a query names tables of other schemas than public with their schema. Create it, or correct "
+        "the source."
     )
 
 
@@ -121,8 +121,8 @@ def test_a_query_may_have_braces_percents_and_a_comment_at_its_end(visits: Datab
 
 def test_a_time_column_is_a_timestamp(visits: Database) -> None:
     assert refused(SourceError, visits, "visits", event_time="day") == (
-        f"Source 'visits': column 'day' of table {visits.schema}.visits is date, but a time column must be a timestamp. Cast it in "
-        "a query to timestamptz: a date to the time by which its events have ended, an epoch with to_timestamp(...)."
+        f"Source 'visits': column 'day' of table {visits.schema}.visits is date, but a time column must be a timestamp. Cast it "
+        "in a query to timestamptz: a date to the time by which its events have ended, an epoch with to_timestamp(...)."
     )
 
 
@@ -204,7 +204,6 @@ def test_a_wrong_password_is_refused_and_not_repeated(visits: Database, caplog: 
         "postgresql://ann:12/et@127.0.0.1:1/x",
         "postgresql://ann:s3@cret@127.0.0.1:1/x",
         "postgresql://ann:s3%cret@127.0.0.1:1/x",
-        "postgresql://ann:s3?cret@127.0.0.1:1/x",
         "postgresql://ann:s3cret@127.0.0.1:1/x?unknown=1",
     ],
 )
@@ -250,8 +249,8 @@ def test_a_table_that_stays_locked_is_worth_another_try(visits: Database, monkey
 def test_a_conflict_with_recovery_is_worth_another_try(visits: Database, state: str, kind: str) -> None:
     """As a standby raises it when the primary has removed rows that a snapshot still sees."""
     visits.run(
-        "CREATE FUNCTION conflict() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'canceling statement due to conflict "
-        f"with recovery' USING ERRCODE = '{state}'; END $$"
+        "CREATE FUNCTION conflict() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'canceling statement due to "
+        f"conflict with recovery' USING ERRCODE = '{state}'; END $$"
     )
     assert refused(StoreError, visits, f"SELECT {visits.schema}.conflict() AS a") == (
         "Source 'visits': the database gave up the copy of the query because of other transactions (canceling statement due to "

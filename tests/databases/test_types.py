@@ -181,9 +181,9 @@ def test_any_other_type_is_refused_by_name(database: Database, kind: str) -> Non
     with pytest.raises(SourceError) as refused:
         database.extract("a")
     assert str(refused.value) == (
-        f"Source 'visits': column 'v' of table {database.schema}.a is {shown}, a type that is not read (read are smallint, integer, "
-        "bigint, numeric(p, s), real, double precision, text, varchar, char, uuid, json, jsonb, enums, boolean, date, timestamp, "
-        'timestamptz, bytea, and arrays of these). Cast it in a query, such as CAST("v" AS text) AS "v", or leave the column out '
+        f"Source 'visits': column 'v' of table {database.schema}.a is {shown}, a type that is not read (read are smallint, "
+        "integer, bigint, numeric(p, s), real, double precision, text, varchar, char, uuid, json, jsonb, enums, boolean, date, "
+        'timestamp, timestamptz, bytea, and arrays of these). Cast it in a query, such as CAST("v" AS text) AS "v", or leave the column out '
         "with columns=(...). (1 more of its columns cannot be read.)"
     )
     assert database.rows("a", "id").column_names == ["id"]
@@ -192,7 +192,7 @@ def test_any_other_type_is_refused_by_name(database: Database, kind: str) -> Non
 def test_a_type_of_the_user_named_like_one_of_postgres_is_refused(database: Database) -> None:
     database.run("CREATE TYPE int8 AS (a int)")
     database.run(f"CREATE TABLE a (v {database.schema}.int8)")
-    with pytest.raises(SourceError, match="is test_.*int8, a type that is not read"):
+    with pytest.raises(SourceError, match=r"is test_.*int8, a type that is not read"):
         database.extract("a")
 
 
@@ -203,8 +203,8 @@ def test_a_numeric_without_digits_is_refused_and_can_be_cast_in_a_query(database
         database.extract("a")
 
     assert str(refused.value) == (
-        f"Source 'visits': column 'v' of table {database.schema}.a is numeric, numeric without digits, which has no fixed number of "
-        'digits. Cast it in a query, such as CAST("v" AS numeric(18, 4)) AS "v", or leave the column out with columns=(...).'
+        f"Source 'visits': column 'v' of table {database.schema}.a is numeric, numeric without digits, which has no fixed number "
+        'of digits. Cast it in a query, such as CAST("v" AS numeric(18, 4)) AS "v", or leave the column out with columns=(...).'
     )
     assert database.rows('SELECT CAST("v" AS numeric(18, 4)) AS "v" FROM {s}.a').to_pylist() == [{"v": D("1.2346")}]
 
@@ -216,8 +216,8 @@ def test_a_numeric_of_too_many_digits_is_refused(database: Database) -> None:
 
 
 TIMES = (
-    "Times lie in the years 1 to 9999; infinity is none. In a query, NULLIF(..., 'infinity') makes it null, and LEAST and GREATEST "
-    "bound it, or leave the column out with columns=(...). Nothing was copied."
+    "Times lie in the years 1 to 9999; infinity is none. In a query, NULLIF(..., 'infinity') makes it null, and LEAST and "
+    "GREATEST bound it, or leave the column out with columns=(...). Nothing was copied."
 )
 
 
