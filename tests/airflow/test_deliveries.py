@@ -151,6 +151,15 @@ def test_a_connection_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch
     )
 
 
+def test_the_connection_of_a_source_is_resolved_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    from almanac.airflow.connections import address_of
+
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://ann:s3cret@db/shop")
+    assert address_of("warehouse", "source 'visits'", "its uri") == "postgresql://ann:s3cret@db/shop"
+    with pytest.raises(DescriptionError, match=r"which source 'visits' needs.*or name another connection in its uri"):
+        address_of("nowhere", "source 'visits'", "its uri")
+
+
 # --- the tasks ---
 
 

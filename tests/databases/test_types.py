@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 from typing import Any
 from uuid import uuid4
 
@@ -162,6 +163,18 @@ def test_any_rows_arrive_as_they_were(database: Database, anew: Callable[[], str
     assert sorted(map(repr, found)) == sorted(repr(plain(row)) for row in rows)
 
 
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=ROWS.filter(bool), order=st.randoms(use_true_random=False))
+def test_any_rows_have_the_same_bytes_in_any_order(
+    database: Database, anew: Callable[[], str], rows: list[tuple[Any, ...]], order: Random
+) -> None:
+    one, other = anew(), anew()
+    database.insert(one, rows)
+    database.insert(other, order.sample(rows, len(rows)))
+
+    assert database.extract(one, event_time="f", timezone="UTC") == database.extract(other, event_time="f", timezone="UTC")
+
+
 def plain(row: tuple[Any, ...]) -> tuple[Any, ...]:
     """A row as Arrow gives it."""
     kinds = [pa.int64(), pa.decimal128(18, 4), pa.float64(), pa.string(), pa.date32(), pa.timestamp("us"), UTC_TIME, pa.binary()]
@@ -183,8 +196,8 @@ def test_any_other_type_is_refused_by_name(database: Database, kind: str) -> Non
     assert str(refused.value) == (
         f"Source 'visits': column 'v' of table {database.schema}.a is {shown}, a type that is not read (read are smallint, "
         "integer, bigint, numeric(p, s), real, double precision, text, varchar, char, uuid, json, jsonb, enums, boolean, date, "
-        'timestamp, timestamptz, bytea, and arrays of these). Cast it in a query, such as CAST("v" AS text) AS "v", or leave the column out '
-        "with columns=(...). (1 more of its columns cannot be read.)"
+        'timestamp, timestamptz, bytea, and arrays of these). Cast it in a query, such as CAST("v" AS text) AS "v", or leave '
+        "the column out with columns=(...). (1 more of its columns cannot be read.)"
     )
     assert database.rows("a", "id").column_names == ["id"]
 
