@@ -103,8 +103,8 @@ def test_nan_is_null_where_arrow_has_none(database: Database) -> None:
     assert math.isnan(row["f"]) and math.isnan(row["fs"][0])
 
 
-@pytest.mark.parametrize("values", [[None, None], ["", None], [None]])
-def test_a_single_column_of_nulls_and_empty_texts_keeps_its_rows(database: Database, values: list[Any]) -> None:
+@pytest.mark.parametrize("values", [[None, None], ["", None], [None], ["\ufeffa"], ["\ufeff", "\ufeff"]])
+def test_a_single_column_of_nulls_empty_texts_and_byte_order_marks_keeps_its_rows(database: Database, values: list[Any]) -> None:
     database.run("CREATE TABLE a (v text)")
     database.insert("a", [(value,) for value in values])
 

@@ -32,6 +32,7 @@ from almanac.errors import SourceError, SourceMissing, StoreError, examples
 __all__ = ["CopiedFile", "Copies", "Extract", "extract"]
 
 PIECE_BYTES = 8 * 2**20
+MARK = b"\xef\xbb\xbf"  # pyarrow drops a byte-order mark at the beginning of a text, also one that is a value's own
 LEAVE_OUT = "leave the column out with columns=(...)"
 IN_COLUMN = re.compile(r"In CSV column #(\d+):\s*(?:Row #\d+:\s*)?(.*)", re.DOTALL)
 
@@ -271,14 +272,14 @@ def _stream(session: Session, columns: Sequence[Column], event_time: str | None,
 
 
 def _pieces(rows: Iterable[bytes | bytearray | memoryview]) -> Generator[tuple[bytes, array[int]], None, None]:
-    """Whole rows of some MiB, and the bytes of each: the protocol sends each row as a message of its own."""
-    text, sizes = bytearray(), array("q")
+    """Whole rows of some MiB after a byte-order mark, and the bytes of each row: each is a message of the protocol."""
+    text, sizes = bytearray(MARK), array("q")
     for row in rows:
         text += row
         sizes.append(len(row))
         if len(text) >= PIECE_BYTES:
             yield bytes(text), sizes
-            text, sizes = bytearray(), array("q")
+            text, sizes = bytearray(MARK), array("q")
     if sizes:
         yield bytes(text), sizes
 
