@@ -9,7 +9,7 @@ NEWEST := .venv-newest
 # What shows that Almanac works with other versions: DAGs parsed and run, Spark jobs, engines, deliveries, the command line.
 VERSION_TESTS := tests/airflow/test_dag_runs.py tests/airflow/test_build_dags.py tests/airflow/test_dag_files.py \
 	tests/jobs/test_run.py tests/deliveries/test_postgres.py tests/model/test_engines.py tests/store/test_objects.py \
-	tests/cli/test_doctor.py
+	tests/cli/test_doctor.py tests/databases/test_types.py
 BENCH ?=
 SEED ?= $(shell date +%s)
 EXAMPLES ?= 200

@@ -30,6 +30,13 @@ from almanac.store.home import Home
 log = logging.getLogger(__name__)
 
 
+def _address(connection: str, source: str) -> str:
+    """The address of the database that a source reads. Raises: DescriptionError."""
+    from almanac.airflow.connections import address_of
+
+    return address_of(connection, f"source {source!r}", "its uri")
+
+
 @dataclasses.dataclass(frozen=True)
 class TaskContext:
     """A running task: its pipeline, the pipeline's home, and Airflow's own context."""
@@ -43,7 +50,7 @@ class TaskContext:
     def of(cls, description: str, context: Any) -> TaskContext:
         settings = Settings.from_environment()
         pipeline = decode(Pipeline, json.loads(description))
-        return cls(pipeline, Home.of(settings.root, pipeline.name), settings, context)
+        return cls(pipeline, dataclasses.replace(Home.of(settings.root, pipeline.name), addresses=_address), settings, context)
 
     @property
     def params(self) -> Mapping[str, Any]:

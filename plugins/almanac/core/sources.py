@@ -17,7 +17,7 @@ from almanac.core.formats import Format, Iceberg, Log, Parquet, Text, checked_ty
 from almanac.core.late import Late
 from almanac.errors import DescriptionError
 
-S3, POSTGRES, CATALOG = "s3://", "postgres://", "iceberg://"
+S3, CATALOG = "s3://", "iceberg://"
 Fill = Mapping[str, str | int | float | bool | None] | None
 Names = Mapping[str, str] | None
 PARQUET = Parquet()
@@ -109,7 +109,7 @@ class Stored:
     @property
     def is_copied(self) -> bool:
         """Whether its rows are copied when it is pinned, because they are in a database."""
-        return self.uri.startswith(POSTGRES)
+        return relations.is_database(self.uri)
 
     @property
     def tells_its_past(self) -> bool:
@@ -150,6 +150,10 @@ class EventSource(Stored):
         _check_timezone("EventSource", self.timezone)
         if not isinstance(self.late, Late):
             raise DescriptionError(f"EventSource.late: expected Late(...), such as Late('fail', rows=1); got {self.late!r}.")
+        if self.late.marker is not None and not self.uri.startswith(S3):
+            raise DescriptionError(
+                f"EventSource.late: Late.marker is a file below the uri, and {self.uri!r} is no folder. Use within= or rows=."
+            )
 
     @property
     def shape(self) -> EventSource:
@@ -270,8 +274,11 @@ def _check_uri(noun: str, source: Stored) -> None:
             f"{noun}.uri: expected s3://, got {uri!r}. Sources are read with pyarrow inside the Spark tasks, without Hadoop's "
             "s3a jars. Write it with s3://."
         )
-    if uri.startswith(POSTGRES):
-        relations.of(noun, uri, source.query)
+    if source.is_copied:
+        try:
+            relations.relation_of(uri, source.query or None)
+        except DescriptionError as error:
+            raise DescriptionError(f"{noun}.{str(error).replace('Query.text: ', 'query: ', 1)}") from None
         return
     if uri.startswith(CATALOG):
         if not re.fullmatch(r"[\w-]+/[^/.\s]+(\.[^/.\s]+)+", uri.removeprefix(CATALOG)):

@@ -1,4 +1,4 @@
-"""Deliveries to PostgreSQL: one transaction per period, rows by COPY. The only module that imports psycopg.
+"""Deliveries to PostgreSQL: one transaction per period, rows by COPY. Only this module and the room databases import psycopg.
 
 Runs that deliver to one table wait for an advisory lock. A transaction holds the lock, so it ends with its holder. The note of
 what a period shows is written in the same transaction that replaces its rows.

@@ -59,7 +59,7 @@ def observed(home: Home, pipeline: Pipeline, plan: RunPlan, name: str) -> Pin:
     if plan.known_at and source.tells_its_past:
         then = PointInTime(moment=datetime.fromisoformat(plan.known_at), copies=home.layout.version)
     copies = StoredCopies(home.objects, home.layout)
-    return pinning.observe(home.objects, copies, name, source, then, pipeline.columns_read(name))
+    return pinning.observe(home.objects, copies, name, source, then, pipeline.columns_read(name), home.addresses)
 
 
 def lacking(home: Home, pipeline: Pipeline, plan: RunPlan, name: str, pin: Pin | None = None) -> list[str]:

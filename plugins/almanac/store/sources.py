@@ -104,7 +104,7 @@ def pin_of(name: str, source: Source, found: Contents, asked: Sequence[str] = ()
     with ThreadPoolExecutor(READERS) as pool:
         look = partial(footers.read, name, source, table=found.schema, ids=found.ids)
         looked = list(pool.map(look, found.files))
-    _check_renamed(name, source, found, looked)
+    _check_renamed(name, source, found, looked, asked)
     if found.schema is None:
         described = [(one.file.uri, one.schema) for one in looked]
     else:
@@ -134,12 +134,14 @@ def _plain(schema: pa.Schema) -> pa.Schema:
     return pa.schema([(field.name, plain(field.type)) for field in schema])
 
 
-def _check_renamed(name: str, source: Source, found: Contents, looked: Iterable[Footer]) -> None:
-    """Checks that every column to rename exists. Raises: SourceError."""
+def _check_renamed(name: str, source: Source, found: Contents, looked: Iterable[Footer], asked: Sequence[str]) -> None:
+    """Checks that every column to rename that is read exists. Raises: SourceError."""
     if not source.rename:
         return
     named = {column for one in looked for column in one.schema.names} if found.schema is None else None
     for stored, given in source.rename.items():
+        if asked and given not in asked:
+            continue
         if stored not in found.schema.names if found.schema is not None else given not in (named or ()):
             there = found.schema.names if found.schema is not None else sorted(named or ())
             raise SourceError(
