@@ -258,6 +258,10 @@ def _file(source: str, file: PinnedFile) -> Node:
         facts["aside"] = len(file.aside)
     if file.version:
         facts["version"] = file.version
+    if file.deleted:
+        facts["deleted"] = file.deleted.rows
+    if file.made and file.made.uri != file.uri:
+        facts["copy"] = file.made.uri
     return Node(kind="file", name=file.uri.rsplit("/", 1)[-1], uri=file.uri, facts=facts)
 
 
