@@ -6,7 +6,7 @@ import functools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 from almanac.core import facts
 from almanac.core.canonical import later
@@ -137,7 +137,7 @@ def spans(log: Log, version: str, pipeline: Pipeline) -> list[str]:
     changes = [(effective, held) for effective, held in log.assignments().items()]
     kept = [change for before, change in pairwise([("", None), *changes]) if before[1] != change[1]]
     found = []
-    for (effective, held), following in zip(kept, [*kept[1:], None], strict=True):
+    for (effective, held), following in zip_longest(kept, kept[1:]):
         if held != version:
             continue
         last = pipeline.period(following[0]).plus(-1).key if following else None
