@@ -313,7 +313,9 @@ def test_a_slice_that_makes_no_sense_is_refused(fields: dict[str, Any], text: st
 
 def test_gate_comparison_and_decision_are_read_as_they_were_written() -> None:
     gate = Gate(confidence=0.95, slices=(BANDS,), mode="dry_run", approval=True, allow_suspect=True)
-    comparison = compared(bound=bound(0.01), suspects=(LEAK,), slices=(band("0", 0.71), band("null", None, 3, "3 rows, 50 are needed")))
+    comparison = compared(
+        bound=bound(0.01), suspects=(LEAK,), slices=(band("0", 0.71), band("null", None, 3, "3 rows, 50 are needed"))
+    )
     decision = decide(comparison, gate)
 
     for record in (gate, comparison, decision):

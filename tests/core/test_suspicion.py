@@ -105,7 +105,9 @@ def test_the_highest_figure_comes_first_and_importance_last() -> None:
 
 def test_a_summary_names_three_and_counts_the_others() -> None:
     many = suspects([area(1.0, feature=name) for name in "abcde"], 1000, BINARY)
-    assert summary(many).startswith("suspect: feature 'a' alone tells the label with a ROC AUC of 1.000 (threshold 0.98); feature ")
+    assert summary(many).startswith(
+        "suspect: feature 'a' alone tells the label with a ROC AUC of 1.000 (threshold 0.98); feature "
+    )
     assert summary(many).endswith("; 2 more: d, e")
     assert summary(()) == ""
 

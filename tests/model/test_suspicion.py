@@ -134,7 +134,9 @@ def test_a_column_that_is_filled_in_later_is_suspect_by_its_nulls() -> None:
     table = rows()
     closed = pd.Series(np.random.default_rng(6).normal(size=len(table)).astype(np.float32)).where(table[LABEL] == 1)
 
-    assert suspected(table.assign(closed=closed)) == ["feature 'closed' by its nulls alone tells the label with a ROC AUC of 1.000"]
+    assert suspected(table.assign(closed=closed)) == [
+        "feature 'closed' by its nulls alone tells the label with a ROC AUC of 1.000"
+    ]
 
 
 def test_a_leak_that_no_order_of_values_shows_is_found_by_its_importance() -> None:

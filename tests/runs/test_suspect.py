@@ -15,8 +15,8 @@ from almanac.core.facts import Gated, StagedModel
 from almanac.core.gate import Verdict
 from almanac.core.receipts import Receipt
 from almanac.lineage import verify
-from tests.support.command_line import Asking
 from tests.support import leak
+from tests.support.command_line import Asking
 from tests.support.shop import Shop
 
 pytestmark = [pytest.mark.store, pytest.mark.spark]

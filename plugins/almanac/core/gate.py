@@ -205,7 +205,8 @@ def decide(comparison: Comparison, gate: Gate) -> Decision:
 
     A suspect candidate is rejected unless the gate allows it. The floor and the floors of slices hold in any case. With nothing
     in force these decide alone. Otherwise the candidate must gain at least `min_gain` in the gate's metric over the version in
-    force; with a `confidence`, the lower bound of the gain must reach it. A metric that is not a number reaches and gains nothing.
+    force; with a `confidence`, the lower bound of the gain must reach it. A metric that is not a number reaches and gains
+    nothing.
 
     Raises:
         DescriptionError: the metric, the bound or a slice was not measured.
