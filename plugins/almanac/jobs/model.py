@@ -57,7 +57,7 @@ def stage(context: JobContext) -> Receipt:
         shares = importance.shares(fitted, holdout, names, groups)
         suspects = leaks.suspects(fitted, holdout, names)
         report = reports.report(fitted, rows, holdout, names, suspects)
-        report |= {"importance": shares, "suspects": encode(suspects)}
+        report |= {"importance": shares, **({"suspects": encode(suspects)} if suspects else {})}
         scored, trained = (
             some.assign(**training.score_columns(training.predict(fitted.model, some[names], target), target))
             for some in (holdout, skew.sample(rows))
