@@ -28,7 +28,7 @@ def noted(run: DagRun) -> str:
     from almanac.airflow import notes
 
     with create_session() as session:
-        found = session.get(DagRun, run.id)
+        found = session.get_one(DagRun, run.id)
         notes.on_dag_run_success(found, "")
         return str(found.note or "")
 
