@@ -24,11 +24,12 @@ SIGNS: Mapping[str, Callable[[float, float], bool]] = {
 
 
 class Fate(Enum):
-    """What became of a version. One can have several: a version may be promoted and withdrawn."""
+    """What became of a version, and whether it is suspect. It can have several: a version may be promoted and withdrawn."""
 
     PROMOTED = "promoted"
     REJECTED = "rejected"
     WITHDRAWN = "withdrawn"
+    SUSPECT = "suspect"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

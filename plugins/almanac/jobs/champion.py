@@ -50,6 +50,7 @@ def stage(context: JobContext) -> Receipt:
         obstacle=obstacle,
         bound=comparison.bound(label, ours, score, gate, target) if sure else GainBound(),
         slices=comparison.slices(holdout, gate, candidate.features, candidate.holdout, target),
+        suspects=candidate.suspects,
     )
     return context.receipt(content=digest(compared), facts=Compared(comparison=compared))
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from almanac.core import facts
+from almanac.core import facts, suspicion
 from almanac.core.bundle import GOLDEN, HOLDOUT, MODEL, REPORT, TRAINED, Bundle
+from almanac.core.canonical import encode
 from almanac.core.cuts import known_by, label_cuts
 from almanac.core.facts import AuditedModel, StagedModel
 from almanac.core.layout import version_id
@@ -42,6 +43,7 @@ def stage(context: JobContext) -> Receipt:
     known = _labels(context, list(published), lost)
 
     from almanac.model import importance, loading, reports, training  # here: they are imported while labels are queried
+    from almanac.model import suspicion as leaks
     from almanac.spark import digests, skew
 
     holdout = _labelled(context, holdout_period, published[holdout_period], known)
@@ -53,7 +55,9 @@ def stage(context: JobContext) -> Receipt:
     groups = columns_by_group(context.home, published[holdout_period], pipeline.entity)
     with training.named(fitted.name, holdout_period, holdout, target):
         shares = importance.shares(fitted, holdout, names, groups)
-        report = {**reports.report(fitted, rows, holdout, names), "importance": shares}
+        suspects = leaks.suspects(fitted, holdout, names)
+        report = reports.report(fitted, rows, holdout, names, suspects)
+        report |= {"importance": shares, **({"suspects": encode(suspects)} if suspects else {})}
         scored, trained = (
             some.assign(**training.score_columns(training.predict(fitted.model, some[names], target), target))
             for some in (holdout, skew.sample(rows))
@@ -81,6 +85,7 @@ def stage(context: JobContext) -> Receipt:
         choice=dict(fitted.choice),
         metrics=report["holdout"]["metrics"],
         verdict=report["verdict"],
+        suspects=suspects,
         classes=tuple(loading.class_names(fitted.model)),
         target=target,
         environment=environment() | loading.libraries(fitted.model),
@@ -88,9 +93,9 @@ def stage(context: JobContext) -> Receipt:
     outputs = [context.put(folder, name, body) for name, body in files.items()]
     of = sum(len(labels[period]) for period in periods)
     drawn = [f"{len(rows)} of {of} training rows were drawn."] if pipeline.window.sampling else []
-    return context.receipt(
-        content=content.digest, outputs=outputs, findings=[report["verdict"], *drawn, *sorted(lost)], facts=staged
-    )
+    unjudged = filter(None, [suspicion.not_judged(len(holdout))])
+    findings = [report["verdict"], *unjudged, *drawn, *sorted(lost)]
+    return context.receipt(content=content.digest, outputs=outputs, findings=findings, facts=staged)
 
 
 def _training(

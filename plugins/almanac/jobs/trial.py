@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from almanac import described, pinning, user_module
+from almanac.core import suspicion as rule
 from almanac.core import window
 from almanac.core.aggregates import Aggregates
 from almanac.core.cuts import feature_cuts, label_cuts
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
 
 ENTITIES = 2000  # about how many of a period's entities a sample has
 POLL_SECONDS = 0.5
-# A feature that alone tells the label nearly always is rather the label itself, or happened after it.
-SUSPECT = 0.98
 LARGEST_SHARE = 0.9
 
 
@@ -305,7 +304,7 @@ def _trained(trial: Trial, labelled: Mapping[str, pd.DataFrame]) -> None:
     """Fits the estimators, and tells the gate's metric on the holdout and what looks like a leak."""
     import pandas as pd
 
-    from almanac.model import reports, training
+    from almanac.model import reports, suspicion, training
 
     pipeline, told, target = trial.pipeline, trial.told, trial.pipeline.label.target
     holdout = labelled[trial.snapshots.holdout]
@@ -316,34 +315,27 @@ def _trained(trial: Trial, labelled: Mapping[str, pd.DataFrame]) -> None:
         rows = pd.concat([labelled[one] for one in trial.snapshots.training], ignore_index=True)
         fitted = training.fit(_call(trial, "estimators"), rows, names, target, trial.snapshots.training[-1])
         with training.named(fitted.name, trial.snapshots.holdout, holdout, target):
-            report = reports.report(fitted, rows, holdout, names)
+            suspects = suspicion.suspects(fitted, holdout, names)
+            report = reports.report(fitted, rows, holdout, names, suspects)
     except Exception as error:
         told.fail("estimators()", error, trial.file)
         raise
     metric, value = pipeline.gate.metric, report["holdout"]["metrics"][pipeline.gate.metric]
     told.say(f"estimators(): {fitted.name} fitted on {len(rows)} rows, {time.monotonic() - began:.1f} s")
     told.say(f"holdout {trial.snapshots.holdout}: {metric} {value:.4f} on {len(holdout)} rows; {report['verdict']}")
-    told.warn(list(_suspects(trial, holdout, names)))
+    told.warn([f"suspect: {one.fact}. It may know the future. {rule.ADVICE}." for one in suspects])
+    told.warn(list(_useless(trial, holdout, names)))
+    told.warn([text for text in [rule.not_judged(len(holdout))] if text])
 
 
-def _suspects(trial: Trial, holdout: pd.DataFrame, names: Sequence[str]) -> Iterator[str]:
-    """Features that alone tell a binary label nearly always, or are null or constant throughout."""
-    from sklearn.metrics import roc_auc_score
-
+def _useless(trial: Trial, holdout: pd.DataFrame, names: Sequence[str]) -> Iterator[str]:
+    """Features that are null or constant throughout."""
     for name in names:
         values = holdout[name]
         if values.isna().all():
             yield f"Feature {name!r} is null in every row of {trial.snapshots.holdout}."
         elif values.nunique(dropna=False) == 1:
             yield f"Feature {name!r} has one value in every row of {trial.snapshots.holdout}: {values.iloc[0]:g}."
-        elif trial.pipeline.label.kind == "binary":
-            finite = values.clip(-3e38, 3e38).fillna(-3e38)
-            alone = roc_auc_score(holdout[window.LABEL], finite)
-            if max(alone, 1 - alone) > SUSPECT:
-                yield (
-                    f"suspect: feature {name!r} alone tells the label with a ROC AUC of {max(alone, 1 - alone):.3f}. It may know "
-                    "the future: look for a reference without time, or a column that is filled in later."
-                )
 
 
 def _call(trial: Trial, name: str) -> Any:

@@ -14,6 +14,7 @@ from almanac.core.bundle import REPORT, Bundle, Engine
 from almanac.core.canonical import digest, later, sealed, sha256
 from almanac.core.layout import Layout
 from almanac.core.receipts import Output
+from almanac.core.suspicion import Suspect
 from almanac.core.target import Target
 from almanac.errors import IntegrityError, NotFound, PromotionError, examples
 from almanac.settings import signing_key, verifying_key
@@ -42,6 +43,7 @@ class Manifest:
         classes: the class names of the fitted pipeline and its parts.
         target: what it predicts.
         engine: the engine that scores with it.
+        suspects: its features that look like leaks.
     """
 
     pipeline: str
@@ -65,6 +67,7 @@ class Manifest:
     classes: tuple[str, ...] = ()
     target: Target = later(Target())
     engine: Engine = later(Engine())
+    suspects: tuple[Suspect, ...] = later(())
 
     @property
     def digest(self) -> str:
