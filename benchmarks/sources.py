@@ -1,8 +1,8 @@
 """Benchmarks what a source's format costs: the same rows, and the same features of them, from each. `make bench-sources`.
 
-For each format, in turns: the first pin (which converts text, or copies a table), a second pin, and the features of three months by a
-described and a written group, from nothing. The features' content digests must be those of plain Parquet. `parquet again` is plain
-Parquet a second time: how much its ratio differs from 1 is what the machine adds.
+For each format, in turns: the first pin (which converts text, or copies a table), a second pin, and the features of three months
+by a described and a written group, from nothing. The features' content digests must be those of plain Parquet. `parquet again` is
+plain Parquet a second time: how much its ratio differs from 1 is what the machine adds.
 """
 
 from __future__ import annotations
@@ -33,18 +33,19 @@ from benchmarks.scoring import about, today
 RESULTS = REPOSITORY / "benchmarks" / "results" / "sources.json"
 PERIODS = ("2017-04", "2017-05", "2017-06")
 DAY = timedelta(days=1)
-MODULE = '''
+MODULE = """
 from pyspark.sql import functions as F
 
 def customers(visits):
     return visits.select("customer").distinct()
 
 def habits(visits):
-    return visits.groupBy("customer").agg(F.count("*").alias("visits"), F.sum("amount").alias("spent"), F.max("amount").alias("most"))
+    amount = F.col("amount")
+    return visits.groupBy("customer").agg(F.count("*").alias("visits"), F.sum(amount).alias("spent"), F.max(amount).alias("most"))
 
 def returns(visits):
     return visits.select("customer").distinct().withColumn("label", F.lit(1))
-'''
+"""
 GROUPS = (
     FeatureGroup("habits", reads=("visits",), lookback=90 * DAY),
     Aggregates(
@@ -135,7 +136,7 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         store = seaweed.start(folder / "store")
         stack.callback(store.stop)
-        os.environ.update(store.environment() | java.environment())
+        os.environ.update(store.environment() | spark_conf.environment(folder / "spark", java.java_home(folder / "java")))
         os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "plugins")])
         spark = local(2, spark_conf.PROPERTIES)
         stack.callback(spark.stop)
@@ -156,9 +157,9 @@ def race(count: int, rounds: int, spark: Any, stack: ExitStack) -> dict[str, dic
     objects, data = Objects(), rows(count)
     places = {}
     for name, put in layouts.LAYOUTS.items():
-        # A folder for each of some values: one for each customer would be another question.
-        table = data if name != "folders" else data.set_column(3, "quantity", data["quantity"])
-        places[name] = put(objects, f"s3://almanac/data/{name}/", table, "at") if name != "folders" else in_folders(objects, data)
+        # A folder for each quantity: one for each customer would be another question.
+        names = ["quantity", "customer", "at", "amount"] if name == "folders" else data.column_names
+        places[name] = put(objects, f"s3://almanac/data/{name}/", data.select(names), "at")
         print(f"wrote {name}", flush=True)
     places["postgres"] = layouts.in_postgres(stack, data)
     places = {"parquet": places.pop("parquet"), **places}
@@ -174,16 +175,11 @@ def race(count: int, rounds: int, spark: Any, stack: ExitStack) -> dict[str, dic
             if number >= 0:
                 for step, value in took.items():
                     found.setdefault(name, {}).setdefault(step, []).append(value)
-            print(f"{number + 1}/{rounds}  {name:15}" + "".join(f"  {step} {value:6.2f} s" for step, value in took.items()), flush=True)
+            print(
+                f"{number + 1}/{rounds}  {name:15}" + "".join(f"  {step} {value:6.2f} s" for step, value in took.items()),
+                flush=True,
+            )
     return found
-
-
-def in_folders(objects: Any, data: pa.Table) -> Any:
-    """A folder for each quantity."""
-    from tests.support import layouts
-
-    first = ["quantity", *(name for name in data.column_names if name != "quantity")]
-    return layouts.folders(objects, "s3://almanac/data/folders/", data.select(first), "at")
 
 
 def summary(seconds: Mapping[str, Mapping[str, list[float]]]) -> dict[str, Any]:
