@@ -34,7 +34,7 @@ def labels(*rows: tuple[Any, Any], columns: tuple[str, str] = ("customer", "labe
 def labelled(given: pd.DataFrame | pa.Table, absent: int | None = 0, entities: pa.Table = ENTITIES) -> pd.DataFrame:
     label = Label("returns", reads=("visits",), horizon=timedelta(days=30), absent=absent)
     table = given if isinstance(given, pa.Table) else pa.Table.from_pandas(given, preserve_index=False)
-    return training.label_rows(entities, table, "customer", label)
+    return training.label_rows(entities, table, ["customer"], label)
 
 
 # Labels

@@ -28,7 +28,7 @@ ROWS = pd.DataFrame({"visits": [0, 0, 9, 9], "band": [9, 9, 0, 0]}, dtype="float
 
 
 def scorer(version: Bundle) -> Scorer:
-    return Scorer(bundle=version, entity="customer", as_of=datetime(2017, 7, 1, tzinfo=UTC), order="f00d")
+    return Scorer(bundle=version, keys=("customer",), as_of=datetime(2017, 7, 1, tzinfo=UTC), order="f00d")
 
 
 @pytest.fixture

@@ -63,8 +63,8 @@ def features(context: JobContext, part: Aggregates) -> Receipt:
     nameless = sum(one.nameless for one in made.partials)
     findings = []
     if nameless:
-        where = "in the files of these windows"
-        findings = [f"Source {part.reads[0]!r} has {nameless} events without {schema.names[0]} {where}; they are ignored."]
+        where, without = "in the files of these windows", " or ".join(context.pipeline.keys)
+        findings = [f"Source {part.reads[0]!r} has {nameless} events without {without} {where}; they are ignored."]
     return context.receipt(content=written.sums.digest, outputs=written.outputs, findings=findings, facts=facts)
 
 
@@ -90,7 +90,7 @@ class _Group:
     def schema(self) -> pa.Schema:
         from almanac.spark import aggregates
 
-        return aggregates.schema_of(self.asked.part, self.asked.entity, self.asked.schema.field(self.asked.entity).type)
+        return aggregates.schema_of(self.asked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +140,8 @@ def _group(context: JobContext, pins: Mapping[str, Pin]) -> _Group:
     pin, reference = pins[part.reads[0]], pins[part.reads[1]] if part.on else None
     references = [content_of(reference.files)] if reference else []
     types = [f"{field.name} {field.type}" for schema in (asked.schema, asked.looked or ()) for field in schema]
-    shape = digest([VERSION, KEPT_AS, encode(part), asked.entity, encode(asked.source.shape), references, types])[:16]
+    entity = encode(context.pipeline.entity)
+    shape = digest([VERSION, KEPT_AS, encode(part), entity, encode(asked.source.shape), references, types])[:16]
     folder, cut = context.home.layout.partials(shape), user_functions.cuts(context)[part.reads[0]]
     edged = [(file, _edges(context.pipeline, asked, context.order, file, cut)) for file in pin.within(cut)]
     named = [(f"{folder}{digest(block.identity)[:32]}", block) for file, starts in edged for block in blocks(file, starts)]
@@ -188,7 +189,7 @@ def aggregation(pipeline: Pipeline, part: Aggregates, pins: Mapping[str, Pin]) -
     reference = pins[part.reads[1]].files if part.on else ()
     return Aggregation(
         part=part,
-        entity=pipeline.entity,
+        entity=pipeline.keys,
         source=source,
         schema=found.events,
         reference=tuple(file.place for file in reference),
