@@ -46,8 +46,8 @@ def test_columns_that_are_no_numbers_are_named_with_their_types(spark: SparkSess
 
 
 def test_unique_entities_are_counted_and_doubled_or_missing_ones_refused_with_five_examples(spark: SparkSession) -> None:
-    assert features.check_unique(spark.range(40).withColumnRenamed("id", ["customer"]), ["customer"], "It") == (40, 0)
-    assert features.check_unique(spark.range(0).withColumnRenamed("id", ["customer"]), ["customer"], "It") == (0, 0)
+    assert features.check_unique(spark.range(40).withColumnRenamed("id", "customer"), ["customer"], "It") == (40, 0)
+    assert features.check_unique(spark.range(0).withColumnRenamed("id", "customer"), ["customer"], "It") == (0, 0)
 
     doubled = spark.range(16).selectExpr("id % 8 AS customer").union(spark.sql("SELECT 3L AS customer"))
     with pytest.raises(DataError) as refused:

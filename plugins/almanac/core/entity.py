@@ -21,8 +21,8 @@ def check_entity(entity: object, written: Collection[str]) -> None:
     elif isinstance(entity, tuple) and len(entity) > 1:
         names = entity
     else:
-        one = isinstance(entity, tuple) and len(entity) == 1
-        remedy = f" Write entity={entity[0]!r}." if one else ""  # type: ignore[index]
+        listed = tuple(entity) if isinstance(entity, tuple | list) else ()
+        remedy = f" Write entity={listed if len(listed) > 1 else listed[0]!r}." if listed else ""
         raise DescriptionError(
             f"Pipeline.entity: expected the name of a column, or a tuple of two or more names; got {entity!r}.{remedy}"
         )

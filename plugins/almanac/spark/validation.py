@@ -77,10 +77,9 @@ def in_pandas(expectation: Any, held: pa.Table) -> bool:
         columns: list[pa.ChunkedArray] = [held.column(one) for one in pair if one in held.column_names]
         return len(columns) == 2 and all(_kind(one.type) in NUMBERS and not one.null_count for one in columns)
     if name in COMPOUND:
-        listed = arguments.get("column_list") or ()
-        return all(
-            one in held.column_names and _kind(held.column(one).type) and not held.column(one).null_count for one in listed
-        )
+        names = arguments.get("column_list") or ()
+        found = [held.column(one) for one in names if one in held.column_names]
+        return len(found) == len(names) and all(_kind(one.type) and not one.null_count for one in found)
     if arguments.get("column") not in held.column_names:
         return bool(arguments.get("column"))  # neither engine can run it, and both say so
     column = held.column(arguments["column"])

@@ -33,11 +33,11 @@ def check(home: Home, definition: str, keys: Sequence[str], target: Target, *, w
     if not written:
         return
     shown = home.predictions.shown()
-    standing = list(takewhile(lambda name: name != AS_OF, shown.names))
+    standing = list(takewhile(lambda name: name != AS_OF, shown.names))  # the keys
     if set(keys) != set(standing):
         raise DescriptionError(
-            f"Pipeline.entity: expected the key of the visible predictions of {written[-1].period}, {in_words(map(repr, standing))} "
-            f"(columns {', '.join(shown.names)}); got {in_words(map(repr, keys))}. {ADVICE}."
+            f"Pipeline.entity: expected the key of the visible predictions of {written[-1].period}, "
+            f"{in_words(map(repr, standing))} (columns {', '.join(shown.names)}); got {in_words(map(repr, keys))}. {ADVICE}."
         )
     built = home.features(definition).shown()
     for key in keys:
