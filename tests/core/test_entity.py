@@ -97,10 +97,9 @@ def test_one_entity_is_shown_by_its_value_and_several_columns_by_all() -> None:
 def test_an_entity_of_one_column_is_named_by_its_value() -> None:
     assert requested(["customer"], ["42"]) == requested(["customer"], ["customer=42"]) == {"customer": "42"}
     assert requested(["customer"], ["a=b="]) == {"customer": "a=b="}
-    with pytest.raises(
-        DataError, match=r"^--entity: expected one value, of customer; got 2\. Write --entity customer=\.\.\. once\.$"
-    ):
+    with pytest.raises(DataError) as refused:
         requested(["customer"], ["42", "43"])
+    assert str(refused.value) == "--entity: expected one value, of customer; got 2. Write --entity customer=... once."
 
 
 def test_an_entity_of_several_columns_is_named_by_each_in_any_order() -> None:

@@ -161,6 +161,6 @@ def test_tasks_refuse_a_model_that_a_library_makes_score_otherwise(spark: SparkS
 
 
 def test_what_says_where_a_row_is_from_is_no_part_of_what_it_says(version: Bundle) -> None:
-    schema = scorer(version).schema(FEATURES.field("customer"))
+    schema = scorer(version).schema(FEATURES)
     assert set(scoring.OUTSIDE) < set(schema.names)
     assert "model_version" not in scoring.OUTSIDE
