@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import psycopg
@@ -20,11 +22,13 @@ from almanac.core.deliveries import PostgresDelivery
 from almanac.core.receipts import RunInfo
 from almanac.deliveries.projection import deliver
 from almanac.errors import DescriptionError
+from almanac.jobs import trial
+from almanac.project import Project
 from almanac.runs import plan
 from tests.support import branches
 from tests.support.branches import KEYS
 from tests.support.command_line import Asking
-from tests.support.shop import MONTHS, Memory, Shop
+from tests.support.shop import MODULE, MONTHS, Memory, Shop
 
 pytestmark = [pytest.mark.store, pytest.mark.spark]
 
@@ -250,3 +254,31 @@ def test_other_columns_than_those_of_the_visible_predictions_are_refused_by_the_
             "branch, as_of,"
         )
         assert f"; got {got}. Describe the change in a pipeline with another name" in str(refused.value)
+
+
+DAG = """\
+from datetime import timedelta
+
+from almanac.airflow import build_dags
+from tests.support import branches
+
+build_dags(branches.pipeline("LANDING"))
+"""
+
+
+def test_a_trial_works_on_a_sample_of_entities_of_two_columns(
+    made: Branches, spark: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(trial, "ENTITIES", 60)
+    module = MODULE.read_text().replace('"customer"', '"customer", "branch"')
+    for folder, text in (("dags", DAG.replace("LANDING", made.two.landing)), ("spark_jobs", module)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "shop.py").write_text(text)
+    session = Future[Any]()
+    session.set_result(spark)
+
+    trial.run(Project(tmp_path), "shop", "2017-08", whole=False, session=session, told=trial.Told())
+
+    output = capsys.readouterr().out
+    assert "; a sample of " in output and " of the entities." in output
+    assert "holdout 2017-07: roc_auc 0." in output

@@ -162,6 +162,51 @@ def test_groups_are_joined_to_the_population_and_add_nobody_to_it(spark: SparkSe
     assert [row[:] for row in found.collect()] == [(1, None, 7.0), (2, 5.0, None)]
 
 
+def test_groups_are_joined_by_all_columns_of_an_entity(spark: SparkSession) -> None:
+    keys = ["customer", "shop"]
+    rows = spark.sql("SELECT * FROM VALUES (1L, 'n'), (1L, 's'), (2L, 'n'), (2L, NULL), (NULL, 'n') AS t(customer, shop)")
+    spine, entities, told = features.population(rows, keys, Population("customers", reads=("visits",)), "2017-05")
+    group = spark.sql(
+        "SELECT * FROM VALUES ('s', 1, 10), ('n', 2, 20), ('s', 2, 30), (NULL, 2, 40), ('n', NULL, 50) AS t(shop, customer, band)"
+    )
+    traits = features.shaped(group, keys, "traits")
+
+    found = features.combine(features.named(spine, keys), {"traits": traits}, keys, ["band"]).orderBy(*keys)
+
+    assert traits.columns == ["customer", "shop", "band"]
+    assert [tuple(row) for row in found.collect()] == [(1, "n", 0.0), (1, "s", 10.0), (2, "n", 20.0)]
+    assert (entities, told) == (
+        3,
+        ["Population 'customers' of 2017-05 returned 2 rows without customer or shop, which are ignored."],
+    )
+
+
+def test_what_is_wrong_with_one_of_several_columns_of_an_entity_is_told(spark: SparkSession) -> None:
+    keys = ["customer", "shop"]
+    one, odd = spark.sql("SELECT 1L AS customer, 1 AS band"), spark.sql("SELECT 1L AS customer, 1.5D AS shop")
+    twice = spark.sql("SELECT * FROM VALUES (1L, 'n'), (1L, 's'), (1L, 's') AS t(customer, shop)")
+    spine, other = spark.sql("SELECT 1L AS customer, 'n' AS shop"), spark.sql("SELECT 1L AS customer, 7 AS shop, 1.0F AS band")
+    for raised, told in (
+        (
+            lambda: features.shaped(one, keys, "traits"),
+            "Function 'traits' returned no column 'shop' (it returned: customer, band). Add the entity's column. An entity is "
+            "customer and shop together.",
+        ),
+        (lambda: features.shaped(odd, keys, "traits"), "Function 'traits': expected shop as whole numbers or text, got double."),
+        (
+            lambda: features.check_unique(twice, keys, "It"),
+            "It: expected one row per entity, got 1 entities with several, such as customer and shop (1, 's') (2 rows). Group or",
+        ),
+        (
+            lambda: features.combine(spine, {"traits": other}, keys),
+            "Feature group 'traits': expected shop as string, as in the population; got int.",
+        ),
+    ):
+        with pytest.raises((DataError, DescriptionError)) as refused:
+            raised()
+        assert str(refused.value).startswith(told)
+
+
 def test_two_groups_of_one_column_are_refused_with_both_names(spark: SparkSession) -> None:
     part = spark.sql("SELECT 1L AS customer, 5.0F AS visits")
     with pytest.raises(DescriptionError, match=r"Feature group 'traits' returned columns .+: visits \(visits of habits\)"):

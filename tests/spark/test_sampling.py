@@ -48,6 +48,19 @@ def test_a_rare_label_stays_and_weights_say_how_many_each_row_stands_for() -> No
     assert list(drawn.index) == sorted(drawn.index)
 
 
+def test_entities_that_share_a_column_are_drawn_independently() -> None:
+    given = ROWS.assign(shop=np.where(ROWS["customer"] % 2, "odd", "even"), customer=ROWS["customer"] // 2)
+    drawn = sampling.draw(given, Sampling(4000), TARGET, ["customer", "shop"])
+    shuffled = sampling.draw(given.sample(frac=1, random_state=1), Sampling(4000), TARGET, ["customer", "shop"])
+    pd.testing.assert_frame_equal(drawn, shuffled.sort_index())
+
+    rare = drawn[drawn[LABEL] == 0]
+    share = len(rare) / (given[LABEL] == 0).sum()
+    both = rare.groupby(["customer", SNAPSHOT])["shop"].nunique().eq(2).sum()
+    pairs = given[given[LABEL] == 0].groupby(["customer", SNAPSHOT])["shop"].nunique().eq(2).sum()
+    assert both / pairs == pytest.approx(share**2, rel=0.2)
+
+
 def test_strata_are_parted_by_features_too_and_a_null_is_a_stratum() -> None:
     given = ROWS.assign(band=ROWS["band"].where(ROWS["band"] != 1))
     drawn = sampling.draw(given, Sampling(600, by=("band",)), TARGET, ["customer"])
