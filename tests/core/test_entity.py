@@ -9,7 +9,7 @@ import pytest
 
 from almanac import EventSource, FeatureGroup, Label, MovingWindow, Pipeline, Population
 from almanac.core.canonical import decode, digest, encode
-from almanac.core.entity import keys_of, labelled, requested, shown
+from almanac.core.entity import in_words, keys_of, labelled, requested, shown
 from almanac.errors import DataError, DescriptionError
 
 
@@ -90,6 +90,7 @@ def test_a_described_source_reads_every_column_of_the_entity() -> None:
 def test_one_entity_is_shown_by_its_value_and_several_columns_by_all() -> None:
     assert (keys_of("customer"), keys_of(("customer", "shop"))) == (("customer",), ("customer", "shop"))
     assert (shown([42]), shown([42, "north"])) == ("42", "(42, 'north')")
+    assert in_words(["period", "customer", "shop"]) == "period, customer and shop"
     assert labelled(["customer"], [42]) == "customer 42"
     assert labelled(["customer", "shop"], [42, "north"]) == "customer 42, shop north"
 

@@ -21,8 +21,8 @@ from almanac import Sampling
 from almanac.core.deliveries import PostgresDelivery
 from almanac.core.receipts import RunInfo
 from almanac.deliveries.projection import deliver
-from almanac.errors import DescriptionError
-from almanac.jobs import trial
+from almanac.errors import DeliveryError, DescriptionError
+from almanac.jobs import champion, trial
 from almanac.project import Project
 from almanac.runs import plan
 from tests.support import branches
@@ -159,6 +159,15 @@ def test_predictions_reach_a_table_of_postgres_whose_primary_key_has_all_columns
         assert versions == [(world.first,)]
 
 
+def test_a_table_without_a_column_of_the_entity_is_refused(made: Branches, postgres: Path) -> None:
+    with _database(postgres) as (address, connection):
+        connection.execute("CREATE TABLE scores (period text, customer bigint)")
+        with pytest.raises(DeliveryError) as refused:
+            deliver(made.two.home, made.two.pipeline, DELIVERY, address, RunInfo(run="test"))
+    told = "table scores has no column branch (it has: period, customer), but rows are identified by period, customer and branch."
+    assert told in str(refused.value)
+
+
 def _delivered(connection: psycopg.Connection, period: str) -> list[tuple[int, str, float]]:
     query = "SELECT customer, branch, score FROM scores WHERE period = %s ORDER BY customer, branch"
     return connection.execute(query, [period]).fetchall()
@@ -244,8 +253,19 @@ def test_sampled_rows_are_drawn_by_all_columns(world: Branches) -> None:
     assert "60 of " in " ".join(world.two.home.receipts.read(trained.receipt).findings)
 
 
+def test_a_version_that_predicts_for_another_entity_is_not_compared(made: Branches) -> None:
+    candidate = made.two.home.versions.read(made.second)
+    old = replace(made.two.home.versions.read(made.first), entity="customer")
+
+    told = champion._obstacle(old, candidate)
+
+    assert told == (
+        f"{made.first} in force predicts for customer, {made.second} for customer and branch, so the two are not comparable"
+    )
+
+
 def test_other_columns_than_those_of_the_visible_predictions_are_refused_by_the_plan(world: Branches) -> None:
-    for entity, got in (("customer", "'customer'"), (("customer", "branch", "till"), "'customer' and 'branch' and 'till'")):
+    for entity, got in (("customer", "'customer'"), (("customer", "branch", "till"), "'customer', 'branch' and 'till'")):
         described = branches.pipeline(world.two.landing, entity)
         with pytest.raises(DescriptionError) as refused:
             plan.retrain(world.two.home, described, described.period("2017-08"), world.two.module)

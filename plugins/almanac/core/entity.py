@@ -32,7 +32,7 @@ def check_entity(entity: object, written: Collection[str]) -> None:
     folded = [str(name).casefold() for name in names]
     if doubled := [str(name) for name in names if folded.count(str(name).casefold()) > 1]:
         raise DescriptionError(
-            f"Pipeline.entity: expected different columns, got {' and '.join(map(repr, doubled))}, which are one name, because "
+            f"Pipeline.entity: expected different columns, got {in_words(map(repr, doubled))}, which are one name, because "
             "case is ignored. Remove one."
         )
     if taken := [str(name) for name in names if str(name).casefold() in {one.casefold() for one in written}]:
@@ -48,8 +48,9 @@ def keys_of(entity: Entity) -> tuple[str, ...]:
 
 
 def in_words(keys: Iterable[str]) -> str:
-    """The columns that name an entity, for messages: `customer`, or `customer and shop`."""
-    return " and ".join(keys)
+    """Names of columns, for messages: `customer`, `customer and shop`, `period, customer and shop`."""
+    *others, last = keys
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def shown(values: Sequence[object]) -> str:
