@@ -78,7 +78,10 @@ def open_at(root: str, spark: Any, entity: Entity = KEYS) -> Shop:
     described = pipeline(landing, entity)
     shop = Shop(Home.of(root, described.name), landing, described, SparkJob("test", spark), b"")
     shop.code(**({'"customer"': '"customer", "branch"'} if entity == KEYS else {}))
-    delivered = (lambda rows: rows) if entity == KEYS else joined
+
+    def delivered(rows: pa.Table) -> pa.Table:
+        return rows if entity == KEYS else joined(rows)
+
     for month in MONTHS:
         shop.put("visits", f"{month:%Y-%m}.parquet", delivered(visits(month)))
     shop.put("people", "all.parquet", delivered(people()))
