@@ -80,7 +80,7 @@ class Builder:
         self.sums(task, pins)
         merges = []
         for part in GROUPS:
-            schema = aggregates.schema_of(part, events.ENTITY, pa.int64())
+            schema = aggregates.schema_of(asked(part, task))
             for as_of in (as_utc(moment, None) for moment in events.AS_OFS[task.model]):
                 seen = [pin for pin in pins if pin.low and pin.high and pin.low < as_of and pin.high >= as_of - part.lookback]
                 used = [self.kept[key(part, block)] for block in blocks(part, seen)]
@@ -96,7 +96,7 @@ def asked(part: Aggregates, task: Task) -> Aggregation:
     used = {events.ENTITY, events.TIME, *part.columns, *((events.PRODUCT,) if looked else ())}
     return Aggregation(
         part=part,
-        entity=events.ENTITY,
+        entity=(events.ENTITY,),
         events=View(source=SOURCE, shown=schema(task.files[0], used)),
         reference=(of_footer(products),) if looked else (),
         looked=looked,

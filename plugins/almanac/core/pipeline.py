@@ -14,6 +14,7 @@ from typing import Any, Literal
 from almanac.core.aggregates import Aggregates
 from almanac.core.canonical import digest, encode, later
 from almanac.core.deliveries import Delivery, check_deliveries
+from almanac.core.entity import Entity, check_entity, keys_of
 from almanac.core.gate import Gate
 from almanac.core.label import Label
 from almanac.core.period import Every, Period
@@ -36,7 +37,7 @@ IMPORTED = frozenset(sys.stdlib_module_names) | {
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """The function that gives the entities of a period: one column, the entity, each once.
+    """The function that gives the entities of a period, each once: the columns that name one; others are ignored.
 
     Args:
         name: its function in the user's module.
@@ -57,7 +58,7 @@ class Population:
 
 @dataclass(frozen=True, slots=True)
 class FeatureGroup:
-    """A function from cut sources to one row for each entity: the entity's column and numeric columns.
+    """A function from cut sources to one row for each entity: the columns that name it, and numeric columns.
 
     Args:
         name: its function in the user's module.
@@ -93,7 +94,8 @@ class Pipeline:
 
     Args:
         name: also the name of the user's module and the beginning of the DAGs' ids.
-        entity: the column that names what is predicted for.
+        entity: the column that names what is predicted for, or a tuple of columns that name it together, such as
+            `("customer_id", "shop_id")`. Each holds whole numbers or text; a row with a null in one of them has no entity.
         every: the length of a period: `day`, `week` or `month`.
         first_period: the first one whose features can be built.
         last_period: the last one, if the data has ended; runs for later periods have nothing to do.
@@ -113,7 +115,7 @@ class Pipeline:
     """
 
     name: str
-    entity: str
+    entity: Entity
     first_period: str
     sources: Mapping[str, Source]
     population: Population
@@ -137,10 +139,9 @@ class Pipeline:
                 f"Pipeline.name: expected a name that is not a package's, got {self.name!r}, which its jobs import: the user's "
                 f"module {self.name}.py would shadow it. Rename it, such as {self.name}_model."
             )
-        if not self.entity.isidentifier():
-            raise DescriptionError(f"Pipeline.entity: expected the name of a column, got {self.entity!r}.")
         self._check_periods()
         self._check_nouns()
+        check_entity(self.entity, (*WRITTEN, *self.label.target.columns))
         self._check_names()
         self._check_parameters()
         check_deliveries(self.deliveries)
@@ -239,6 +240,11 @@ class Pipeline:
                 )
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns that name an entity, in the order of the description."""
+        return keys_of(self.entity)
+
+    @property
     def parts(self) -> tuple[Population | FeatureGroup | Label, ...]:
         """Everything that has a function in the user's module."""
         written = (group for group in self.features if isinstance(group, FeatureGroup))
@@ -295,7 +301,7 @@ class Pipeline:
         described = [group for group in self.features if isinstance(group, Aggregates) and name in group.reads]
         if not source.columns and (source.audit is not None or any(name in part.reads for part in self.parts)):
             return ()
-        summed = (column for group in described for column in (self.entity, group.on, group.split, *group.columns))
+        summed = (column for group in described for column in (*self.keys, group.on, group.split, *group.columns))
         return tuple(dict.fromkeys(column for column in (*source.needed, *source.times, *source.tested, *summed) if column))
 
     @property
@@ -311,7 +317,7 @@ class Pipeline:
     def shape_of_features(self) -> dict[str, Any]:
         """The part of the description that shapes features: with the user's module, it defines them."""
         return {
-            "entity": self.entity,
+            "entity": encode(self.entity),
             "every": self.every,
             "sources": {name: encode(self.sources[name].shape) for name in self.read_by_features},
             "population": encode(self.population),

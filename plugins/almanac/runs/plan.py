@@ -48,7 +48,7 @@ def retrain(
     moment = _known_at(home, pipeline, period, known_at) if known_at else ""
     then = moment if set(pipeline.telling_their_past) & set(pipeline.read_by_features) else ""
     definition = pipeline.definition(digest, then)
-    compatibility.check(home, definition, pipeline.entity, pipeline.label.target)
+    compatibility.check(home, definition, pipeline.keys, pipeline.label.target)
     build, fences = _to_build(home, definition, found.periods, refresh=refresh and not then)
     return RunPlan(
         pipeline=pipeline.name,
@@ -128,7 +128,7 @@ def score(
     if name in log.withdrawn:
         raise PromotionError(f"Version {name} was withdrawn and cannot score. Name another version.")
     manifest = home.vouched(name, log=log)
-    compatibility.check(home, manifest.definition, manifest.entity, manifest.target)
+    compatibility.check(home, manifest.definition, manifest.keys, manifest.target)
     in_sample = period.key <= manifest.holdout
     if in_sample and not allow_in_sample:
         how = "was trained on" if period.key in manifest.training else "knows"

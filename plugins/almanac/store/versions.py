@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from almanac.core.bundle import REPORT, Bundle, Engine
 from almanac.core.canonical import digest, later, sealed, sha256
+from almanac.core.entity import Entity, keys_of
 from almanac.core.layout import Layout
 from almanac.core.receipts import Output
 from almanac.core.suspicion import Suspect
@@ -55,7 +56,7 @@ class Manifest:
     description: str
     module: str
     definition: str
-    entity: str
+    entity: Entity
     features: tuple[str, ...]
     training: tuple[str, ...]
     holdout: str
@@ -72,6 +73,11 @@ class Manifest:
     @property
     def digest(self) -> str:
         return digest(self)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns that name an entity."""
+        return keys_of(self.entity)
 
     @property
     def bundle(self) -> Bundle:
