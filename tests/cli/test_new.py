@@ -84,7 +84,10 @@ def test_it_never_overwrites(folder: Path, ask: Asking) -> None:
         ((*COLUMNS[:2],), "--event-time: expected a column of the data, got nothing. They have: buyer (int64), "),
         ((*COLUMNS[:2], "--event-time", "note"), "--event-time: expected a column of timestamps, got note (string)."),
         ((*COLUMNS[:4],), "--timezone: expected the zone of at, whose times have none, got nothing."),
-        ((*COLUMNS[:4], "--timezone", "Lundon"), "--timezone: expected a name such as 'UTC' or 'Europe/London', got 'Lundon'."),
+        (
+            (*COLUMNS[:4], "--timezone", "Lundon"),
+            "--timezone: expected a name such as 'UTC' or 'America/New_York', got 'Lundon'.",
+        ),
         ((*COLUMNS, "--every", "year"), "--every: expected one of "),
         ((*COLUMNS, "--source", "a b"), "--source: expected a name of letters, digits and _, got 'a b'."),
     ],

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from almanac.core.audits import Audit
 from almanac.core.canonical import later
 from almanac.core.late import Late
+from almanac.core.timezone import check_timezone
 from almanac.errors import DescriptionError
 
 SCHEMES = ("s3://",)
@@ -25,7 +25,8 @@ class EventSource:
     Args:
         uri: the folder, `s3://bucket/folder/`.
         event_time: the column that says when an event happened; a timestamp.
-        timezone: how to read naive timestamps, such as `UTC` or `America/New_York`. Required if they are naive.
+        timezone: how to read naive timestamps, such as `UTC` or `America/New_York`. Required if they are naive. When periods
+            begin is another question, which `Pipeline.timezone` answers.
         knowledge_time: the column that says when a row became known, if there is one.
         lag: how late the source is known to arrive; events newer than as_of - lag are not used.
         columns: the columns to read; all when empty.
@@ -60,12 +61,7 @@ class EventSource:
         if self.lag < timedelta(0):
             raise DescriptionError(f"EventSource.lag: expected zero or more, got {self.lag}.")
         if self.timezone is not None:
-            try:
-                ZoneInfo(self.timezone)
-            except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a folder of names, such as America
-                raise DescriptionError(
-                    f"EventSource.timezone: expected a name such as 'UTC' or 'America/New_York', got {self.timezone!r}."
-                ) from None
+            check_timezone("EventSource.timezone", self.timezone)
         if not isinstance(self.late, Late):
             raise DescriptionError(f"EventSource.late: expected Late(...), such as Late('fail', rows=1); got {self.late!r}.")
         _check_audit("EventSource", self.audit)
@@ -235,24 +231,3 @@ def cut_for_label(source: Source, as_of: datetime, horizon: timedelta, known: da
     if isinstance(source, ReferenceSource):
         return Cut()
     return Cut(low=as_of, high=as_of + horizon, known=known if source.knowledge_time else None)
-
-
-def as_utc(moment: datetime, timezone: str | None) -> datetime:
-    """A moment in UTC; a naive one is read in `timezone`, as rows are: a local time that occurs twice is read as the first of the
-    two, a skipped one as the moment of the jump.
-    """
-    if moment.tzinfo is not None:
-        return moment.astimezone(UTC)
-    zone = ZoneInfo(timezone or "UTC")
-    first, second = (moment.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
-    if first <= second:
-        return first
-    start = second.replace(microsecond=0)  # for a skipped time, the offset after the jump gives the earlier moment
-    before, after = 0, int((first - start).total_seconds()) + 1
-    while after - before > 1:
-        middle = (before + after) // 2
-        if (start + timedelta(seconds=middle)).astimezone(zone).replace(tzinfo=None) < moment:
-            before = middle
-        else:
-            after = middle
-    return start + timedelta(seconds=after)

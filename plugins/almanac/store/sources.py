@@ -22,7 +22,8 @@ from almanac.core.folder import FileKind
 from almanac.core.garbage import GROUP_FRESH
 from almanac.core.late import Span, SpanContents
 from almanac.core.pins import Pin, PinnedFile
-from almanac.core.sources import Cut, EventSource, Source, as_utc
+from almanac.core.sources import Cut, EventSource, Source
+from almanac.core.timezone import as_utc
 from almanac.cutting import in_utc, keep
 from almanac.errors import NotFound, SourceError, SourceMissing, StoreError, Unreachable, examples
 from almanac.files import locate
