@@ -17,10 +17,10 @@ from pyspark.sql import SparkSession
 
 from almanac import Aggregates, EventSource, ReferenceSource, columns
 from almanac.core.aggregates import edges
-from almanac.core.period import Every
+from almanac.core.period import Calendar, Every
 from almanac.core.pins import PinnedFile
 from almanac.core.receipts import Output
-from almanac.core.sources import as_utc
+from almanac.core.timezone import as_utc
 from almanac.cutting import View
 from almanac.local.spark_conf import PROPERTIES
 from almanac.spark import aggregates, partials
@@ -124,7 +124,7 @@ def blocks(part: Aggregates, pins: Sequence[PinnedFile]) -> list[Block]:
     found = []
     for pin in pins:
         assert pin.low is not None and pin.high is not None
-        found += partials.blocks(pin, edges(part.windows, timedelta(0), Every.MONTH, pin.low, pin.high))
+        found += partials.blocks(pin, edges(part.windows, timedelta(0), Calendar(Every.MONTH), pin.low, pin.high))
     return found
 
 

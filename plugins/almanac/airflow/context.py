@@ -20,7 +20,7 @@ from almanac.airflow.notes import REASON
 from almanac.core import facts
 from almanac.core.canonical import decode, dumps, encode
 from almanac.core.facts import Gated
-from almanac.core.period import Every, Period, resolve
+from almanac.core.period import Period, resolve
 from almanac.core.pipeline import Pipeline
 from almanac.core.receipts import PlacedOrder, Receipt, RunInfo, alike
 from almanac.errors import AlmanacError, CheckFailed, DescriptionError, NotFound, PeriodError, StoreError, bounded
@@ -63,7 +63,7 @@ class TaskContext:
         interval = (run.data_interval_start, run.data_interval_end)
         kind = str(getattr(run.run_type, "value", run.run_type))
         return resolve(
-            Every.of(self.pipeline.every),
+            self.pipeline.calendar,
             asked=self.params.get("period"),
             partition=getattr(run, "partition_key", None),
             interval=interval if all(interval) else None,

@@ -6,7 +6,7 @@ import math
 import re
 import sys
 from collections.abc import Collection, Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, fields
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from almanac.core.deliveries import Delivery, check_deliveries
 from almanac.core.entity import Entity, check_entity, keys_of
 from almanac.core.gate import Gate
 from almanac.core.label import Label
-from almanac.core.period import Every, Period
+from almanac.core.period import Calendar, Every, Period
 from almanac.core.scoring import Scoring
 from almanac.core.sources import KNOWN_AT, EventSource, ReferenceSource, Source
 from almanac.core.window import MovingWindow
@@ -96,7 +96,10 @@ class Pipeline:
         name: also the name of the user's module and the beginning of the DAGs' ids.
         entity: the column that names what is predicted for, or a tuple of columns that name it together, such as
             `("customer_id", "shop_id")`. Each holds whole numbers or text; a row with a null in one of them has no entity.
-        every: the length of a period: `day`, `week` or `month`.
+        every: the length of a period: `day`, `week`, `month` or `quarter`.
+        timezone: the zone in which periods begin at midnight, such as `Europe/London`. How naive timestamps are read is another
+            question, which `EventSource.timezone` answers. Lookbacks, windows and horizons are of 24-hour days in any zone.
+        week_starts: the day with which a week begins, `monday` or `sunday`; only with `every="week"`.
         first_period: the first one whose features can be built.
         last_period: the last one, if the data has ended; runs for later periods have nothing to do.
         sources: name to source. The name is the argument by which functions take it.
@@ -130,6 +133,8 @@ class Pipeline:
     description: str = ""
     tags: tuple[str, ...] = ()
     deliveries: tuple[Delivery, ...] = later(())
+    timezone: str = later("UTC")
+    week_starts: str = later("monday")
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -149,10 +154,15 @@ class Pipeline:
         object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
 
     def _check_periods(self) -> None:
+        every = Every.of(self.every)
+        try:
+            calendar = Calendar(every, self.timezone, self.week_starts)
+        except DescriptionError as error:
+            raise DescriptionError(f"Pipeline.{error}") from None
         for name, key in (("first_period", self.first_period), ("last_period", self.last_period)):
             try:
                 if key is not None:
-                    Period.parse(key, Every.of(self.every))
+                    Period.parse(key, calendar)
             except PeriodError as error:
                 raise DescriptionError(f"Pipeline.{name}: {error}") from None
         if self.last_period is not None and self.last_period < self.first_period:
@@ -255,8 +265,13 @@ class Pipeline:
         """The digest of the whole description."""
         return digest(self)
 
+    @property
+    def calendar(self) -> Calendar:
+        """How time is divided into the pipeline's periods."""
+        return Calendar(Every.of(self.every), self.timezone, self.week_starts)
+
     def period(self, key: str) -> Period:
-        return Period.parse(key, Every.of(self.every))
+        return Period.parse(key, self.calendar)
 
     def range(self, first: str | None, last: str | None) -> tuple[Period, ...]:
         """The periods from one to another, both included. Raises: PeriodError."""
@@ -319,11 +334,19 @@ class Pipeline:
         return {
             "entity": encode(self.entity),
             "every": self.every,
+            **self._zoned,
             "sources": {name: encode(self.sources[name].shape) for name in self.read_by_features},
             "population": encode(self.population),
             "features": encode(self.features),
             "parameters": encode(self.parameters),
         }
+
+    @property
+    def _zoned(self) -> dict[str, str]:
+        """What places periods besides their length. What has its default is left out: definitions from before have no zones."""
+        placed = {"timezone": self.timezone, "week_starts": self.week_starts}
+        defaults = {field.name: field.default for field in fields(self)}
+        return {name: value for name, value in placed.items() if value != defaults[name]}
 
     def definition(self, module: str, known_at: str = "") -> str:
         """The identity of the features: the part of the description that shapes them, and the user's module (its digest).

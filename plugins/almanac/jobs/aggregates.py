@@ -207,8 +207,7 @@ def _edges(pipeline: Pipeline, asked: Aggregation, order: Order, file: PinnedFil
     low, high = file.low or cut.low, file.high or cut.high
     if UNTIL in order.parameters or high - low > LONGEST:
         return sorted({cut.high, *(cut.high - window for window in asked.part.windows)})
-    every, behind = pipeline.period(order.period).every, asked.source.behind
-    return edges(asked.part.windows, behind, every, low, high)
+    return edges(asked.part.windows, asked.source.behind, pipeline.calendar, low, high)
 
 
 def _existing(context: JobContext, folders: Iterable[str], wanted: Iterable[str]) -> dict[str, PartialSums]:

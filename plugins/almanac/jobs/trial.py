@@ -260,7 +260,7 @@ def _newest(pipeline: Pipeline, pins: Mapping[str, Pin]) -> str:
             f"Sources {examples(ends)} have no statistics of their event times, so the newest period is unknown. Name it: "
             "--period 2010-08."
         )
-    ended = Period.holding(min(known), pipeline.first.every).plus(-1).key
+    ended = Period.holding(min(known), pipeline.calendar).plus(-1).key
     return min(ended, pipeline.last_period or ended)
 
 

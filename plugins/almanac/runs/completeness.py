@@ -31,7 +31,7 @@ def spans(pipeline: Pipeline, plan: RunPlan, name: str) -> Iterator[Span]:
         holdout = pipeline.period(plan.holdout)
         high = holdout.as_of + pipeline.label.horizon
         yield Span(
-            period=Period.holding(high - late.STEP, holdout.every).key,
+            period=Period.holding(high - late.STEP, pipeline.calendar).key,
             reader=f"the label of {plan.holdout}",
             low=holdout.as_of,
             high=high,

@@ -126,7 +126,7 @@ def _check_ongoing(pipeline: Pipeline, plan: RunPlan, pins: Mapping[str, Pin]) -
         raise DataEnded(
             f"Source {name!r} ends at {newest:%Y-%m-%d %H:%M} UTC. The population of {examples(plan.build)} looks back to "
             f"{first:%Y-%m-%d}, so it is empty: there is nothing to learn or predict. Deliver newer events, or run an earlier "
-            f'{pipeline.every}. If no more will come: last_period="{Period.holding(newest, pipeline.first.every)}".'
+            f'{pipeline.every}. If no more will come: last_period="{Period.holding(newest, pipeline.calendar)}".'
         )
 
 

@@ -15,7 +15,8 @@ from almanac import columns
 from almanac.columns import AS_WRITTEN, CASTS, leaves, plain
 from almanac.core.formats import EPOCHS
 from almanac.core.pins import Constant, PinnedFile
-from almanac.core.sources import EventSource, ReferenceSource, Source, as_utc
+from almanac.core.sources import EventSource, ReferenceSource, Source
+from almanac.core.timezone import as_utc
 from almanac.errors import SourceError, Unreachable
 from almanac.files import locate
 
