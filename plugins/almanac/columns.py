@@ -394,8 +394,9 @@ def _brought(column: pa.Array, kind: pa.DataType, timezone: str | None) -> pa.Ar
     """A column converted to a type, which may be its own; NaN becomes null."""
     found, kinds = column.type, pa.types
     if isinstance(found, pa.UuidType):
-        texts = (None if one is None else str(uuid.UUID(bytes=one)) for one in column.storage.to_pylist())
-        return pa.array(texts, pa.string())
+        return _uuids(column.storage)
+    if kinds.is_fixed_size_binary(found) and kinds.is_string(kind):  # a file that tells only its table that these are UUIDs
+        return _uuids(column)
     if isinstance(found, pa.BaseExtensionType):
         return _brought(column.storage, kind, timezone)
     if kinds.is_dictionary(found):
@@ -409,6 +410,10 @@ def _brought(column: pa.Array, kind: pa.DataType, timezone: str | None) -> pa.Ar
     if kinds.is_nested(kind):
         return _rebuilt(column, kind, timezone)
     return column if found == kind else _cast(column, kind)
+
+
+def _uuids(column: pa.Array) -> pa.Array:
+    return pa.array((None if one is None else str(uuid.UUID(bytes=one)) for one in column.to_pylist()), pa.string())
 
 
 def moments(column: pa.Array, timezone: str | None) -> pa.Array:
@@ -446,7 +451,11 @@ def _rebuilt(column: pa.Array, kind: pa.DataType, timezone: str | None) -> pa.Ar
     """A nested column with its parts converted to the types of `kind`."""
     missing = column.is_null()
     if pa.types.is_struct(kind):
-        parts = [_brought(column.field(field.name), field.type, timezone) for field in kind.fields]
+        there = {field.name for field in column.type.fields}  # a table with a log can have added parts since
+        parts = [
+            _brought(column.field(field.name), field.type, timezone) if field.name in there else pa.nulls(len(column), field.type)
+            for field in kind.fields
+        ]
         return pa.StructArray.from_arrays(parts, fields=list(kind.fields), mask=missing)
     if pa.types.is_map(kind):
         keys, items = _brought(column.keys, kind.key_type, timezone), _brought(column.items, kind.item_type, timezone)

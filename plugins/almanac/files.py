@@ -10,6 +10,16 @@ import pyarrow.fs
 TRIES = 6  # attempts at a request to the store
 
 
+def endpoint() -> str:
+    """The store's address, by the environment; empty for AWS."""
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+
+
+def region() -> str:
+    """The store's region, by the environment; empty if it does not say."""
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
+
+
 @functools.cache
 def filesystem(bucket: str) -> pyarrow.fs.FileSystem:
     """The file system of a bucket; credentials and endpoint come from the environment. One per process.
@@ -17,14 +27,13 @@ def filesystem(bucket: str) -> pyarrow.fs.FileSystem:
     A request that fails temporarily is retried a few times, with growing and partly random delays.
     """
     retry = pyarrow.fs.AwsStandardS3RetryStrategy(max_attempts=TRIES)
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    if not region and not endpoint:
-        region = pyarrow.fs.resolve_s3_region(bucket)
+    found = region()
+    if not found and not endpoint():
+        found = pyarrow.fs.resolve_s3_region(bucket)
     # pyarrow itself reads the variable only when it creates a file system from a URI, which accepts no retry strategy.
-    scheme, _, address = (endpoint or "https://").rstrip("/").rpartition("://")
+    scheme, _, address = (endpoint() or "https://").rstrip("/").rpartition("://")
     return pyarrow.fs.S3FileSystem(
-        region=region,
+        region=found or None,
         scheme=scheme,
         endpoint_override=address or None,
         retry_strategy=retry,

@@ -69,13 +69,15 @@ def _copied(copies: Copies, name: str, source: Source, asked: Sequence[str], add
     address = addresses(relations.connection_of(source.uri), name)
     time = source.event_time if isinstance(source, EventSource) else None
     seen_at, kept = datetime.now(UTC), _Kept(copies)
+    declared = {*source.columns, *source.times, *source.tested}  # of a described group's columns, its reference may have some
     extract(
         name,
         relations.relation_of(source.uri, source.query or None),
         address,
         event_time=stored.get(time, time) if time else None,
         timezone=source.zone,
-        asked=[stored.get(one, one) for one in asked],
+        asked=[stored.get(one, one) for one in asked if one in declared],
+        optional=[stored.get(one, one) for one in asked if one not in declared],
         copies=kept,
     )
     files = (PinnedFile(uri=one.uri, size=one.bytes, etag=one.sha256, made=one) for one in kept.outputs)

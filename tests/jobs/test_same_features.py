@@ -93,7 +93,7 @@ def test_a_delta_table_gives_the_same_features_after_a_compaction_a_delete_and_a
     described(shop, Layout(uri, {"format": Delta()}))
     before = digests(shop)
 
-    more = VISITS.slice(0, 10).append_column("channel", pa.array(["web"] * 10))
+    more = shops.visits(MONTHS[5]).slice(0, 10).append_column("channel", pa.array(["web"] * 10))
     deltalake.write_deltalake(uri, more, mode="append", schema_mode="merge", storage_options=OPTIONS)
     assert digests(shop) != before
     deltalake.DeltaTable(uri).delete("channel = 'web'")
@@ -119,9 +119,9 @@ def test_a_reference_in_time_is_seen_as_it_was(world: World) -> None:
     before = digests(shop)
 
     moment = pa.scalar(MONTHS[5] + 9 * DAY, pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
-    ended = pa.array([moment.as_py() if number == 4 else None for number in range(len(people))], pa.timestamp("us", "UTC"))
+    ended = pa.array([moment.as_py() if number == 39 else None for number in range(len(people))], pa.timestamp("us", "UTC"))
     changed = always.append_column("until", ended)
-    begun = pa.table({"customer": [8], "band": [0], "since": pa.array([moment.as_py()], pa.timestamp("us", "UTC"))})
+    begun = pa.table({"customer": [78], "band": [0], "since": pa.array([moment.as_py()], pa.timestamp("us", "UTC"))})
     begun = begun.append_column("until", pa.nulls(1, pa.timestamp("us", "UTC")))
     described(shop, put, deliver(pa.concat_tables([changed, begun])))
     after = digests(shop)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from almanac.core.formats import Csv, Delta, JsonLines
+from almanac.core.formats import Csv, Delta, Iceberg, JsonLines
 from almanac.store.objects import Objects
 
 OPTIONS = {"AWS_ALLOW_HTTP": "true", "AWS_S3_ALLOW_UNSAFE_RENAME": "true"}
@@ -122,6 +123,24 @@ def in_postgres(stack: ExitStack, rows: pa.Table) -> Layout:
     return Layout("postgres://rows/rows", {})
 
 
+def iceberg(objects: Objects, uri: str, rows: pa.Table, time: str) -> Layout:
+    """A table with a history, found by its folder: rows that were deleted again, two appends, and a column's new name."""
+    from tests.support.lake import catalog, hint
+
+    key, half = rows.column_names[0], len(rows) // 2
+    stored = rows.rename_columns([f"old {key}", *rows.column_names[1:]])
+    with catalog(f"sqlite:///{tempfile.mkdtemp(prefix='almanac-')}/catalog.db") as lake:
+        lake.create_namespace("shop")
+        table = lake.create_table("shop.rows", stored.schema, location=uri.rstrip("/"))
+        table.append(stored.slice(0, 5))
+        table.overwrite(stored.slice(0, half))
+        with table.update_schema() as change:
+            change.rename_column(f"old {key}", key)
+        table.append(rows.slice(half))
+        hint(objects, table)
+    return Layout(uri, {"format": Iceberg()})
+
+
 LAYOUTS: Mapping[str, Callable[[Objects, str, pa.Table, str], Layout]] = {
     "parquet": plain,
     "other names": other_names,
@@ -129,4 +148,5 @@ LAYOUTS: Mapping[str, Callable[[Objects, str, pa.Table, str], Layout]] = {
     "csv": comma_separated,
     "json": json_lines,
     "delta": delta,
+    "iceberg": iceberg,
 }

@@ -80,6 +80,7 @@ def extract(
     timezone: str | None,
     asked: Sequence[str],
     copies: Copies,
+    optional: Sequence[str] = (),
     folder: Path | None = None,
 ) -> Extract:
     """Copies a table or a query's result as it was at one moment: a row that changes meanwhile is in or out, never half.
@@ -93,7 +94,8 @@ def extract(
         address: the database's URI with its credentials, `postgresql://user:password@host:5432/database`.
         event_time: the column that says when an event happened; a timestamp.
         timezone: how naive timestamps of that column are read. They are written as they are.
-        asked: the columns to copy, and the event time with them; all when empty.
+        asked: the columns to copy, and the event time with them; all when this and `optional` are empty.
+        optional: columns to copy if they are there.
         copies: where the files are kept.
         folder: where they lie until then, as large as the copy; the system's folder for temporary files when None.
 
@@ -104,7 +106,7 @@ def extract(
         Unreachable, AccessRefused: the database does not answer, or refuses its user.
         StoreError: the database stopped the copy, or the disk is full; another try may help.
     """
-    wanted = Wanted(columns=tuple(asked), event_time=event_time, timezone=timezone)
+    wanted = Wanted(columns=tuple(asked), optional=tuple(optional), event_time=event_time, timezone=timezone)
     with tempfile.TemporaryDirectory(prefix="almanac-", dir=folder) as spool:
         try:
             with opened(name, relation, address) as session, session.explained():
@@ -124,9 +126,10 @@ def _kept(file: Written, copies: Copies) -> CopiedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What is asked of a relation. `columns`: all when empty."""
+    """What is asked of a relation: all columns if none is named."""
 
     columns: tuple[str, ...]
+    optional: tuple[str, ...]
     event_time: str | None
     timezone: str | None
 
@@ -190,7 +193,8 @@ def _names(session: Session, wanted: Wanted) -> list[str]:
             f"{what} has no column {examples(missing)} (it has: {examples(there, 30)}). Names are matched including case. "
             "Correct the source's description, or add the column."
         )
-    names = [name for name in there if name in wanted.needed] if wanted.columns else there
+    named = wanted.columns or wanted.optional
+    names = [name for name in there if name in (*wanted.needed, *wanted.optional)] if named else there
     if not names:
         raise SourceError(f"{what} has no columns. Add some, or correct the source.")
     if clash := alike(names):

@@ -21,6 +21,7 @@ from almanac.errors import SourceError, Unreachable
 from almanac.files import locate
 
 STORE_ERROR = "AWS Error"
+FIELD_ID = b"PARQUET:field_id"  # metadata of a field, as pyarrow gives it
 STEPS = {"s": timedelta(seconds=1), "ms": timedelta(milliseconds=1), "us": timedelta(microseconds=1)}
 
 
@@ -42,7 +43,13 @@ class Footer:
 
 
 def read(
-    name: str, source: Source, file: PinnedFile, table: pa.Schema | None = None, ids: Mapping[int, str] | None = None
+    name: str,
+    source: Source,
+    file: PinnedFile,
+    table: pa.Schema | None = None,
+    ids: Mapping[int, str] | None = None,
+    unnumbered: Mapping[str, str] | None = None,
+    asked: Collection[str] = (),
 ) -> Footer:
     """What a file's footer tells.
 
@@ -50,9 +57,12 @@ def read(
         file: without row groups and bounds.
         table: the stored columns of the file's table, if it has a log.
         ids: of the table's columns, if files name their columns by these: id to name.
+        unnumbered: for a file without ids, name in the file to the table's name; empty for a column that the table has not.
+        asked: the columns that are read; all when empty.
 
     Raises:
-        SourceError: the file cannot be read as Parquet, or its columns do not fit `rename` and `cast`.
+        SourceError: the file cannot be read as Parquet, its columns do not fit `rename` and `cast`, or a nested column that is
+            read has parts that its table knows by other names.
         Unreachable: the store cannot be read.
     """
     try:
@@ -64,7 +74,8 @@ def read(
         check_reached(file.uri, error)
         raise SourceError(f"Source {name!r}: {file.uri} cannot be read as Parquet ({error}). Deliver it again.") from error
     if ids is not None:
-        file = replace(file, names=_named_by(name, own, file, ids) or None)
+        file = replace(file, names=_named_by(name, own, file, ids, unnumbered) or None)
+    _check_parts(name, source, own, file, table, asked)
     places = dict(leaves(own))
     names = {stored: physical for physical, stored in (file.names or {}).items()}
     stored = pa.schema([(field.name, plain(field.type)) for field in _table_fields(own, file)])
@@ -100,20 +111,72 @@ def _table_fields(own: pa.Schema, file: PinnedFile) -> Iterator[pa.Field]:
         yield pa.field(one.name, columns.named(one.type))
 
 
-def _named_by(name: str, own: pa.Schema, file: PinnedFile, ids: Mapping[int, str]) -> dict[str, str]:
+def _named_by(
+    name: str, own: pa.Schema, file: PinnedFile, ids: Mapping[int, str], unnumbered: Mapping[str, str] | None
+) -> dict[str, str]:
     """Name in the file to the table's name for the column with its id, where they differ. Raises: SourceError."""
+    if unnumbered is not None and all(_id(field) is None for field in own):
+        return {field.name: given for field in own if (given := unnumbered.get(field.name, "")) != field.name}
     found = {}
     for field in own:
-        told = (field.metadata or {}).get(b"PARQUET:field_id")
+        told = _id(field)
         if told is None:
             raise SourceError(
                 f"Source {name!r}: {file.uri} does not tell the id of its column {field.name!r}, by which the table's metadata "
                 "names "
                 "columns. It is not read: columns could be mixed up. Rewrite the file with the table's own tools."
             )
-        if (given := ids.get(int(told), "")) != field.name:
+        if (given := ids.get(told, "")) != field.name:
             found[field.name] = given
     return found
+
+
+def _id(field: pa.Field) -> int | None:
+    """The id by which tables know a column, or a part of one, in a Parquet file; None if it has none."""
+    told = (field.metadata or {}).get(FIELD_ID)
+    return None if told is None else int(told)
+
+
+def _check_parts(
+    name: str, source: Source, own: pa.Schema, file: PinnedFile, table: pa.Schema | None, asked: Collection[str]
+) -> None:
+    """Checks that the parts of nested columns that are read have the names that the table knows them by. Parts that a file lacks
+    are null. Raises: SourceError.
+    """
+    names, rename = file.names or {}, source.rename or {}
+    for field in own if table is not None else ():
+        stored = names.get(field.name, field.name)
+        given = rename.get(stored, stored)
+        if stored not in table.names or (asked and given not in asked):
+            continue
+        if part := _renamed_part(field.type, table.field(stored).type):
+            raise SourceError(
+                f"Source {name!r}: column {given!r} has a part {part!r} that {file.uri} knows by another name: it was renamed, or "
+                "dropped and added again. That is not read. Rewrite the table's older files with its own tools, or leave the column "
+                "out with columns=(...)."
+            )
+
+
+def _renamed_part(own: pa.DataType, table: pa.DataType) -> str:
+    """A part of a nested type that has another name, or another id, in the table than in the file; empty if there is none."""
+    if pa.types.is_struct(own) and pa.types.is_struct(table):
+        by_name, by_id = {part.name: part for part in own.fields}, {_id(part): part.name for part in own.fields}
+        for part in table.fields:
+            number, there = _id(part), by_name.get(part.name)
+            if number is not None and by_id.get(number, part.name) != part.name:
+                return part.name
+            if there is None:
+                continue
+            if None not in (number, _id(there)) and number != _id(there):
+                return part.name
+            if found := _renamed_part(there.type, part.type):
+                return f"{part.name}.{found}"
+        return ""
+    if columns.is_list(own) and columns.is_list(table):
+        return _renamed_part(own.value_type, table.value_type)
+    if pa.types.is_map(own) and pa.types.is_map(table):
+        return _renamed_part(own.key_type, table.key_type) or _renamed_part(own.item_type, table.item_type)
+    return ""
 
 
 def described(name: str, source: Source, uri: str, stored: pa.Schema) -> pa.Schema:

@@ -55,6 +55,8 @@ class Contents:
         files: without row groups and bounds.
         schema: the stored columns, if a table's log declares them; else the files do.
         ids: of the table's columns, if its files name their columns by these.
+        unnumbered: for files without ids, name in the file to the table's name; empty for a column that the table has not. None
+            if the table does not say.
         notes, version, seen_at: as a pin has them.
     """
 
@@ -62,6 +64,7 @@ class Contents:
     files: tuple[PinnedFile, ...]
     schema: pa.Schema | None = None
     ids: Mapping[int, str] | None = None
+    unnumbered: Mapping[str, str] | None = None
     notes: tuple[str, ...] = ()
     version: str = ""
     seen_at: datetime | None = None
@@ -87,9 +90,16 @@ def observe(
 
         return pin_of(name, source, delta_tables.contents(objects, name, source, then, asked), asked)
     if isinstance(source.format, Iceberg):
-        from almanac.store import iceberg_tables  # pyiceberg is an extra
-
-        return pin_of(name, source, iceberg_tables.contents(objects, name, source, then, asked), asked)
+        try:
+            from almanac.store import iceberg_tables
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] != "pyiceberg":
+                raise
+            raise SourceError(
+                f"Source {name!r} is an Iceberg table, and pyiceberg, which reads its metadata, is not installed. Install it where "
+                "Airflow's workers and the command line run: pip install 'almanac[iceberg]'."
+            ) from error
+        return pin_of(name, source, iceberg_tables.contents(objects, name, source, then, _read(source, asked)), asked)
     return pin_of(name, source, _of_folder(objects, copies, name, source, then), asked)
 
 
@@ -100,9 +110,10 @@ def pin_of(name: str, source: Source, found: Contents, asked: Sequence[str] = ()
         SourceError: the files disagree about their columns, or a column is missing or unfit.
         Unreachable: the store cannot be read.
     """
-    asked = asked or (source.needed and tuple(dict.fromkeys((*source.needed, *source.tested))))
+    asked = _read(source, asked)
     with ThreadPoolExecutor(READERS) as pool:
-        look = partial(footers.read, name, source, table=found.schema, ids=found.ids)
+        how = {"table": found.schema, "ids": found.ids, "unnumbered": found.unnumbered, "asked": asked}
+        look = partial(footers.read, name, source, **how)
         looked = list(pool.map(look, found.files))
     _check_renamed(name, source, found, looked, asked)
     if found.schema is None:
@@ -128,6 +139,11 @@ def pin_of(name: str, source: Source, found: Contents, asked: Sequence[str] = ()
     if isinstance(source, ReferenceSource) and source.snapshots:
         return replace(pin, snapshots=tuple(_snapshots(source, pin)))
     return pin
+
+
+def _read(source: Source, asked: Sequence[str]) -> Sequence[str]:
+    """The columns that are read; all when empty."""
+    return asked or (source.needed and tuple(dict.fromkeys((*source.needed, *source.tested))))
 
 
 def _plain(schema: pa.Schema) -> pa.Schema:
