@@ -291,7 +291,7 @@ def _check_plain(objects: Objects, name: str, source: Source, listed: Iterable[L
     tables = [(source.uri, *inside)] if inside else [one for one in pool.map(above, folder.logs_above(source.uri)) if one]
     for whole, kind, path in tables:
         advice = "Deliver a copy as plain Parquet files in a folder of its own."
-        if whole == source.uri and kind in READ_BY_LOG:
+        if whole == source.uri and kind in READ_BY_LOG and path.startswith(("_delta_log/", "metadata/")):
             advice = f"Read it by its log: {type(source).__name__}(..., format={READ_BY_LOG[kind]})."
         raise SourceError(
             f"Source {name!r}: {whole} is {kind} (found {path}). Only its log says which files are current, so it is not read "
