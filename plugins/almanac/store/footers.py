@@ -151,8 +151,10 @@ def _check_parts(
             continue
         if part := _renamed_part(field.type, table.field(stored).type):
             raise SourceError(
-                f"Source {name!r}: column {given!r} has a part {part!r} that {file.uri} knows by another name: it was renamed, or "
-                "dropped and added again. That is not read. Rewrite the table's older files with its own tools, or leave the column "
+                f"Source {name!r}: column {given!r} has a part {part!r} that {file.uri} knows by another name: it was renamed, "
+                "or "
+                "dropped and added again. That is not read. Rewrite the table's older files with its own tools, or leave the "
+                "column "
                 "out with columns=(...)."
             )
 

@@ -157,7 +157,8 @@ def _of_catalog(name: str, uri: str) -> _Table:
             table = opened.load_table(identifier)
     except (NoSuchTableError, NoSuchNamespaceError) as error:
         raise SourceMissing(
-            f"Source {name!r} is missing: the catalog {catalog!r} has no table {identifier}. Deliver it, or correct the source's uri."
+            f"Source {name!r} is missing: the catalog {catalog!r} has no table {identifier}. Deliver it, or correct the "
+            "source's uri."
         ) from error
     except (NotInstalledError, ImportError, ValueError, TypeError) as error:
         raise SourceError(
@@ -193,7 +194,8 @@ def _newest(objects: Objects, name: str, uri: str) -> tuple[str, tuple[str, ...]
             versions.setdefault(int(found[1]), []).append(item.uri)
     if not versions:
         raise SourceMissing(
-            f"Source {name!r} is missing: {uri} is no Iceberg table (it has no metadata/*.metadata.json). Deliver it, or correct the "
+            f"Source {name!r} is missing: {uri} is no Iceberg table (it has no metadata/*.metadata.json). Deliver it, or "
+            "correct the "
             "source's uri or format."
         )
     hint = (objects.find(f"{uri}metadata/{HINT}") or b"").decode(errors="replace").strip()
@@ -204,7 +206,8 @@ def _newest(objects: Objects, name: str, uri: str) -> tuple[str, tuple[str, ...]
         if not named:
             raise SourceError(
                 f"Source {name!r}: {uri}metadata/{HINT} names {hint!r}, which is not there (found: "
-                f"{examples(sorted(place.rsplit('/', 1)[-1] for some in versions.values() for place in some))}). Correct the hint, "
+                f"{examples(sorted(place.rsplit('/', 1)[-1] for some in versions.values() for place in some))}). Correct the "
+                "hint, "
                 "or read the table by its catalog: iceberg://CATALOG/namespace.table."
             )
         return named[0], ()
@@ -214,14 +217,16 @@ def _newest(objects: Objects, name: str, uri: str) -> tuple[str, tuple[str, ...]
     if len(versions[version]) > 1:
         raise SourceError(
             f"Source {name!r}: {uri}metadata/ has {len(versions[version])} files of version {version} "
-            f"({examples(sorted(place.rsplit('/', 1)[-1] for place in versions[version]))}), and only the table's catalog knows which "
+            f"({examples(sorted(place.rsplit('/', 1)[-1] for place in versions[version]))}), and only the table's catalog "
+            "knows which "
             "is current. Read it by its catalog: iceberg://CATALOG/namespace.table."
         )
     (place,) = versions[version]
     if hint or place.rsplit("/", 1)[-1].startswith("v"):  # a table that is committed by its files' names
         return place, ()
     return place, (
-        f"Source {name!r}: {uri} is read by its newest metadata file, {place.rsplit('/', 1)[-1]}. If a catalog commits the table, a "
+        f"Source {name!r}: {uri} is read by its newest metadata file, {place.rsplit('/', 1)[-1]}. If a catalog commits the "
+        "table, a "
         "commit that failed can have left that file; name the catalog: iceberg://CATALOG/namespace.table.",
     )
 
@@ -249,7 +254,8 @@ def _reading(name: str, text: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise SourceError(
-            f"Source {name!r}: a file that the metadata of {text} names is gone ({_why(error)}). Restore it, or roll the table back."
+            f"Source {name!r}: a file that the metadata of {text} names is gone ({_why(error)}). Restore it, or roll the table "
+            "back."
         ) from error
     except PermissionError as error:
         raise AccessRefused(
@@ -261,7 +267,8 @@ def _reading(name: str, text: str) -> Iterator[None]:
         ) from error
     except Exception as error:  # what pyiceberg raises for what it cannot read has no common class
         raise SourceError(
-            f"Source {name!r}: {text} cannot be read ({_why(error)}). If it uses a feature that pyiceberg does not know, deliver a copy "
+            f"Source {name!r}: {text} cannot be read ({_why(error)}). If it uses a feature that pyiceberg does not know, "
+            "deliver a copy "
             "without it."
         ) from error
 
@@ -341,7 +348,8 @@ def _check_read(name: str, table: _Table, data: Iterable[ManifestEntry], equal: 
         file = entry.data_file
         if file.file_format != FileFormat.PARQUET:
             raise SourceError(
-                f"Source {name!r}: {table.text} holds {file.file_path}, which is {file.file_format.value}; expected Parquet. Rewrite "
+                f"Source {name!r}: {table.text} holds {file.file_path}, which is {file.file_format.value}; expected Parquet. "
+                "Rewrite "
                 "the table's files as Parquet (write.format.default, then rewrite_data_files)."
             )
         if not _on_s3(file.file_path).startswith("s3://"):
@@ -395,7 +403,8 @@ def _marked(name: str, table: _Table, file: DataFile) -> Iterator[tuple[str, Pla
                     yield path, places[paths.indices.to_numpy() == number]
         else:
             raise SourceError(
-                f"Source {name!r}: {table.text} marks deleted rows in {file.file_path}, which is {file.file_format.value}; expected "
+                f"Source {name!r}: {table.text} marks deleted rows in {file.file_path}, which is {file.file_format.value}; "
+                "expected "
                 f"Parquet or Puffin. {COMPACT}."
             )
 
@@ -437,7 +446,8 @@ def _check_defaults(name: str, source: Source, text: str, schema: Schema, asked:
         given = rename.get(field.name, field.name)
         if (not asked or given in asked) and _has_default(field):
             raise SourceError(
-                f"Source {name!r}: column {given!r} of {text} has a default value for the rows before it (initial-default). That is "
+                f"Source {name!r}: column {given!r} of {text} has a default value for the rows before it (initial-default). "
+                "That is "
                 f"not read. {COMPACT}, with a column that has none, or leave the column out with columns=(...)."
             )
 
@@ -468,7 +478,8 @@ def _constants(
         known = f"decimal({kind.precision},{kind.scale})" if isinstance(kind, types.DecimalType) else NAMES.get(type(kind))
         if known is None:
             raise SourceError(
-                f"Source {name!r}: {table.text} is partitioned by {field.name}, whose type {kind} cannot be read from its metadata."
+                f"Source {name!r}: {table.text} is partitioned by {field.name}, whose type {kind} cannot be read from its "
+                "metadata."
             )
         yield Constant(name=field.name, type=known, value=None if value is None else _text(kind, value))
 

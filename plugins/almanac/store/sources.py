@@ -96,7 +96,8 @@ def observe(
             if (error.name or "").partition(".")[0] != "pyiceberg":
                 raise
             raise SourceError(
-                f"Source {name!r} is an Iceberg table, and pyiceberg, which reads its metadata, is not installed. Install it where "
+                f"Source {name!r} is an Iceberg table, and pyiceberg, which reads its metadata, is not installed. Install it "
+                "where "
                 "Airflow's workers and the command line run: pip install 'almanac[iceberg]'."
             ) from error
         return pin_of(name, source, iceberg_tables.contents(objects, name, source, then, _read(source, asked)), asked)
