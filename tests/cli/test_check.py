@@ -198,7 +198,8 @@ def test_put_copies_nothing_to_a_table(folder: Path, ask: Asking) -> None:
     code, _, error = ask("put", "a.parquet", "visits")
     assert code == 1
     assert " ".join(error.split()) == (
-        "almanac: Source 'visits' is a table, s3://lake/table/, and not a folder of files. Write its rows with the table's own tools."
+        "almanac: Source 'visits' is a table, s3://lake/table/, and not a folder of files. Write its rows with the table's own "
+        "tools."
     )
 
 

@@ -222,7 +222,8 @@ def test_parts_of_a_nested_column_are_null_where_they_were_added_and_refused_whe
         change.rename_column("place.city", "town")
     file = shop.pin(columns=("n",)).files[0].uri
     assert shop.refused() == (
-        f"Source 'visits': column 'place' has a part 'town' that {file} knows by another name: it was renamed, or dropped and added "
+        f"Source 'visits': column 'place' has a part 'town' that {file} knows by another name: it was renamed, or dropped and "
+        "added "
         "again. That is not read. Rewrite the table's older files with its own tools, or leave the column out with columns=(...)."
     )
     with table.update_schema() as change:
@@ -468,7 +469,8 @@ def test_too_many_deleted_rows_are_refused(shop: Lake, monkeypatch: pytest.Monke
     (first,) = data_files(table)
     add(table, shop.objects, marks((first, 0), (first, 1)), 2, DataFileContent.POSITION_DELETES)
     assert shop.refused() == (
-        "Source 'visits': the Iceberg table iceberg://lake/shop.visits marks more than 1 rows as deleted. Compact the table first "
+        "Source 'visits': the Iceberg table iceberg://lake/shop.visits marks more than 1 rows as deleted. Compact the table "
+        "first "
         "(rewrite_data_files in Spark)."
     )
 
@@ -477,7 +479,8 @@ def test_files_of_another_format_are_refused(shop: Lake) -> None:
     table = shop.create(events().schema)
     add(table, shop.objects, b"ORC", 1, form="ORC")
     assert shop.refused().endswith(
-        ".orc, which is ORC; expected Parquet. Rewrite the table's files as Parquet (write.format.default, then rewrite_data_files)."
+        ".orc, which is ORC; expected Parquet. Rewrite the table's files as Parquet (write.format.default, then "
+        "rewrite_data_files)."
     )
 
 
@@ -489,7 +492,8 @@ def test_a_column_with_a_default_for_older_rows_is_refused_if_it_is_read(shop: L
         observe(shop.objects, "visits", source)
     assert str(error.value) == (
         f"Source 'visits': column 'n' of the Iceberg table {source.uri} has a default value for the rows before it "
-        "(initial-default). That is not read. Compact the table first (rewrite_data_files in Spark), with a column that has none, or "
+        "(initial-default). That is not read. Compact the table first (rewrite_data_files in Spark), with a column that has "
+        "none, or "
         "leave the column out with columns=(...)."
     )
     assert set(observe(shop.objects, "visits", replace(source, columns=("at",))).columns) == {"at"}
@@ -585,7 +589,8 @@ def test_a_table_that_is_missing_is_told(shop: Lake) -> None:
 def test_a_catalog_without_a_configuration_is_told(shop: Lake) -> None:
     assert shop.refused(uri="iceberg://sea/shop.visits") == (
         "Source 'visits': pyiceberg has no configuration of the catalog 'sea' of iceberg://sea/shop.visits (found: lake). Set "
-        "PYICEBERG_CATALOG__SEA__URI and the like, or write it into ~/.pyiceberg.yaml, where Airflow's workers and the command line "
+        "PYICEBERG_CATALOG__SEA__URI and the like, or write it into ~/.pyiceberg.yaml, where Airflow's workers and the command "
+        "line "
         "run. In the environment a _ in a catalog's name stands for a -."
     )
 
@@ -616,7 +621,8 @@ def test_a_folder_is_read_by_its_newest_metadata_file_with_a_note(folder: tuple[
     pin = shop.pin()
     assert shop.numbers() == [1, 2] and pin.version == str(table.current_snapshot().snapshot_id)  # type: ignore[union-attr]
     assert pin.notes == (
-        f"Source 'visits': {shop.source.uri} is read by its newest metadata file, {table.metadata_location.rsplit('/', 1)[-1]}. If a "
+        f"Source 'visits': {shop.source.uri} is read by its newest metadata file, "
+        f"{table.metadata_location.rsplit('/', 1)[-1]}. If a "
         "catalog commits the table, a commit that failed can have left that file; name the catalog: "
         "iceberg://CATALOG/namespace.table.",
     )
@@ -672,7 +678,8 @@ def test_without_pyiceberg_an_iceberg_source_says_what_to_install(objects: Objec
     with pytest.raises(SourceError) as error:
         observe(objects, "visits", ReferenceSource("iceberg://lake/shop.visits"))
     assert str(error.value) == (
-        "Source 'visits' is an Iceberg table, and pyiceberg, which reads its metadata, is not installed. Install it where Airflow's "
+        "Source 'visits' is an Iceberg table, and pyiceberg, which reads its metadata, is not installed. Install it where "
+        "Airflow's "
         "workers and the command line run: pip install 'almanac[iceberg]'."
     )
 

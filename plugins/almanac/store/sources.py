@@ -207,7 +207,7 @@ def _of_folder(objects: Objects, copies: Copies, name: str, source: Source, then
             )
         files = list(pool.map(lambda item: _pinned(objects, name, source, item, then), found))
         if is_text:
-            files = list(pool.map(lambda file: replace(file, made=texts.convert(name, source, file, copies)), files))
+            files = list(pool.map(lambda file: replace(file, made=texts.convert(objects, copies, name, source, file)), files))
     return Contents(uri=source.uri, files=tuple(files), notes=(*notes, *_unread_partitions(name, source, files)))
 
 
