@@ -65,6 +65,7 @@ class PinnedFile:
         constants: columns that the file does not hold.
         names: name in the file to the table's name for the column, where they differ; empty for a column that the table has not.
         deleted: rows that no reader sees, by the table's log.
+        undated: no row has an event time, so that it holds no event.
     """
 
     uri: str
@@ -81,6 +82,7 @@ class PinnedFile:
     constants: tuple[Constant, ...] = later(())
     names: Mapping[str, str] | None = later(None)
     deleted: Deleted | None = later(None)
+    undated: bool = later(False)
 
     @property
     def place(self) -> str:

@@ -117,8 +117,8 @@ def _check_ongoing(pipeline: Pipeline, plan: RunPlan, pins: Mapping[str, Pin]) -
         return
     seen = [feature_cuts(pipeline, population, period) for period in plan.build]
     cuts = [one[name] for one in seen for name in events]
-    ends = [(file.high, name) for name in events for file in pins[name].files]
-    if any(end is None for end, _ in ends):
+    ends = [(file.high, name) for name in events for file in pins[name].files if not file.undated]
+    if not ends or any(end is None for end, _ in ends):
         return  # a file without statistics may hold newer events
     newest, name = max((end, name) for end, name in ends if end is not None)
     if all(cut.low is not None and newest < cut.low for cut in cuts):
