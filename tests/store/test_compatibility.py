@@ -70,7 +70,7 @@ def test_features_of_another_key_than_the_predictions_are_refused_by_the_plan(
 ) -> None:
     """Where features of the definition are there, their table tells the key before anything runs."""
     shop, predictions = world.shop, world.shop.home.predictions.uri
-    text = pa.schema([("customer", "string"), ("score", "float64"), ("model_version", "string")])
+    text = pa.schema([("customer", "string"), ("as_of", pa.timestamp("us", "UTC")), ("score", "float64")])
     monkeypatch.setattr(Table, "shown", lambda table: text if table.uri == predictions else SHOWN(table))
 
     with pytest.raises(DescriptionError, match=r"column 'customer' is int64 \(whole numbers\), expected text"):
