@@ -41,7 +41,7 @@ test-lowest: $(LOWEST)/lowest.stamp  ## some tests with the oldest versions of A
 test-newest:  ## the same with the newest, installed anew each time; PYTHON=python3.13 tries another Python
 	rm -rf $(NEWEST)
 	$(PYTHON) -m venv $(NEWEST)
-	$(NEWEST)/bin/python -m pip install -q --disable-pip-version-check -e '.[spark,local,postgres,signing,lineage]' -r requirements-lowest.in
+	$(NEWEST)/bin/python -m pip install -q --disable-pip-version-check -e '.[spark,local,postgres,signing,lineage,iceberg]' -r requirements-lowest.in
 	PATH="$(CURDIR)/$(NEWEST)/bin:$$PATH" $(NEWEST)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(VERSION_TESTS)
 
 fuzz: $(VENV)/dev.stamp  ## property tests with new examples, some minutes; SEED=... repeats a run, EXAMPLES=1000 tries more

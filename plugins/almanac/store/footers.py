@@ -144,8 +144,10 @@ def _check_parts(
     """Checks that the parts of nested columns that are read have the names that the table knows them by. Parts that a file lacks
     are null. Raises: SourceError.
     """
+    if table is None:
+        return
     names, rename = file.names or {}, source.rename or {}
-    for field in own if table is not None else ():
+    for field in own:
         stored = names.get(field.name, field.name)
         given = rename.get(stored, stored)
         if stored not in table.names or (asked and given not in asked):
@@ -153,10 +155,8 @@ def _check_parts(
         if part := _renamed_part(field.type, table.field(stored).type):
             raise SourceError(
                 f"Source {name!r}: column {given!r} has a part {part!r} that {file.uri} knows by another name: it was renamed, "
-                "or "
-                "dropped and added again. That is not read. Rewrite the table's older files with its own tools, or leave the "
-                "column "
-                "out with columns=(...)."
+                "or dropped and added again. That is not read. Rewrite the table's older files with its own tools, or leave the "
+                "column out with columns=(...)."
             )
 
 
@@ -165,15 +165,15 @@ def _renamed_part(own: pa.DataType, table: pa.DataType) -> str:
     if pa.types.is_struct(own) and pa.types.is_struct(table):
         by_name, by_id = {part.name: part for part in own.fields}, {_id(part): part.name for part in own.fields}
         for part in table.fields:
-            number, there = _id(part), by_name.get(part.name)
-            if number is not None and by_id.get(number, part.name) != part.name:
-                return part.name
+            number, there, name = _id(part), by_name.get(part.name), str(part.name)
+            if number is not None and by_id.get(number, name) != name:
+                return name
             if there is None:
                 continue
             if None not in (number, _id(there)) and number != _id(there):
-                return part.name
+                return name
             if found := _renamed_part(there.type, part.type):
-                return f"{part.name}.{found}"
+                return f"{name}.{found}"
         return ""
     if columns.is_list(own) and columns.is_list(table):
         return _renamed_part(own.value_type, table.value_type)

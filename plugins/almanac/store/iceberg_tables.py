@@ -1,4 +1,4 @@
-"""Iceberg tables as sources: the files that a snapshot of the table holds, by its manifests, with the rows that it marks as deleted.
+"""Iceberg tables as sources: the files that a snapshot holds, by its manifests, with the rows that it marks as deleted.
 
 A table is found by its catalog, `iceberg://CATALOG/namespace.table`, which pyiceberg knows by its own configuration
 (`PYICEBERG_CATALOG__...` in the environment, `.pyiceberg.yaml`), or by its folder, `s3://bucket/table/`. A folder only shows the
@@ -49,7 +49,8 @@ READERS = 16
 EXPIRED = "its history was expired away"
 KEEP = "Name a later known_at, or keep more history (history.expire.max-snapshot-age-ms)."
 COMPACT = "Compact the table first (rewrite_data_files in Spark)"
-DATA_PATHS = ("write.data.path", "write.object-storage.path", "write.folder-storage.path")  # where files lie besides the location
+# Where a table's files can lie besides its location.
+DATA_PATHS = ("write.data.path", "write.object-storage.path", "write.folder-storage.path")
 HINT = "version-hint.text"
 METADATA = re.compile(r"v?(\d+)(-[^/]*?)?(\.gz)?\.metadata\.json(\.gz)?")
 EPOCH = datetime(1970, 1, 1)
@@ -157,8 +158,8 @@ def _of_catalog(name: str, uri: str) -> _Table:
             table = opened.load_table(identifier)
     except (NoSuchTableError, NoSuchNamespaceError) as error:
         raise SourceMissing(
-            f"Source {name!r} is missing: the catalog {catalog!r} has no table {identifier}. Deliver it, or correct the "
-            "source's uri."
+            f"Source {name!r} is missing: the catalog {catalog!r} has no table {identifier}. Deliver it, or correct the source's "
+            "uri."
         ) from error
     except (NotInstalledError, ImportError, ValueError, TypeError) as error:
         raise SourceError(
@@ -194,9 +195,8 @@ def _newest(objects: Objects, name: str, uri: str) -> tuple[str, tuple[str, ...]
             versions.setdefault(int(found[1]), []).append(item.uri)
     if not versions:
         raise SourceMissing(
-            f"Source {name!r} is missing: {uri} is no Iceberg table (it has no metadata/*.metadata.json). Deliver it, or "
-            "correct the "
-            "source's uri or format."
+            f"Source {name!r} is missing: {uri} is no Iceberg table (it has no metadata/*.metadata.json). Deliver it, or correct "
+            "the source's uri or format."
         )
     hint = (objects.find(f"{uri}metadata/{HINT}") or b"").decode(errors="replace").strip()
     if hint and not hint.isdecimal():
@@ -207,8 +207,7 @@ def _newest(objects: Objects, name: str, uri: str) -> tuple[str, tuple[str, ...]
             raise SourceError(
                 f"Source {name!r}: {uri}metadata/{HINT} names {hint!r}, which is not there (found: "
                 f"{examples(sorted(place.rsplit('/', 1)[-1] for some in versions.values() for place in some))}). Correct the "
-                "hint, "
-                "or read the table by its catalog: iceberg://CATALOG/namespace.table."
+                "hint, or read the table by its catalog: iceberg://CATALOG/namespace.table."
             )
         return named[0], ()
     version = int(hint) if hint and int(hint) in versions else max(versions)
@@ -217,17 +216,15 @@ def _newest(objects: Objects, name: str, uri: str) -> tuple[str, tuple[str, ...]
     if len(versions[version]) > 1:
         raise SourceError(
             f"Source {name!r}: {uri}metadata/ has {len(versions[version])} files of version {version} "
-            f"({examples(sorted(place.rsplit('/', 1)[-1] for place in versions[version]))}), and only the table's catalog "
-            "knows which "
-            "is current. Read it by its catalog: iceberg://CATALOG/namespace.table."
+            f"({examples(sorted(place.rsplit('/', 1)[-1] for place in versions[version]))}), and only the table's catalog knows "
+            "which is current. Read it by its catalog: iceberg://CATALOG/namespace.table."
         )
     (place,) = versions[version]
     if hint or place.rsplit("/", 1)[-1].startswith("v"):  # a table that is committed by its files' names
         return place, ()
     return place, (
         f"Source {name!r}: {uri} is read by its newest metadata file, {place.rsplit('/', 1)[-1]}. If a catalog commits the "
-        "table, a "
-        "commit that failed can have left that file; name the catalog: iceberg://CATALOG/namespace.table.",
+        "table, a commit that failed can have left that file; name the catalog: iceberg://CATALOG/namespace.table.",
     )
 
 
@@ -267,9 +264,8 @@ def _reading(name: str, text: str) -> Iterator[None]:
         ) from error
     except Exception as error:  # what pyiceberg raises for what it cannot read has no common class
         raise SourceError(
-            f"Source {name!r}: {text} cannot be read ({_why(error)}). If it uses a feature that pyiceberg does not know, "
-            "deliver a copy "
-            "without it."
+            f"Source {name!r}: {text} cannot be read ({_why(error)}). If it uses a feature that pyiceberg does not know, deliver "
+            "a copy without it."
         ) from error
 
 
@@ -349,8 +345,7 @@ def _check_read(name: str, table: _Table, data: Iterable[ManifestEntry], equal: 
         if file.file_format != FileFormat.PARQUET:
             raise SourceError(
                 f"Source {name!r}: {table.text} holds {file.file_path}, which is {file.file_format.value}; expected Parquet. "
-                "Rewrite "
-                "the table's files as Parquet (write.format.default, then rewrite_data_files)."
+                "Rewrite the table's files as Parquet (write.format.default, then rewrite_data_files)."
             )
         if not _on_s3(file.file_path).startswith("s3://"):
             raise SourceError(
@@ -404,8 +399,7 @@ def _marked(name: str, table: _Table, file: DataFile) -> Iterator[tuple[str, Pla
         else:
             raise SourceError(
                 f"Source {name!r}: {table.text} marks deleted rows in {file.file_path}, which is {file.file_format.value}; "
-                "expected "
-                f"Parquet or Puffin. {COMPACT}."
+                f"expected Parquet or Puffin. {COMPACT}."
             )
 
 
@@ -446,9 +440,8 @@ def _check_defaults(name: str, source: Source, text: str, schema: Schema, asked:
         given = rename.get(field.name, field.name)
         if (not asked or given in asked) and _has_default(field):
             raise SourceError(
-                f"Source {name!r}: column {given!r} of {text} has a default value for the rows before it (initial-default). "
-                "That is "
-                f"not read. {COMPACT}, with a column that has none, or leave the column out with columns=(...)."
+                f"Source {name!r}: column {given!r} of {text} has a default value for the rows before it (initial-default). That "
+                f"is not read. {COMPACT}, with a column that has none, or leave the column out with columns=(...)."
             )
 
 

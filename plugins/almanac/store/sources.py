@@ -97,8 +97,7 @@ def observe(
                 raise
             raise SourceError(
                 f"Source {name!r} is an Iceberg table, and pyiceberg, which reads its metadata, is not installed. Install it "
-                "where "
-                "Airflow's workers and the command line run: pip install 'almanac[iceberg]'."
+                "where Airflow's workers and the command line run: pip install 'almanac[iceberg]'."
             ) from error
         return pin_of(name, source, iceberg_tables.contents(objects, name, source, then, _read(source, asked)), asked)
     return pin_of(name, source, _of_folder(objects, copies, name, source, then), asked)
@@ -113,8 +112,7 @@ def pin_of(name: str, source: Source, found: Contents, asked: Sequence[str] = ()
     """
     asked = _read(source, asked)
     with ThreadPoolExecutor(READERS) as pool:
-        how = {"table": found.schema, "ids": found.ids, "unnumbered": found.unnumbered, "asked": asked}
-        look = partial(footers.read, name, source, **how)
+        look = partial(footers.read, name, source, table=found.schema, ids=found.ids, unnumbered=found.unnumbered, asked=asked)
         looked = list(pool.map(look, found.files))
     _check_renamed(name, source, found, looked, asked)
     if found.schema is None:
