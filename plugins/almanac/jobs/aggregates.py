@@ -164,8 +164,8 @@ def _built(groups: Sequence[_Group]) -> list[_Made]:
     if missing:
         summed = partials.summed(spark, [wanted[name] for name in missing])
         # Recorded only if the source's files are still the pinned ones.
-        files = {file.uri: file for file in (wanted[name].block.file for name in missing)}
-        check_unchanged(context.home.objects, groups[0].pin, files.values())
+        read = {file.uri: file for file in (wanted[name].block.file for name in missing)}
+        check_unchanged(context.home.objects, groups[0].pin, read.values())
         for reference in {one.reference.source: one.reference for one in groups if one.reference}.values():
             check_unchanged(context.home.objects, reference, reference.files)
         for name, found in zip(missing, summed, strict=True):
