@@ -9,7 +9,7 @@ NEWEST := .venv-newest
 # What shows that Almanac works with other versions: DAGs parsed and run, Spark jobs, engines, deliveries, the command line.
 VERSION_TESTS := tests/airflow/test_dag_runs.py tests/airflow/test_build_dags.py tests/airflow/test_dag_files.py \
 	tests/jobs/test_run.py tests/deliveries/test_postgres.py tests/model/test_engines.py tests/store/test_objects.py \
-	tests/cli/test_doctor.py
+	tests/cli/test_doctor.py tests/databases/test_types.py
 BENCH ?=
 SEED ?= $(shell date +%s)
 EXAMPLES ?= 200
@@ -21,7 +21,7 @@ install = { $(1) -m pip install -q --disable-pip-version-check $(UV) && \
 	$(1) -m uv pip install -q --compile-bytecode --python $(1) $(2); } || \
 	{ echo "uv could not install them, now with pip ..."; $(1) -m pip install -q --disable-pip-version-check $(2); }
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-lowest test-newest fuzz figures bench-scoring bench-features bench-retrain check docs lock clean
+.PHONY: help demo test test-fast test-lowest test-newest fuzz figures bench-scoring bench-features bench-retrain bench-sources check docs lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench-features: $(VENV)/demo.stamp $(PEERS)/bench.stamp  ## benchmark feature bu
 bench-retrain: $(VENV)/demo.stamp $(PEERS)/bench.stamp  ## benchmark a retrain and a score through Airflow against a script, an hour; BENCH="--times 1 --rounds 1"
 	$(BIN)/python -m benchmarks.retrain --folder $(STATE)/bench $(BENCH)
 	$(PEERS)/bin/python -m benchmarks.picture retrain
+
+bench-sources: $(VENV)/dev.stamp  ## benchmark features of each source format against plain Parquet, half an hour; BENCH="--rounds 2"
+	$(BIN)/python -m benchmarks.sources $(BENCH)
 
 check: $(VENV)/dev.stamp docs  ## ruff, mypy, import rules and links in the docs; warns of files over 350 lines
 	$(BIN)/ruff check .

@@ -332,3 +332,39 @@ def test_the_leaves_of_columns_are_counted_as_parquet_lays_them_out() -> None:
     found = dict(columns.leaves(file.schema_arrow))
     assert [file.schema.column(place).path for place in found.values()] == ["s.a", "s.a", "m.key_value.key", "u", "at"]
     assert file.metadata.row_group(0).column(found["s.a"]).statistics.min == 1.5
+
+
+# --- keys of several columns ---
+
+KEYED = st.lists(st.tuples(st.one_of(st.none(), st.integers(0, 3)), st.sampled_from([None, "", "a", "ab", "b"])), max_size=12)
+
+
+def _of_pairs(rows: list[tuple[int | None, str | None]], whole: pa.DataType) -> list[pa.Array]:
+    return [pa.array([row[0] for row in rows], whole), pa.array([row[1] for row in rows], pa.string())]
+
+
+@given(keys=KEYED, among=KEYED)
+def test_a_row_is_found_where_all_its_columns_are_equal_and_nowhere_with_a_null(
+    keys: list[tuple[int | None, str | None]], among: list[tuple[int | None, str | None]]
+) -> None:
+    among = list(dict.fromkeys(among))
+    found = columns.row_places(_of_pairs(keys, pa.int32()), _of_pairs(among, pa.int64())).to_pylist()
+
+    assert found == [among.index(key) if key in among and None not in key else None for key in keys]
+
+
+def test_three_columns_are_matched_as_one_key_and_values_that_join_to_one_text_are_not() -> None:
+    keys = [pa.array(["a", "ab", "a"]), pa.array(["bc", "c", "bc"]), pa.array([1, 1, 2])]
+    among = [pa.array(["ab", "a"]), pa.array(["c", "bc"]), pa.array([1, 2])]
+    assert columns.row_places(keys, among).to_pylist() == [None, 0, 1]
+
+
+def test_one_column_is_matched_as_places_does() -> None:
+    keys, among = pa.chunked_array([[3, None], [1]]), pa.array([1, 2, 3], pa.int16())
+    assert columns.row_places([keys], [among]).to_pylist() == columns.places(keys, among).to_pylist() == [2, None, 0]
+
+
+def test_an_entity_is_shown_by_its_value_or_by_all_its_values() -> None:
+    rows = pa.table({"shop": ["n", "s"], "customer": [1, 2]})
+    assert columns.entities(rows, ["customer"]) == ["1", "2"]
+    assert columns.entities(rows, ["customer", "shop"]) == ["(1, 'n')", "(2, 's')"]

@@ -57,7 +57,7 @@ def scorer(model: Path) -> Scorer:
     files = {name: _kept(model, name, body) for name, body in exported.items()}
     bundle = replace(bundle, engine=engine, files={**bundle.files, **files})
     print(f"{model.name}: {engine.name} ({engine.speedup} times onnxruntime), {engine.reason}", flush=True)
-    return Scorer(bundle=bundle, entity=rows.ENTITY, as_of=AS_OF, order="f00d")
+    return Scorer(bundle=bundle, keys=(rows.ENTITY,), as_of=AS_OF, order="f00d")
 
 
 def keep_scorer(model: Path) -> None:

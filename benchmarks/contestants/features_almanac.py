@@ -17,10 +17,10 @@ from pyspark.sql import SparkSession
 
 from almanac import Aggregates, EventSource, ReferenceSource, columns
 from almanac.core.aggregates import edges
-from almanac.core.period import Every
+from almanac.core.period import Calendar, Every
 from almanac.core.pins import PinnedFile
 from almanac.core.receipts import Output
-from almanac.core.sources import as_utc
+from almanac.core.timezone import as_utc
 from almanac.cutting import View
 from almanac.local.spark_conf import PROPERTIES
 from almanac.spark import aggregates, partials
@@ -80,7 +80,7 @@ class Builder:
         self.sums(task, pins)
         merges = []
         for part in GROUPS:
-            schema = aggregates.schema_of(part, events.ENTITY, pa.int64())
+            schema = aggregates.schema_of(asked(part, task))
             for as_of in (as_utc(moment, None) for moment in events.AS_OFS[task.model]):
                 seen = [pin for pin in pins if pin.low and pin.high and pin.low < as_of and pin.high >= as_of - part.lookback]
                 used = [self.kept[key(part, block)] for block in blocks(part, seen)]
@@ -96,7 +96,7 @@ def asked(part: Aggregates, task: Task) -> Aggregation:
     used = {events.ENTITY, events.TIME, *part.columns, *((events.PRODUCT,) if looked else ())}
     return Aggregation(
         part=part,
-        entity=events.ENTITY,
+        entity=(events.ENTITY,),
         events=View(source=SOURCE, shown=schema(task.files[0], used)),
         reference=(of_footer(products),) if looked else (),
         looked=looked,
@@ -124,7 +124,7 @@ def blocks(part: Aggregates, pins: Sequence[PinnedFile]) -> list[Block]:
     found = []
     for pin in pins:
         assert pin.low is not None and pin.high is not None
-        found += partials.blocks(pin, edges(part.windows, timedelta(0), Every.MONTH, pin.low, pin.high))
+        found += partials.blocks(pin, edges(part.windows, timedelta(0), Calendar(Every.MONTH), pin.low, pin.high))
     return found
 
 

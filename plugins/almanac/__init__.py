@@ -23,6 +23,7 @@ docs/glossary.md explains the terms, docs/formats.md what is stored, docs/adr th
 from almanac.core.aggregates import Aggregates
 from almanac.core.audits import Audit
 from almanac.core.deliveries import ParquetDelivery, PostgresDelivery
+from almanac.core.formats import Csv, Delta, Iceberg, JsonLines, Parquet
 from almanac.core.gate import Gate, Slice
 from almanac.core.label import Label
 from almanac.core.late import Late
@@ -35,12 +36,17 @@ from almanac.core.window import MovingWindow
 __all__ = [
     "Aggregates",
     "Audit",
+    "Csv",
+    "Delta",
     "EventSource",
     "FeatureGroup",
     "Gate",
+    "Iceberg",
+    "JsonLines",
     "Label",
     "Late",
     "MovingWindow",
+    "Parquet",
     "ParquetDelivery",
     "Pipeline",
     "Population",

@@ -7,15 +7,17 @@ because a file with a time zone and a file without one do not agree; when rows a
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from almanac.core.entity import shown
 from almanac.core.formats import DECIMAL, EPOCHS
 from almanac.core.sources import Source, alike
 from almanac.errors import SourceError
@@ -222,6 +224,32 @@ def places(keys: pa.Array | pa.ChunkedArray, among: pa.Array) -> pa.Array | pa.C
     """For each key the index of its equal in `among`, int32; null where it has none, and for a null. Both are of one kind."""
     wide = pa.int64() if pa.types.is_integer(among.type) else among.type
     return pc.index_in(keys.cast(wide), value_set=among.cast(wide), skip_nulls=True)
+
+
+def row_places(keys: Sequence[pa.Array | pa.ChunkedArray], among: Sequence[pa.Array]) -> pa.Array | pa.ChunkedArray:
+    """As `places`, for keys of several columns: two rows are equal if all their columns are. A row with a null has none."""
+    ours, theirs = keys[0], among[0]
+    for one, other in zip(keys[1:], among[1:], strict=True):
+        # Numbers for the pairs of the first two columns, and so on: no text is joined, so no two pairs become one.
+        left, right = pc.unique(theirs), pc.unique(other)
+        pairs = [_paired(places(a, left), places(b, right), len(right)) for a, b in ((ours, one), (theirs, other))]
+        ours, theirs = pairs
+    return places(ours, theirs)
+
+
+def _paired(first: pa.Array, second: pa.Array, size: int) -> pa.Array:
+    """A number for each pair of a place and one below `size`; null if one of them is. Places are below 2^31, pairs below 2^62."""
+    return pc.add(pc.multiply(first.cast(pa.int64()), size), second.cast(pa.int64()))
+
+
+def entities(rows: pa.Table | pa.RecordBatch, keys: Sequence[str]) -> list[str]:
+    """The entity of each row, for messages."""
+    return [shown(values) for values in zip(*(rows.column(key).to_pylist() for key in keys), strict=True)]
+
+
+def all_valid(rows: pa.Table | pa.RecordBatch, names: Sequence[str]) -> Any:
+    """Which rows have no null in these columns: a boolean column."""
+    return functools.reduce(pc.and_, (rows.column(name).is_valid() for name in names))
 
 
 def unreadable(kind: pa.DataType) -> str:

@@ -68,7 +68,7 @@ def view_of(source: Source, pin: Pin, names: Sequence[str] = (), cut: Cut | None
     plain = plain_of(pin)
     wanted = list(names or source.needed or plain.names)
     others = [name for name in dict.fromkeys((*source.times, *source.tested)) if name not in wanted]
-    if cut is not None and cut.at is not None and pin.snapshots:
+    if cut is not None and cut.at is not None and pin.snapshots is not None:
         cut = pin.held_at(cut.at)
     return View(
         source=source,

@@ -48,23 +48,24 @@ def reads(pipeline: Pipeline, part: Aggregates, pins: Mapping[str, Pin]) -> Read
         DescriptionError: a source lacks a column, or a column's type does not fit its use.
     """
     events, reference = pins[part.reads[0]], pins[part.reads[1]] if part.on else None
-    source, entity = pipeline.sources[events.source], pipeline.entity
+    source = pipeline.sources[events.source]
     for pin in (events, *filter(None, (reference,))):
-        keys = {entity: pin is events, str(part.on): bool(part.on)}
-        if missing := [name for name, needed in keys.items() if needed and name not in pin.columns]:
+        needed = [*(pipeline.keys if pin is events else ()), *filter(None, (part.on,))]
+        if missing := [name for name in dict.fromkeys(needed) if name not in pin.columns]:
             raise DescriptionError(
                 f"Aggregates({part.name!r}): source {pin.source!r} has no column {examples(missing)} (it has: "
                 f"{examples(sorted(pin.columns), 30)}). Correct the description, or deliver the column."
             )
     aggregated = [*part.columns, *filter(None, (part.split,))]
-    looked = [name for name in (reference.columns if reference else ()) if name in aggregated and name not in (entity, part.on)]
+    keys = (*pipeline.keys, part.on)
+    looked = [name for name in (reference.columns if reference else ()) if name in aggregated and name not in keys]
     if both := [f"{name} ({events.columns[name]})" for name in looked if name in events.columns]:
         raise DescriptionError(
             f"Aggregates({part.name!r}): {examples(both)} is ambiguous: both {' and '.join(part.reads)} have it. Rename it in "
             "one of them, or leave it out of one with columns=(...)."
         )
     known = {**events.columns, **{name: reference.columns[name] for name in looked if reference}}
-    wanted = [entity, *aggregated]
+    wanted = [*pipeline.keys, *aggregated]
     if missing := [name for name in wanted if name not in known]:
         raise DescriptionError(
             f"Aggregates({part.name!r}): {', '.join(part.reads)} have no column {examples(missing)} (they have: "
@@ -76,26 +77,27 @@ def reads(pipeline: Pipeline, part: Aggregates, pins: Mapping[str, Pin]) -> Read
             f"Aggregates({part.name!r}): expected numeric columns, got {examples(strange)}. Use only 'distinct', which counts "
             "different values."
         )
-    read = dict.fromkeys(name for name in (entity, *source.times, part.on, *aggregated) if name and name not in looked)
+    read = dict.fromkeys(name for name in (*pipeline.keys, *source.times, part.on, *aggregated) if name and name not in looked)
     found = Reads(_schema_of(source, events, list(read)), None)
     if reference is not None:
         looked_up = _schema_of(pipeline.sources[reference.source], reference, [str(part.on), *looked])
         found = Reads(found.events, looked_up)
-    _check_types(part, entity, found)
+    _check_types(part, pipeline.keys, found)
     return found
 
 
-def _check_types(part: Aggregates, entity: str, found: Reads) -> None:
+def _check_types(part: Aggregates, entity: Sequence[str], found: Reads) -> None:
     """Checks that keys and values can be compared. Raises: DescriptionError."""
     looked = found.looked
     own = f"Aggregates({part.name!r})"
-    if entity in part.columns:
-        raise DescriptionError(f"{own}.columns: expected columns to aggregate, got the entity {entity!r}. Remove it.")
+    if aggregated := [key for key in entity if key in part.columns]:
+        what = "the entity" if len(entity) == 1 else "a column of the entity,"
+        raise DescriptionError(f"{own}.columns: expected columns to aggregate, got {what} {aggregated[0]!r}. Remove it.")
     types = {field.name: field.type for schema in (looked or (), found.events) for field in schema}
-    if not is_key(types[entity]):
+    if strange := [key for key in entity if not is_key(types[key])]:
         raise DescriptionError(
-            f"{own}: expected {entity} as whole numbers or text, got {types[entity]} in source {part.reads[0]!r}. "
-            f"Deliver it as one of them{_why(types[entity])}."
+            f"{own}: expected {strange[0]} as whole numbers or text, got {types[strange[0]]} in source {part.reads[0]!r}. "
+            f"Deliver it as one of them{_why(types[strange[0]])}."
         )
     if looked is not None:
         ours, theirs = (schema.field(str(part.on)).type for schema in (found.events, looked))

@@ -10,6 +10,8 @@ ALMANAC_COMMIT         the commit of the code, for receipts; that of the checkou
 ALMANAC_SIGNING_KEY    the private key (a PEM file) that signs manifests on publish; nothing is signed when not set
 ALMANAC_VERIFYING_KEY  the public key (a PEM file) that every version's signature must match; not checked when not set
 ALMANAC_DELIVERY_NAME  the database address of the delivery NAME (upper case), for `almanac deliver` outside Airflow
+ALMANAC_CONNECTION_ID  the database address of the connection ID (upper case, `_` for `-` and `.`), for sources in a database
+                       outside Airflow
 
 Credentials are not here: boto3, deltalake and pyarrow read AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and
 AWS_ENDPOINT_URL themselves, or use the machine's role.
@@ -132,6 +134,22 @@ def delivery_address(delivery: str) -> str:
             f"{name}: expected the address of the database of delivery {delivery!r}, such as "
             "postgresql://user:password@host:5432/database, got nothing. Set it, or let the DAG deliver, which uses Airflow's "
             "connection."
+        )
+    return found
+
+
+def connection_address(connection: str) -> str:
+    """The address of the database of a connection that a source names, for use outside Airflow.
+
+    Raises:
+        DescriptionError: it is not set.
+    """
+    name = f"ALMANAC_CONNECTION_{re.sub(r'[^A-Z0-9_]', '_', connection.upper())}"
+    if not (found := os.environ.get(name, "").strip()):
+        raise DescriptionError(
+            f"{name}: expected the address of the database of connection {connection!r}, such as "
+            "postgresql://user:password@host:5432/database, got nothing. Set it, or let the DAG read the source, which uses "
+            "Airflow's connection."
         )
     return found
 

@@ -34,8 +34,10 @@ def running(
     database = f"postgresql+psycopg://postgres@/{name}?host={postgres}"
     shop = Shop.open(f"s3://almanac/running-{uuid.uuid4().hex}", spark)
     gate = Gate(metric="roc_auc", min_gain=-0.2, floor=0.5, approval=True)
-    # With a last period the run of today, which unpausing starts, has nothing to do.
-    shop.describe(last_period="2017-12", gate=gate, features=(shop.pipeline.group("habits"),))
+    # With a last period the run of today, which unpausing starts, has nothing to do. In London the months of summer begin an
+    # hour before those of UTC, so a run whose period went by UTC anywhere would be for the month before.
+    described = {"last_period": "2017-12", "timezone": "Europe/London"}
+    shop.describe(**described, gate=gate, features=(shop.pipeline.group("habits"),))
     versions = {"2017-08": shop.retrain("2017-06"), "2017-09": shop.train("2017-08")}
     shop.promote(versions["2017-09"])
     memory = shop.remember()

@@ -112,7 +112,7 @@ def test_the_trigger_form_says_which_period_a_date_stands_for() -> None:
     from airflow.timetables.base import TimeRestriction
 
     from almanac.airflow import build_dags
-    from almanac.core.period import Every, resolve
+    from almanac.core.period import Calendar, Every, resolve
 
     dag = build_dags(pipeline("s3://shop", last_period="2017-10"))["shop_score"]
     form, timetable = dag.params.get_param("period").description, dag.timetable
@@ -122,12 +122,12 @@ def test_the_trigger_form_says_which_period_a_date_stands_for() -> None:
     )
     assert "(2017-03-01 is the run for 2017-03, and starts when that has ended)" in form
     assert (scheduled.logical_date, scheduled.run_after) == (_pendulum("2017-03-01"), _pendulum("2017-04-01"))
-    assert resolve(Every.MONTH, interval=tuple(scheduled.data_interval), by_timetable=True).key == "2017-03"
+    assert resolve(Calendar(Every.MONTH), interval=tuple(scheduled.data_interval), by_timetable=True).key == "2017-03"
 
     assert "a run that you trigger with a logical date is for the last month that had ended by then" in form
     for date, period in (("2017-07-15", "2017-06"), ("2017-07-01", "2017-06"), ("2017-06-30", "2017-05")):
         interval = timetable.infer_manual_data_interval(run_after=_pendulum(date))
-        assert resolve(Every.MONTH, interval=tuple(interval)).key == period
+        assert resolve(Calendar(Every.MONTH), interval=tuple(interval)).key == period
 
 
 def test_a_job_for_several_periods_leaves_a_failed_order_to_its_own_task() -> None:
@@ -147,11 +147,11 @@ def test_no_run_is_scheduled_after_the_last_period() -> None:
     from airflow.timetables.base import TimeRestriction
 
     from almanac.airflow import build_dags
-    from almanac.airflow.timetable import UntilTimetable
+    from almanac.airflow.timetable import PeriodTimetable
 
     built = build_dags(pipeline("s3://shop", last_period="2017-10"))
-    timetable = UntilTimetable.deserialize(built["shop_score"].timetable.serialize())
-    assert timetable.last == datetime(2017, 10, 1, tzinfo=UTC)
+    timetable = PeriodTimetable.deserialize(built["shop_score"].timetable.serialize())
+    assert timetable.last.key == "2017-10"
     assert built["shop_rollback"].schedule is None
 
     def runs(*, catchup: bool) -> list[datetime]:
@@ -164,6 +164,99 @@ def test_no_run_is_scheduled_after_the_last_period() -> None:
 
     assert runs(catchup=True) == [datetime(2017, month, 1, tzinfo=UTC) for month in (8, 9, 10)]
     assert runs(catchup=False) == [], "the newest period of today is after the last one, so no run is created"
+
+
+SPRING, AUTUMN = (("2017-03-24", "2017-03-28"), ("2017-10-27", "2017-10-31"))
+HAVANA_AUTUMN = ("2017-11-03", "2017-11-07")
+SAMOA_WITHOUT_A_DAY = ("2011-12-28", "2012-01-01")
+
+
+@pytest.mark.parametrize(
+    ("zone", "first", "last", "hours"),
+    [
+        pytest.param("Europe/London", *SPRING, [24, 24, 23, 24, 24], id="clocks forward"),
+        pytest.param("Europe/London", *AUTUMN, [24, 24, 25, 24, 24], id="clocks back"),
+        pytest.param("Asia/Kolkata", *SPRING, [24, 24, 24, 24, 24], id="half an hour"),
+        pytest.param("America/Havana", *HAVANA_AUTUMN, [24, 24, 25, 24, 24], id="a midnight that occurs twice"),
+        pytest.param("America/Sao_Paulo", "2017-10-13", "2017-10-17", [24, 24, 23, 24, 24], id="a midnight that is skipped"),
+        pytest.param("Pacific/Apia", *SAMOA_WITHOUT_A_DAY, [24, 24, 24, 24], id="a day that never was"),
+    ],
+)
+def test_schedule_backfill_and_hand_give_each_local_day_one_run(zone: str, first: str, last: str, hours: list[int]) -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+    from airflow.timetables.base import TimeRestriction
+
+    from almanac.airflow import build_dags
+    from almanac.core.period import resolve
+
+    described = pipeline("s3://shop", every="day", first_period=first, timezone=zone)
+    wanted = list(described.period(first).until(described.period(last)))
+    # What the scheduler, the API server and `airflow backfill` read back.
+    dag = DagSerialization.from_dict(DagSerialization.to_dict(build_dags(described)["shop_score"]))
+    earliest, latest = (_instant(period.start) for period in (wanted[0], wanted[-1]))
+
+    backfilled = [info.data_interval for info in dag.iter_dagrun_infos_between(earliest, latest)]
+    scheduled, before = [], None
+    for _ in wanted:
+        restriction = TimeRestriction(earliest, None, catchup=True)
+        info = dag.timetable.next_dagrun_info(last_automated_data_interval=before, restriction=restriction)
+        scheduled.append(before := info.data_interval)
+    by_hand = [dag.timetable.infer_manual_data_interval(run_after=_instant(period.end)) for period in wanted]
+    a_moment_later = [
+        dag.timetable.infer_manual_data_interval(run_after=_instant(period.end + timedelta(minutes=90))) for period in wanted
+    ]
+
+    assert [(interval.end - interval.start).total_seconds() / 3600 for interval in backfilled] == hours
+    assert backfilled == scheduled == by_hand == a_moment_later
+    assert [resolve(described.calendar, interval=tuple(one), by_timetable=True) for one in backfilled] == wanted
+    assert [described.period(period.key) for period in wanted] == wanted, "params.period says the same"
+
+
+@pytest.mark.parametrize(
+    ("every", "first", "week_starts", "begins"),
+    [
+        ("month", "2017-03", "monday", ["2017-03-01 00:00", "2017-03-31 23:00", "2017-04-30 23:00"]),
+        ("quarter", "2017-Q1", "monday", ["2017-01-01 00:00", "2017-03-31 23:00", "2017-06-30 23:00"]),
+        ("week", "2017-03-19", "sunday", ["2017-03-19 00:00", "2017-03-26 00:00", "2017-04-01 23:00"]),
+    ],
+)
+@pytest.mark.parametrize("zone", ["Europe/London", "UTC"])
+def test_longer_periods_begin_at_local_midnight_as_well(
+    every: str, first: str, week_starts: str, begins: list[str], zone: str
+) -> None:
+    from almanac.airflow import build_dags
+    from almanac.core.period import resolve
+
+    described = pipeline("s3://shop", every=every, first_period=first, week_starts=week_starts, timezone=zone)
+    wanted = list(described.first.until(described.first.plus(2)))
+    timetable = _read_back(build_dags(described)["shop_score"])
+
+    found = [timetable.infer_manual_data_interval(run_after=_instant(period.end)) for period in wanted]
+
+    assert [resolve(described.calendar, interval=tuple(one), by_timetable=True) for one in found] == wanted
+    assert zone == "UTC" or [f"{one.start:%Y-%m-%d %H:%M}" for one in found] == begins
+
+
+def test_the_docs_of_a_dag_give_its_times_in_utc_where_periods_begin_elsewhere() -> None:
+    from almanac.airflow import build_dags
+
+    built = build_dags(pipeline("s3://shop", first_period="2017-04", timezone="Europe/London"))["shop_score"]
+
+    assert "(2017-03-31 23:00 UTC is the run for 2017-04, and starts when that has ended)" in built.doc_md
+    assert "--from-date 2017-09-30T23:00:00+00:00 --to-date 2017-12-01T00:00:00+00:00" in built.doc_md
+
+
+def _read_back(dag: Any) -> Any:
+    """The timetable as the scheduler has it."""
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    return DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable
+
+
+def _instant(moment: datetime) -> Any:
+    import pendulum
+
+    return pendulum.instance(moment)
 
 
 def _pendulum(day: str) -> Any:

@@ -17,9 +17,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from almanac import Audit, Scoring
+from almanac import Audit, FeatureGroup, Scoring
 from almanac.local import seaweed
 from almanac.user_module import module_zip
+from tests.support import leak
 from tests.support.shop import MODULE, Shop, people
 from tests.support.shop_dags import write_dags, write_jobs
 
@@ -102,6 +103,36 @@ def test_a_dry_run_of_a_retrain_plans_and_changes_nothing(played):
     assert ended["tasks"]["plan"] == "success"
     assert ended["tasks"]["sources.pin"] == "skipped"
     assert shop.state() == before
+
+
+def test_a_suspect_version_is_named_on_its_task_and_in_the_runs_note_and_is_not_promoted(played, jobs, dag_files):
+    """The visits of the month to come, read from the folder of events as if it were a reference."""
+    shop, run = played
+    before = shop.state()
+    module = jobs / USER_MODULE
+    sound = module.read_text()
+    leaking = sound
+    for old, new in leak.CODE.items():
+        leaking = leaking.replace(old, new)
+    sources = leak.described(shop.landing)["sources"]
+    features = (FeatureGroup("traits", reads=("people",)), shop.pipeline.group("habits"))
+    try:
+        module.write_text(leaking)
+        write_dags(dag_files, replace(shop.pipeline, sources=sources, features=features))
+        ended = run("retrain", period="2017-07")
+    finally:
+        module.write_text(sound)
+        write_dags(dag_files, shop.pipeline)
+    (version,) = set(shop.home.versions.names()) - set(before["versions"])
+    fact = "suspect: feature 'visits_next' alone tells the label with a ROC AUC of 1.000 (threshold 0.98)"
+
+    assert ended["state"] == "success"
+    assert (ended["tasks"]["model.publish"], ended["tasks"]["champion.publish"]) == ("success", "skipped")
+    assert f"shop model.stage 2017-07: {fact}. ROC AUC 1.000 in training" in ended["log"]
+    assert f"version {version} is {fact}. Look for a reference without time" in ended["log"]
+    assert ended["note"].startswith(f"Found by Almanac: version {version} is {fact}. Look for a reference without time")
+    assert f"Skipped by Almanac: Version {version} is not promoted; it stays in the history. reject: {fact}" in ended["note"]
+    assert shop.state()["log"] == before["log"]
 
 
 def test_a_failed_check_fails_the_task_with_what_was_found_and_publishes_nothing(played, jobs, dag_files):

@@ -116,7 +116,7 @@ def test_a_database_is_in_no_argument_of_a_task() -> None:
     ],
 )
 def test_a_connection_becomes_the_databases_own_uri(fields: dict[str, Any], uri: str) -> None:
-    from almanac.airflow.deliveries import uri_of
+    from almanac.airflow.connections import uri_of
 
     nothing = dict.fromkeys(("login", "password", "host", "port", "schema", "extra"))
     found = uri_of(SimpleNamespace(**{**nothing, **fields}))
@@ -149,6 +149,15 @@ def test_a_connection_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch
         "Airflow's connection 'other' of delivery 'warehouse': expected type 'postgres', got 'mysql'. Change its type, or name "
         "another connection in PostgresDelivery(connection=...)."
     )
+
+
+def test_the_connection_of_a_source_is_resolved_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    from almanac.airflow.connections import address_of
+
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://ann:s3cret@db/shop")
+    assert address_of("warehouse", "source 'visits'", "its uri") == "postgresql://ann:s3cret@db/shop"
+    with pytest.raises(DescriptionError, match=r"which source 'visits' needs.*or name another connection in its uri"):
+        address_of("nowhere", "source 'visits'", "its uri")
 
 
 # --- the tasks ---

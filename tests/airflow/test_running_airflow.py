@@ -26,7 +26,7 @@ GOOD, BAD = "2017-07-600d600d", "2017-08-0bad0bad"
 @pytest.fixture(scope="module")
 def backfilled(running: Running) -> None:
     """August and September scored by a backfill."""
-    running.by_command("score", "--from-date", "2017-08-01", "--to-date", "2017-09-30")
+    running.by_command("score", "--from-date", running.begin("2017-08"), "--to-date", running.begin("2017-09"))
 
 
 def test_a_backfill_gives_each_period_the_version_in_force_for_it(running: Running, backfilled: None):
@@ -60,12 +60,23 @@ def test_many_periods_in_one_run_ask_for_just_what_the_backfill_made(running: Ru
     assert running.table() == table
 
 
+def test_a_run_with_a_logical_date_is_for_the_last_month_that_had_ended_in_london(running: Running, backfilled: None):
+    """Half an hour before the end of August in UTC, it has ended in London. The orders are those of the backfill."""
+    before, table = running.shop.home.predictions.version(), running.table()
+
+    state, tasks = running.by_date("score", "2017-08-31T23:30:00Z")
+
+    assert (state, tasks["predictions.publish"]) == ("success", "success")
+    assert running.shop.home.predictions.version() == before
+    assert running.table() == table
+
+
 def test_a_backfill_can_be_pinned_to_a_version(running: Running, backfilled: None):
     other, table = running.versions["2017-09"], running.table()
 
     running.by_command(
         "score",
-        *("--from-date", "2017-08-01", "--to-date", "2017-08-31", "--reprocess-behavior", "completed"),
+        *("--from-date", running.begin("2017-08"), "--to-date", running.begin("2017-08"), "--reprocess-behavior", "completed"),
         *("--dag-run-conf", json.dumps({"version": other})),
     )
 
@@ -85,7 +96,7 @@ def test_backfilled_retrains_are_in_force_for_their_own_periods_and_never_overta
     shop = running.shop
     log, known = shop.home.log(), shop.home.versions.names()
 
-    running.create("retrain", "--from-date", "2017-06-01", "--to-date", "2017-07-31", "--run-backwards")
+    running.create("retrain", "--from-date", running.begin("2017-06"), "--to-date", running.begin("2017-07"), "--run-backwards")
     question = running.answer("Approve")
     running.wait("shop_retrain")
 

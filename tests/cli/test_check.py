@@ -187,6 +187,22 @@ def test_put_does_not_guess_a_place_while_a_dag_file_fails(folder: Path, ask: As
     assert (code, "expected a folder such as s3://bucket/folder/, got 's3://'" in error) == (1, True)
 
 
+def test_put_copies_nothing_to_a_table(folder: Path, ask: Asking) -> None:
+    (folder / "dags" / "lake.py").write_text(
+        "from dataclasses import replace\nfrom almanac import Delta, EventSource\nfrom almanac.airflow import build_dags\n"
+        "from tests.support.shop import pipeline\nplain = pipeline('s3://lake')\n"
+        "table = EventSource('s3://lake/table/', event_time='at', format=Delta())\n"
+        "build_dags(replace(plain, name='lake', sources={**plain.sources, 'visits': table}))\n"
+    )
+    (folder / "a.parquet").write_bytes(b"PAR1")
+    code, _, error = ask("put", "a.parquet", "visits")
+    assert code == 1
+    assert " ".join(error.split()) == (
+        "almanac: Source 'visits' is a table, s3://lake/table/, and not a folder of files. Write its rows with the table's own "
+        "tools."
+    )
+
+
 def test_without_a_project_nothing_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {})
     assert load_environment(tmp_path) is None

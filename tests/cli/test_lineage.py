@@ -111,7 +111,7 @@ def test_an_entity_that_the_period_does_not_have_is_refused(world: World, ask: A
     )
     code, _, error = ask("explain", "shop", "2017-07", "--entity", "seventeen")
     assert code == 1
-    assert "have no customer 'seventeen'" in error and "customer is int64, and this value is not" in error
+    assert "have no customer 'seventeen'" in error and "customer is int64, and 'seventeen' is not" in error
 
 
 def test_a_period_that_is_not_there_is_refused_with_those_that_are(ask: Ask):

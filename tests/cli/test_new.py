@@ -64,6 +64,16 @@ def test_it_writes_three_files_and_says_what_comes_next(folder: Path, ask: Askin
     assert (described.entity, described.first_period, described.last_period) == ("buyer", "2017-03", "2017-11")
     assert described.sources["purchases"].columns == ("buyer", "Price")
     assert described.sources["purchases"].timezone == "Europe/London"
+    assert described.timezone == "UTC", "the zone of event times does not say when a team's day begins"
+    text = (folder / "dags" / "buying.py").read_text()
+    assert '# Periods begin at midnight in UTC. For midnight of another zone:\n        # timezone="Europe/London",' in text
+
+
+def test_quarters_are_drafted_as_far_as_the_data_reach(folder: Path, ask: Asking) -> None:
+    errors = drafted(ask, rows(1050), *COLUMNS, "--every", "quarter")
+    described = Project(Path()).described("buying")
+    assert (described.every, described.first_period, described.last_period) == ("quarter", "2017-Q3", "2019-Q4")
+    assert "--period 2019-Q3`" in errors
 
 
 def test_it_never_overwrites(folder: Path, ask: Asking) -> None:
@@ -84,7 +94,10 @@ def test_it_never_overwrites(folder: Path, ask: Asking) -> None:
         ((*COLUMNS[:2],), "--event-time: expected a column of the data, got nothing. They have: buyer (int64), "),
         ((*COLUMNS[:2], "--event-time", "note"), "--event-time: expected a column of timestamps, got note (string)."),
         ((*COLUMNS[:4],), "--timezone: expected the zone of at, whose times have none, got nothing."),
-        ((*COLUMNS[:4], "--timezone", "Lundon"), "--timezone: expected a name such as 'UTC' or 'Europe/London', got 'Lundon'."),
+        (
+            (*COLUMNS[:4], "--timezone", "Lundon"),
+            "--timezone: expected a name such as 'UTC' or 'America/New_York', got 'Lundon'.",
+        ),
         ((*COLUMNS, "--every", "year"), "--every: expected one of "),
         ((*COLUMNS, "--source", "a b"), "--source: expected a name of letters, digits and _, got 'a b'."),
     ],

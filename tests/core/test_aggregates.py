@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from almanac import Aggregates, FeatureGroup
 from almanac.core.aggregates import edges
 from almanac.core.canonical import decode, digest, encode
-from almanac.core.period import Every, Period
+from almanac.core.period import Calendar, Every, Period
 from almanac.core.pipeline import Pipeline
 from almanac.errors import DescriptionError
+from tests.support.calendars import CALENDARS
 from tests.support.shop import pipeline
 
 DAY = timedelta(days=1)
@@ -102,28 +103,28 @@ def test_a_group_of_other_sources_is_refused(changes: dict[str, Any], message: s
 
 def test_the_edges_of_months_are_where_their_windows_begin_and_end() -> None:
     low, high = datetime(2017, 5, 10, tzinfo=UTC), datetime(2017, 6, 20, tzinfo=UTC)
-    found = edges((7 * DAY, 30 * DAY), timedelta(0), Every.MONTH, low, high)
+    found = edges((7 * DAY, 30 * DAY), timedelta(0), Calendar(Every.MONTH), low, high)
     days = [(5, 2), (5, 25), (6, 1), (6, 1), (6, 24)]  # of June 1: its own end, and 30 days before July 1
     assert found == sorted({datetime(2017, month, day, tzinfo=UTC) for month, day in days if (month, day) < (6, 21)})
 
 
 @given(
-    st.sampled_from(list(Every)),
+    CALENDARS,
     st.lists(st.integers(1, 2000), min_size=1, max_size=3, unique=True),
     st.integers(0, 100),
     st.integers(0, 20_000),
     st.integers(0, 3000),
 )
 def test_no_window_of_any_period_begins_or_ends_inside_a_segment(
-    every: Every, hours: list[int], lag: int, begin: int, length: int
+    calendar: Calendar, hours: list[int], lag: int, begin: int, length: int
 ) -> None:
     low = datetime(2016, 1, 1, tzinfo=UTC) + timedelta(hours=begin)
     high = low + timedelta(hours=length)
     windows = tuple(timedelta(hours=one) for one in hours)
-    found = edges(windows, timedelta(hours=lag), every, low, high)
+    found = edges(windows, timedelta(hours=lag), calendar, low, high)
 
     assert found[0] <= low
-    period = Period.holding(low - timedelta(days=40), every)
+    period = Period.holding(low - timedelta(days=100), calendar)
     while period.as_of - timedelta(hours=lag) - max(windows) <= high:
         end = period.as_of - timedelta(hours=lag)
         for moment in (end, *(end - window for window in windows)):

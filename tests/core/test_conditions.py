@@ -129,7 +129,7 @@ REFUSED: list[tuple[Callable[[str], object], list[str], str]] = [
     (
         period,
         ["2017", "2017-13", "June", "2017-9", ""],
-        "expected a period's key, a month such as 2017-09 or a day such as 2017-09-04; got {}.",
+        "expected a period's key, a month such as 2017-09, a quarter such as 2017-Q3 or a day such as 2017-09-04; got {}.",
     ),
 ]
 

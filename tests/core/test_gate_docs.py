@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from almanac import Gate, Slice
-from almanac.core import gate
+from almanac.core import gate, suspicion
 from almanac.core.bundle import GOLDEN, GOLDEN_TOLERANCE, MODEL, ONNX, REPORT, TRAINED, TREES
 from almanac.core.layout import Layout
-from almanac.core.target import LOWER_IS_BETTER, METRICS_OF
+from almanac.core.suspicion import Evidence, Sign
+from almanac.core.target import LOWER_IS_BETTER, METRICS_OF, Target
 from almanac.model import comparison, training
+from almanac.model import suspicion as measured
 from almanac.spark import skew
 from almanac.store import signatures
 
@@ -78,6 +80,24 @@ def test_the_figures_are_those_of_the_code(text: str) -> None:
     assert comparison.MOST_LEFT_OUT * 10 == comparison.RESAMPLES and "more than a tenth" in text
     assert f"At most {comparison.MOST_VALUES} values" in text
     assert f"`minimum_rows` rows ({Slice(by='x', floor=0).minimum_rows})" in text
+
+
+def test_the_thresholds_of_suspicion_and_the_gates_reason_are_those_of_the_code(text: str) -> None:
+    section = text.split("## Suspect versions")[1]
+
+    assert section.count(f"a ROC AUC of {suspicion.AREA}") == 2
+    assert f"an absolute rank correlation of {suspicion.CORRELATION}" in section
+    assert f"a share of {suspicion.SHARE} against all others" in section
+    assert f"with a ROC AUC of {suspicion.STRONG_AREA} or an R2 of {suspicion.STRONG_R2}" in section
+    assert f"At most {measured.ROWS:,} evenly spaced rows" in section
+    assert f"fewer than {suspicion.LEAST_ROWS} rows" in section
+    assert f"must reach {suspicion.LEAST_AREA} as well" in section
+    refunds = Evidence(feature="refunds", sign=Sign.VALUE, figure=0.997, sides=(120, 681))
+    found = suspicion.suspects([refunds], 801, Target())
+    compared = gate.Comparison(
+        holdout="2017-06", rows=801, candidate_version="v", candidate={"roc_auc": 1.0}, position=0, suspects=found
+    )
+    assert gate.decide(compared, Gate()).reasons[0] in " ".join(section.split())
 
 
 def test_the_files_of_a_version_are_named_as_they_are(text: str) -> None:

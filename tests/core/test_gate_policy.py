@@ -9,6 +9,7 @@ import pytest
 from almanac.core.canonical import decode, encode
 from almanac.core.gate import Comparison, Decision, GainBound, Gate, Slice, SliceFigure, Verdict, decide
 from almanac.core.receipts import Artifact, Step
+from almanac.core.suspicion import Sign, Suspect
 from almanac.errors import DescriptionError
 from tests.support.records import order, receipt
 
@@ -35,6 +36,10 @@ def alone(**changes: Any) -> Comparison:
     return compared(champion_version="", champion=None, **changes)
 
 
+LEAK = Suspect(feature="refunds", sign=Sign.VALUE, figure=0.995, threshold=0.98, measure="ROC AUC")
+TOLD = "suspect: feature 'refunds' alone tells the label with a ROC AUC of 0.995 (threshold 0.98)"
+
+
 def bound(gain_at: float | None, **changes: Any) -> GainBound:
     return GainBound(**{"gain_at": gain_at, "resamples": 1000, "rows": 80, **changes})
 
@@ -47,6 +52,41 @@ def refusal(**fields: Any) -> str:
     with pytest.raises(DescriptionError) as refused:
         Gate(**fields)
     return str(refused.value)
+
+
+# Suspects
+
+
+def test_a_suspect_candidate_is_rejected_and_told_what_to_look_for() -> None:
+    decision = decide(compared(suspects=(LEAK,)), Gate())
+
+    assert decision.verdict is Verdict.REJECT and not decision.passed
+    assert decision.reasons == (
+        f"{TOLD}. Look for a reference without time, or a column that is filled in later; if it is right, set "
+        "Gate(allow_suspect=True)",
+        f"{AGAINST}, needed was +0.0000",
+    )
+
+
+def test_a_suspect_candidate_is_rejected_also_with_nothing_in_force() -> None:
+    assert decide(alone(suspects=(LEAK,)), Gate()).verdict is Verdict.REJECT
+
+
+def test_a_suspect_candidate_that_the_gate_allows_is_promoted_and_still_called_suspect() -> None:
+    for comparison in (compared(suspects=(LEAK,)), alone(suspects=(LEAK,))):
+        decision = decide(comparison, Gate(allow_suspect=True))
+
+        assert decision.passed
+        assert decision.reasons[0] == f"{TOLD}; Gate(allow_suspect=True) lets it through"
+
+
+def test_a_gate_that_allows_suspects_rejects_for_every_other_reason() -> None:
+    assert decide(compared(suspects=(LEAK,)), Gate(allow_suspect=True, min_gain=0.1)).verdict is Verdict.REJECT
+
+
+def test_gates_and_comparisons_without_suspects_are_stored_as_before_there_were_any() -> None:
+    assert "allow_suspect" not in encode(Gate())
+    assert "suspects" not in encode(compared())
 
 
 # How sure
@@ -272,8 +312,10 @@ def test_a_slice_that_makes_no_sense_is_refused(fields: dict[str, Any], text: st
 
 
 def test_gate_comparison_and_decision_are_read_as_they_were_written() -> None:
-    gate = Gate(confidence=0.95, slices=(BANDS,), mode="dry_run", approval=True)
-    comparison = compared(bound=bound(0.01), slices=(band("0", 0.71), band("null", None, 3, "3 rows, 50 are needed")))
+    gate = Gate(confidence=0.95, slices=(BANDS,), mode="dry_run", approval=True, allow_suspect=True)
+    comparison = compared(
+        bound=bound(0.01), suspects=(LEAK,), slices=(band("0", 0.71), band("null", None, 3, "3 rows, 50 are needed"))
+    )
     decision = decide(comparison, gate)
 
     for record in (gate, comparison, decision):

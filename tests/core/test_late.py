@@ -88,7 +88,7 @@ def test_the_watermark_is_the_newest_event_before_the_end(days: float, whole: bo
         []
         if whole
         else [
-            "for the features of 2017-07 its newest event before 2017-08-01 is from 2017-07-29 23:45, "
+            "for the features of 2017-07 its newest event before 2017-08-01 is from 2017-07-29 23:45 UTC, "
             "expected one from 2017-07-30 or later"
         ]
     )

@@ -11,7 +11,7 @@ import pytest
 
 from almanac.core.aggregates import Aggregates
 from almanac.core.audits import Audit
-from almanac.core.canonical import decode, dumps
+from almanac.core.canonical import decode, dumps, encode
 from almanac.core.deliveries import ParquetDelivery
 from almanac.core.gate import Gate
 from almanac.core.label import Label
@@ -57,10 +57,15 @@ def shop(**changes: Any) -> Pipeline:
         ({"name": "2shop"}, "Pipeline.name: expected lower-case letters, digits and _, got '2shop'."),
         ({"name": ""}, "Pipeline.name: expected lower-case letters, digits and _, got ''."),
         ({"entity": "customer id"}, "Pipeline.entity: expected the name of a column, got 'customer id'."),
-        ({"every": "year"}, "every: expected one of 'day', 'week', 'month'; got 'year'."),
+        ({"every": "year"}, "every: expected one of 'day', 'week', 'month', 'quarter'; got 'year'."),
         ({"first_period": "2017"}, "Pipeline.first_period: Period: expected a month such as 2017-06; got '2017'."),
         ({"last_period": "2017-99"}, "Pipeline.last_period: Period: expected a month such as 2017-06; got '2017-99'."),
         ({"every": "week"}, "Pipeline.first_period: Period: expected a week such as 2017-06-05, a Monday; got '2017-03'."),
+        ({"timezone": "Lundon"}, "Pipeline.timezone: expected a name such as 'UTC' or 'America/New_York', got 'Lundon'."),
+        (
+            {"week_starts": "sunday"},
+            "Pipeline.week_starts: expected it with every='week' only, got 'sunday' with every='month'. Leave it out.",
+        ),
         (
             {"last_period": "2017-02"},
             "Pipeline.last_period: expected first_period (2017-03) or later, got 2017-02.",
@@ -231,15 +236,32 @@ def test_every_field_counts_in_the_digest() -> None:
         "tags": (),
         "scoring": Scoring(tail=1e-4),
         "deliveries": (ParquetDelivery("lake", "s3://shop/scores"),),
+        "timezone": "Europe/London",
+        "week_starts": "sunday",
     }
+    weeks = {"every": "week", "first_period": "2017-03-05", "last_period": "2017-12-31"}
     days = {"first_period": "2017-03-01", "last_period": "2017-12-31"}
     found = {
-        name: (shop(**{**days, name: value}).digest if name == "every" else shop(**{name: value}).digest)
+        name: shop(**{**{"every": days, "week_starts": weeks}.get(name, {}), name: value}).digest
         for name, value in others.items()
     }
 
     assert set(found) == {field.name for field in dataclasses.fields(Pipeline)}
     assert len({shop().digest, *found.values()}) == 1 + len(found)
+
+
+def test_a_zone_and_the_first_day_of_a_week_that_are_not_given_leave_digests_as_they_were() -> None:
+    written = encode(shop())
+
+    assert not {"timezone", "week_starts"} & written.keys()
+    assert not {"timezone", "week_starts"} & shop().shape_of_features().keys()
+
+
+def test_weeks_that_begin_on_sunday_have_features_of_their_own() -> None:
+    sundays = shop(every="week", first_period="2017-03-05", last_period=None, week_starts="sunday")
+    mondays = shop(every="week", first_period="2017-03-06", last_period=None)
+
+    assert sundays.definition("module") != mondays.definition("module")
 
 
 @pytest.mark.parametrize(
@@ -253,6 +275,7 @@ def test_every_field_counts_in_the_digest() -> None:
         ({"parameters": {}}, "module"),
         ({"sources": {"visits": dataclasses.replace(VISITS, lag=timedelta(0)), "people": PEOPLE}}, "module"),
         ({"every": "day", "first_period": "2017-03-01", "last_period": None}, "module"),
+        ({"timezone": "Europe/London"}, "module"),
     ],
 )  # fmt: skip
 def test_the_definition_of_features_changes_with_the_module_and_with_what_shapes_them(

@@ -14,7 +14,7 @@ from almanac import chunks
 from almanac.core import scoring, shift
 from almanac.core.bundle import ONNXRUNTIME, SCIKIT_LEARN
 from almanac.core.canonical import decode, encode
-from almanac.core.period import Every, Period
+from almanac.core.period import Calendar, Every, Period
 from almanac.core.scoring import Parity, Scoring
 from almanac.errors import DescriptionError, PeriodError
 from almanac.runs import plan
@@ -90,7 +90,7 @@ def test_a_description_without_degrade_is_what_it_was() -> None:
 
 
 def test_the_page_quotes_the_refusal_of_a_period_that_is_still_running(repository: Path) -> None:
-    period = Period.parse("2017-09", Every.MONTH)
+    period = Period.parse("2017-09", Calendar(Every.MONTH))
     home = Home.of("s3://almanac/a", "shop", cast(Any, SimpleNamespace(now=lambda _: datetime(2017, 9, 28, tzinfo=UTC))))
 
     with pytest.raises(PeriodError) as refused:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from almanac.errors import StoreError
-from almanac.settings import Settings
+from almanac.errors import DescriptionError, StoreError
+from almanac.settings import Settings, connection_address
 
 
 def root(text: str) -> str:
@@ -64,3 +64,19 @@ def test_what_is_taken_is_the_same_as_text_as_a_key_and_as_a_url(tail: str) -> N
         return
     assert urlsplit(taken).path == quote(urlsplit(taken).path) == taken.removeprefix("s3://almanac")
     assert not re.search(r"//|/\.|\s", taken.removeprefix("s3://"))
+
+
+def test_the_address_of_a_connection_comes_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALMANAC_CONNECTION_WARE_HOUSE_2", " postgresql://ann@db/shop ")
+    assert connection_address("ware-house.2") == "postgresql://ann@db/shop"
+
+
+def test_a_connection_without_an_address_is_told_with_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ALMANAC_CONNECTION_WAREHOUSE", raising=False)
+    with pytest.raises(DescriptionError) as refused:
+        connection_address("warehouse")
+    assert str(refused.value) == (
+        "ALMANAC_CONNECTION_WAREHOUSE: expected the address of the database of connection 'warehouse', such as "
+        "postgresql://user:password@host:5432/database, got nothing. Set it, or let the DAG read the source, which uses "
+        "Airflow's connection."
+    )

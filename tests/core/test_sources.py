@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from almanac import columns
 from almanac.core.canonical import decode, encode
 from almanac.core.pins import Pin, PinnedFile, content_of
-from almanac.core.sources import Cut, EventSource, ReferenceSource, as_utc, cut_for_features, cut_for_label
+from almanac.core.sources import Cut, EventSource, ReferenceSource, cut_for_features, cut_for_label
+from almanac.core.timezone import as_utc
 from almanac.errors import DescriptionError
 
 VISITS = EventSource("s3://shop/visits/", event_time="at")

@@ -13,18 +13,19 @@ from hypothesis import strategies as st
 from almanac import EventSource, Late, ReferenceSource
 from almanac.core.canonical import decode, digest, encode
 from almanac.core.label import Label
-from almanac.core.period import Every, Period
+from almanac.core.period import Calendar, Every, Period
 from almanac.core.target import MULTICLASS, REGRESSION, Target
 from almanac.core.window import Examples, MovingWindow, check_classes, examples
 from almanac.errors import DataError, DescriptionError
+from tests.support.calendars import CALENDARS
 from tests.support.shop import pipeline
 
 SIZES = Target(MULTICLASS, ("low", "middle", "high"))
-LONG_AGO = Period.parse("2010-01", Every.MONTH)
+LONG_AGO = Period.parse("2010-01", Calendar(Every.MONTH))
 
 
 def month(key: str) -> Period:
-    return Period.parse(key, Every.MONTH)
+    return Period.parse(key, Calendar(Every.MONTH))
 
 
 def label(days: int = 30, lag: int = 0) -> Label:
@@ -102,19 +103,21 @@ def test_a_leap_years_february_is_long_enough_for_29_days_and_a_common_ones_is_n
 
 @given(
     moment=st.datetimes(min_value=datetime(2012, 1, 1), max_value=datetime(2030, 1, 1), timezones=st.just(UTC)),
-    every=st.sampled_from(Every),
+    calendar=CALENDARS,
     horizon=st.integers(1, 120),
     lag=st.integers(0, 40),
     periods=st.integers(1, 12),
 )
-def test_no_training_label_reaches_into_the_holdout(moment: datetime, every: Every, horizon: int, lag: int, periods: int) -> None:
-    retrained = Period.holding(moment, every)
+def test_no_training_label_reaches_into_the_holdout(
+    moment: datetime, calendar: Calendar, horizon: int, lag: int, periods: int
+) -> None:
+    retrained = Period.holding(moment, calendar)
     # Far enough back for the label, the embargo and the window, at the longest.
-    first = Period.holding(moment - timedelta(days=2 * (horizon + lag) + 32 * (periods + 3)), every)
+    first = Period.holding(moment - timedelta(days=2 * (horizon + lag) + 92 * (periods + 3)), calendar)
     wanted = label(horizon, lag)
     found = examples(retrained, MovingWindow(periods), wanted, first)
-    holdout = Period.parse(found.holdout, every)
-    training = [Period.parse(key, every) for key in found.training]
+    holdout = Period.parse(found.holdout, calendar)
+    training = [Period.parse(key, calendar) for key in found.training]
 
     assert all(period.as_of + wanted.horizon <= holdout.as_of for period in training)
     known = wanted.horizon + wanted.lag

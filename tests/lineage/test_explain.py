@@ -115,7 +115,7 @@ def evidence(log: Log) -> Evidence:
         version="v1",
         trained=("model 2017-06 staged", "model 2017-06 audited"),
         manifest="s3://manifest",
-        entity="customer",
+        keys=("customer",),
         log=log,
     )
 

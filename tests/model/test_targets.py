@@ -36,7 +36,7 @@ def labelled(labels: list[Any], target: Target, absent: Any = None) -> pd.Series
     """The labels of customers 1 to 3, where a function gives the first ones."""
     given = pa.table({"customer": range(1, len(labels) + 1), "label": labels})
     label = Label("size", reads=("visits",), horizon=timedelta(days=30), absent=absent, kind=target.kind, classes=target.classes)
-    return training.label_rows(ROWS, given, "customer", label)[LABEL]
+    return training.label_rows(ROWS, given, ["customer"], label)[LABEL]
 
 
 def rows(target: Target, count: int = 900, seed: int = 0) -> pd.DataFrame:

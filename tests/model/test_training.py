@@ -34,7 +34,7 @@ def labels(*rows: tuple[Any, Any], columns: tuple[str, str] = ("customer", "labe
 def labelled(given: pd.DataFrame | pa.Table, absent: int | None = 0, entities: pa.Table = ENTITIES) -> pd.DataFrame:
     label = Label("returns", reads=("visits",), horizon=timedelta(days=30), absent=absent)
     table = given if isinstance(given, pa.Table) else pa.Table.from_pandas(given, preserve_index=False)
-    return training.label_rows(entities, table, "customer", label)
+    return training.label_rows(entities, table, ["customer"], label)
 
 
 # Labels
@@ -47,6 +47,46 @@ def test_a_label_joins_every_entity_once_and_the_others_get_the_absent_one() -> 
     assert list(found[LABEL]) == [0, 0, 1]
     assert str(found[LABEL].dtype) == "int8"
     assert list(found["visits"]) == [1, 2, 3]
+
+
+def test_a_label_joins_by_all_columns_of_an_entity_and_not_by_one_of_them() -> None:
+    entities = pa.table({"customer": [1, 1, 2], "shop": ["n", "s", "n"], "visits": pa.array([1, 2, 3], pa.float32())})
+    given = pa.table({"shop": ["s", "s", None, "n"], "customer": [1, 2, 2, None], "label": [1, 1, 1, 1]})
+    label = Label("returns", reads=("visits",), horizon=timedelta(days=30), absent=0)
+
+    found = training.label_rows(entities, given, ["customer", "shop"], label)
+
+    assert list(found[LABEL]) == [0, 1, 0]
+    assert list(found.columns) == ["customer", "shop", "visits", LABEL]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            {"customer": [1], "label": [1]},
+            "Function 'returns' returned no column shop (it returned: customer, label). Add it.",
+        ),
+        (
+            {"customer": [1], "shop": [7], "label": [1]},
+            "Function 'returns': expected shop as string, as in the features; got int64. Only keys of one type are matched. ",
+        ),
+        (
+            {"customer": [1, 1, 1, 1], "shop": ["s", "n", "s", "n"], "label": [1, 1, 1, 1]},
+            "expected one row per entity, got several for customer and shop (1, 'n'), (1, 's'). Return one row for each.",
+        ),
+        (
+            {"customer": [1], "shop": ["n"], "label": [1]},
+            "returned no label for 2 entities, such as customer and shop (1, 's'), (2, 'n'). Label each, or set the label of the",
+        ),
+    ],
+)
+def test_what_is_wrong_with_labels_of_several_columns_names_the_columns_and_entities(given: dict[str, Any], told: str) -> None:
+    entities = pa.table({"customer": [1, 1, 2], "shop": ["n", "s", "n"]})
+    label = Label("returns", reads=("visits",), horizon=timedelta(days=30), absent=None)
+    with pytest.raises((DataError, DescriptionError)) as refused:
+        training.label_rows(entities, pa.table(given), ["customer", "shop"], label)
+    assert told in str(refused.value)
 
 
 def test_no_labels_at_all_are_all_absent() -> None:

@@ -89,8 +89,8 @@ def test_corrections_count_until_the_time_that_is_asked_for(first: tuple[Shop, s
         ("soon", "known_at: expected a time such as 2017-09-01T00:00:00, got 'soon'."),
         (
             "2017-06-30",
-            "known_at: expected a time at or after the end of 2017-06 (2017-07-01), got 2017-06-30. Not all of its labels were "
-            "known then. Give that time or a later one, or retrain an earlier period.",
+            "known_at: expected a time at or after the end of 2017-06 (2017-07-01 00:00 UTC), got 2017-06-30. Not all of its "
+            "labels were known then. Give that time or a later one, or retrain an earlier period.",
         ),
     ],
 )

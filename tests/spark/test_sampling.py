@@ -39,7 +39,7 @@ ROWS = rows()
 
 
 def test_a_rare_label_stays_and_weights_say_how_many_each_row_stands_for() -> None:
-    drawn = sampling.draw(ROWS, Sampling(4000), TARGET, "customer")
+    drawn = sampling.draw(ROWS, Sampling(4000), TARGET, ["customer"])
     positive = int(ROWS[LABEL].sum())
     assert len(drawn) == 4000 and drawn[LABEL].sum() == positive
     assert set(drawn.loc[drawn[LABEL] == 1, WEIGHT]) == {1.0}
@@ -48,9 +48,22 @@ def test_a_rare_label_stays_and_weights_say_how_many_each_row_stands_for() -> No
     assert list(drawn.index) == sorted(drawn.index)
 
 
+def test_entities_that_share_a_column_are_drawn_independently() -> None:
+    given = ROWS.assign(shop=np.where(ROWS["customer"] % 2, "odd", "even"), customer=ROWS["customer"] // 2)
+    drawn = sampling.draw(given, Sampling(4000), TARGET, ["customer", "shop"])
+    shuffled = sampling.draw(given.sample(frac=1, random_state=1), Sampling(4000), TARGET, ["customer", "shop"])
+    pd.testing.assert_frame_equal(drawn, shuffled.sort_index())
+
+    rare = drawn[drawn[LABEL] == 0]
+    share = len(rare) / (given[LABEL] == 0).sum()
+    both = rare.groupby(["customer", SNAPSHOT])["shop"].nunique().eq(2).sum()
+    pairs = given[given[LABEL] == 0].groupby(["customer", SNAPSHOT])["shop"].nunique().eq(2).sum()
+    assert both / pairs == pytest.approx(share**2, rel=0.2)
+
+
 def test_strata_are_parted_by_features_too_and_a_null_is_a_stratum() -> None:
     given = ROWS.assign(band=ROWS["band"].where(ROWS["band"] != 1))
-    drawn = sampling.draw(given, Sampling(600, by=("band",)), TARGET, "customer")
+    drawn = sampling.draw(given, Sampling(600, by=("band",)), TARGET, ["customer"])
     counted = drawn.groupby(["band", LABEL], dropna=False).size()
     assert len(counted) == 6 and len(drawn) == 600
     for stratum, part in drawn.groupby(["band", LABEL], dropna=False):
@@ -59,32 +72,32 @@ def test_strata_are_parted_by_features_too_and_a_null_is_a_stratum() -> None:
 
 
 def test_the_same_rows_are_drawn_whatever_their_order_and_other_entities_do_not_move_them_much() -> None:
-    drawn = sampling.draw(ROWS, Sampling(4000), TARGET, "customer")
-    shuffled = sampling.draw(ROWS.sample(frac=1, random_state=1), Sampling(4000), TARGET, "customer")
+    drawn = sampling.draw(ROWS, Sampling(4000), TARGET, ["customer"])
+    shuffled = sampling.draw(ROWS.sample(frac=1, random_state=1), Sampling(4000), TARGET, ["customer"])
     pd.testing.assert_frame_equal(drawn, shuffled.sort_index())
-    fewer = sampling.draw(ROWS[ROWS["customer"] % 100 != 7], Sampling(4000), TARGET, "customer")
+    fewer = sampling.draw(ROWS[ROWS["customer"] % 100 != 7], Sampling(4000), TARGET, ["customer"])
     assert len(fewer.index.intersection(drawn.index)) > 0.95 * 4000
 
 
 def test_no_snapshot_is_favoured() -> None:
-    drawn = sampling.draw(ROWS, Sampling(4000), TARGET, "customer")
+    drawn = sampling.draw(ROWS, Sampling(4000), TARGET, ["customer"])
     both = drawn[drawn[LABEL] == 0].groupby(SNAPSHOT).size()
     assert both.max() / both.min() < 1.15
 
 
 def test_older_rows_weigh_less_and_none_is_left_out_without_a_cap() -> None:
-    drawn = sampling.draw(ROWS, Sampling(half_life=1), TARGET, "customer")
+    drawn = sampling.draw(ROWS, Sampling(half_life=1), TARGET, ["customer"])
     assert len(drawn) == len(ROWS)
     assert drawn.groupby(SNAPSHOT)[WEIGHT].unique().map(list).to_dict() == {"2017-03": [0.5], "2017-04": [1.0]}
 
 
 def test_a_regression_is_sampled_evenly() -> None:
-    drawn = sampling.draw(ROWS.assign(label=ROWS["x"]), Sampling(1000), Target(REGRESSION), "customer")
+    drawn = sampling.draw(ROWS.assign(label=ROWS["x"]), Sampling(1000), Target(REGRESSION), ["customer"])
     assert len(drawn) == 1000 and set(drawn[WEIGHT]) == {len(ROWS) / 1000}
 
 
 def test_probabilities_stay_calibrated_though_a_half_of_the_rows_is_positive() -> None:
-    drawn = sampling.draw(ROWS, Sampling(2 * int(ROWS[LABEL].sum())), TARGET, "customer")
+    drawn = sampling.draw(ROWS, Sampling(2 * int(ROWS[LABEL].sum())), TARGET, ["customer"])
     pipeline = make_pipeline(StandardScaler(), LogisticRegression())
     fitted, bare = (training.fit({"logistic": pipeline}, given, ["x"], TARGET) for given in (drawn, drawn.drop(columns=WEIGHT)))
     fresh = rows(20_000)
@@ -95,7 +108,7 @@ def test_probabilities_stay_calibrated_though_a_half_of_the_rows_is_positive() -
 
 
 def test_figures_of_sampled_rows_are_those_of_all_rows() -> None:
-    drawn = sampling.draw(ROWS, Sampling(6000), TARGET, "customer")
+    drawn = sampling.draw(ROWS, Sampling(6000), TARGET, ["customer"])
     fitted = training.fit({"logistic": LogisticRegression()}, drawn, ["x"], TARGET)
     holdout = rows(1000)
     told, whole = (reports.report(fitted, given, holdout, ["x"])["training"] for given in (drawn, ROWS))
@@ -109,21 +122,21 @@ def test_figures_of_sampled_rows_are_those_of_all_rows() -> None:
 
 def test_a_feature_of_many_values_parts_no_strata() -> None:
     with pytest.raises(DataError, match=r"Sampling.by: expected features with at most 100 values, got 'x' with \d+\."):
-        sampling.draw(ROWS, Sampling(100, by=("x",)), TARGET, "customer")
+        sampling.draw(ROWS, Sampling(100, by=("x",)), TARGET, ["customer"])
 
 
 def test_fewer_rows_than_strata_are_refused() -> None:
     with pytest.raises(DataError, match=r"Sampling.rows: expected at least 6, one for each stratum by band and label; got 3\."):
-        sampling.draw(ROWS, Sampling(3, by=("band",)), TARGET, "customer")
+        sampling.draw(ROWS, Sampling(3, by=("band",)), TARGET, ["customer"])
 
 
 def test_entities_that_are_text_are_drawn_as_well() -> None:
     named = ROWS.assign(customer="customer " + ROWS["customer"].astype(str))
-    assert sampling.draw(named, Sampling(100), TARGET, "customer")[WEIGHT].sum() == pytest.approx(len(named))
+    assert sampling.draw(named, Sampling(100), TARGET, ["customer"])[WEIGHT].sum() == pytest.approx(len(named))
 
 
 def test_an_estimator_that_takes_no_weights_is_refused_by_its_name() -> None:
-    drawn = sampling.draw(ROWS.head(400), Sampling(half_life=2), TARGET, "customer")
+    drawn = sampling.draw(ROWS.head(400), Sampling(half_life=2), TARGET, ["customer"])
     with pytest.raises(DescriptionError, match="'near' ends with KNeighborsClassifier, whose fit takes no sample_weight"):
         training.fit({"near": make_pipeline(StandardScaler(), KNeighborsClassifier())}, drawn, ["x"], TARGET)
     training.fit({"line": LinearRegression()}, drawn, ["x"], Target(REGRESSION))

@@ -28,7 +28,7 @@ ROWS = pd.DataFrame({"visits": [0, 0, 9, 9], "band": [9, 9, 0, 0]}, dtype="float
 
 
 def scorer(version: Bundle) -> Scorer:
-    return Scorer(bundle=version, entity="customer", as_of=datetime(2017, 7, 1, tzinfo=UTC), order="f00d")
+    return Scorer(bundle=version, keys=("customer",), as_of=datetime(2017, 7, 1, tzinfo=UTC), order="f00d")
 
 
 @pytest.fixture
@@ -161,6 +161,6 @@ def test_tasks_refuse_a_model_that_a_library_makes_score_otherwise(spark: SparkS
 
 
 def test_what_says_where_a_row_is_from_is_no_part_of_what_it_says(version: Bundle) -> None:
-    schema = scorer(version).schema(FEATURES.field("customer"))
+    schema = scorer(version).schema(FEATURES)
     assert set(scoring.OUTSIDE) < set(schema.names)
     assert "model_version" not in scoring.OUTSIDE

@@ -57,7 +57,7 @@ class Setting:
                 self.published.setdefault(month, []).append(uri)
 
     def check(self, **changed: Any) -> Skew:
-        scorer = Scorer(bundle=self.bundle, entity="customer", as_of=datetime(2017, 6, 1, tzinfo=UTC), order="f00d")
+        scorer = Scorer(bundle=self.bundle, keys=("customer",), as_of=datetime(2017, 6, 1, tzinfo=UTC), order="f00d")
         trained = pa.Table.from_pandas(self.trained.assign(**changed), preserve_index=False)
         return skew.check(self.spark, trained, self.published, scorer, 1e-5)
 

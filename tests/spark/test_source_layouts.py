@@ -115,7 +115,7 @@ def test_partial_sums_of_files_of_other_types_can_be_joined(tmp_path: Path) -> N
     how = {"order": NAMES, "row_group_size": 2, "int96": False, "nulls": False}
     files = [write(tmp_path, f"{number}", rows, {**how, "kinds": kind}) for number, kind in enumerate(kinds)]
     schema = schema_of(SOURCE, unpacked(pinned(files).schema), "visits", ["customer", "at", "amount"])
-    asked = Aggregation(part=part, entity="customer", events=View(source=SOURCE, shown=schema))
+    asked = Aggregation(part=part, entity=("customer",), events=View(source=SOURCE, shown=schema))
     edges = (datetime(2017, 3, 1, tzinfo=UTC),)
     rows_of = [list(chunks.read_chunks(chunks.of_pinned([file]), schema.names)) for file in files]
     sums = [_partial(asked, block, rows)[0] for file, rows in zip(files, rows_of, strict=True) for block in blocks(file, edges)]

@@ -125,7 +125,8 @@ def of_the_table() -> Iterator[Any]:
         yield gxe.ExpectColumnPairValuesToBeEqual(column_A=one, column_B=other)
         yield gxe.ExpectColumnPairValuesAToBeGreaterThanB(column_A=one, column_B=other)
         yield gxe.ExpectColumnPairValuesAToBeGreaterThanB(column_A=one, column_B=other, or_equal=True, mostly=0.5)
-    yield gxe.ExpectCompoundColumnsToBeUnique(column_list=["text", "whole"])
+    for pair in (["text", "whole"], ["less", "even"], ["more", "even"], ["even", "nowhere"]):
+        yield gxe.ExpectCompoundColumnsToBeUnique(column_list=pair)
 
 
 def everything() -> list[Any]:
@@ -264,5 +265,5 @@ def test_the_page_about_checks_lists_what_pandas_is_asked(repository: Path) -> N
     (listed,) = re.findall(r"^On few rows, pandas runs:\n\n(.*?)\n\n", text, re.DOTALL | re.MULTILINE)
     rows = [set(re.findall(r"`(Expect\w+)`", row)) for row in listed.splitlines()[2:]]
 
-    tables = ("TABLE", "COLUMN", "SET", "RANGE", "NUMBER", "FLOAT", "TEXT", "PAIR")
+    tables = ("TABLE", "COLUMN", "SET", "RANGE", "NUMBER", "FLOAT", "TEXT", "PAIR", "COMPOUND")
     assert rows == [getattr(validation, name) for name in tables]

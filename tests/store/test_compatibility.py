@@ -70,7 +70,7 @@ def test_features_of_another_key_than_the_predictions_are_refused_by_the_plan(
 ) -> None:
     """Where features of the definition are there, their table tells the key before anything runs."""
     shop, predictions = world.shop, world.shop.home.predictions.uri
-    text = pa.schema([("customer", "string"), ("score", "float64"), ("model_version", "string")])
+    text = pa.schema([("customer", "string"), ("as_of", pa.timestamp("us", "UTC")), ("score", "float64")])
     monkeypatch.setattr(Table, "shown", lambda table: text if table.uri == predictions else SHOWN(table))
 
     with pytest.raises(DescriptionError, match=r"column 'customer' is int64 \(whole numbers\), expected text"):
@@ -84,7 +84,8 @@ def test_another_name_of_the_key_is_refused_by_the_plan(world: World) -> None:
     with pytest.raises(DescriptionError) as refused:
         retrain(shop)
 
-    assert str(refused.value).startswith("Pipeline.entity: expected the key of the visible predictions of 2017-07 (columns ")
+    key = "Pipeline.entity: expected the key of the visible predictions of 2017-07, 'customer' (columns "
+    assert str(refused.value).startswith(key)
     assert "got 'client'" in str(refused.value)
 
 

@@ -115,7 +115,7 @@ def test_parquet_files_of_other_endings_are_passed_over_and_counted(
         f"Source 'visits': Parquet files of another ending are not read (3): {passed[0]}, {passed[1]}, {visits.uri}c.parquet.gz. "
         "Rename them to end in '.parquet', or move them out of the folder if they are no data.",
         f"Source 'visits': files that are not Parquet are not read (1): {visits.uri}notes.csv. Read CSV or JSON lines with "
-        "them out of the folder if they are no data.",
+        "format=, deliver them as Parquet, or move them out of the folder if they are no data.",
     )
 
 

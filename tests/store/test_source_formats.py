@@ -19,9 +19,11 @@ from almanac.core.pins import Pin
 from almanac.core.sources import Cut, EventSource, ReferenceSource, Source
 from almanac.cutting import cut_rows, view_of
 from almanac.errors import SourceError, SourceMissing
+from almanac.store import texts
 from almanac.store.contents import check_unchanged
 from almanac.store.objects import Objects
 from almanac.store.sources import PointInTime
+from tests.support.counting import Counting
 from tests.support.layouts import LAYOUTS, OPTIONS, parquet
 from tests.support.observing import observe
 
@@ -294,8 +296,6 @@ def test_csv_without_a_header_and_an_empty_file_are_read(objects: Objects, root:
 
 
 def test_a_text_file_is_converted_once_and_again_if_it_or_its_description_changes(objects: Objects, root: str) -> None:
-    from tests.support.counting import Counting
-
     objects.put(f"{root}/people/a.csv", b"id\n1\n")
     source = ReferenceSource(f"{root}/people/", format=Csv({"id": "long"}))
     with Counting() as copies:
@@ -307,6 +307,30 @@ def test_a_text_file_is_converted_once_and_again_if_it_or_its_description_change
         objects.put(f"{root}/people/a.csv", b"id\n2\n")
         assert copies.observe(objects, source).content != first.content
         assert copies.kept == 3
+
+
+def test_a_text_file_that_is_replaced_while_it_is_converted_is_not_pinned(
+    objects: Objects, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects.put(f"{root}/people/a.csv", b"id\n1\n")
+    source = ReferenceSource(f"{root}/people/", format=Csv({"id": "long"}))
+    write = texts._write
+
+    def replaced(*given: Any) -> int:
+        objects.put(f"{root}/people/a.csv", b"id\n2\n")
+        return write(*given)
+
+    with Counting() as copies:
+        with monkeypatch.context() as patched, pytest.raises(SourceError) as error:
+            patched.setattr(texts, "_write", replaced)
+            copies.observe(objects, source)
+        assert str(error.value) == (
+            f"Source 'visits' changed while it was read: {root}/people/a.csv was replaced or removed. Nothing was pinned. "
+            "Start the "
+            "run again."
+        )
+        assert copies.kept == 0
+        assert rows_of(source, copies.observe(objects, source)) == [{"id": 2}]
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,14 @@ def test_a_file_whose_statistics_do_not_tell_has_no_bounds_and_is_never_cut_away
     assert pin.within(Cut(low=utc(20), high=utc(21))) == pin.files
 
 
+def test_a_file_in_which_no_row_has_a_time_is_known_to_hold_no_event(
+    objects: Objects, visits: EventSource, deliver: Deliver
+) -> None:
+    deliver("a.parquet", {"at": pa.array([None, None], NAIVE)})
+    deliver("b.parquet", {"at": pa.array([datetime(2017, 6, 1), None], NAIVE)})
+    assert [file.undated for file in observe(objects, "visits", visits).files] == [True, False]
+
+
 def test_one_row_group_that_does_not_tell_silences_the_file(objects: Objects, visits: EventSource, deliver: Deliver) -> None:
     deliver("a.parquet", {"at": pa.array([datetime(2017, 6, 1), None], NAIVE)}, row_group_size=1)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from almanac import EventSource, ReferenceSource
+from almanac import Csv, EventSource, ReferenceSource
 from almanac.columns import common, plain, seen
 from almanac.core import folder
 from almanac.core.folder import FileKind
@@ -56,12 +55,15 @@ def kind(name: str) -> pa.DataType:
 
 
 def test_the_sources_are_described_as_shown(text: str) -> None:
-    (described,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    names: dict[str, Any] = {}
-    exec(compile(described, "sources", "exec"), names)
+    shown = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    found = []
+    for described in shown:
+        names: dict[str, Any] = {}
+        exec(compile(described, "sources", "exec"), names)
+        found.append([one for one in names.values() if isinstance(one, EventSource | ReferenceSource)])
 
-    assert isinstance(names["visits"], EventSource) and names["visits"].fill == {"channel": None}
-    assert isinstance(names["people"], ReferenceSource)
+    assert len(shown) == 8 and all(found), "each example describes a source"
+    assert found[0][0].fill == {"channel": None}
 
 
 def test_what_is_data_is_as_the_table_says(text: str) -> None:
@@ -109,16 +111,19 @@ def odd_names() -> bytes:
     return body.getvalue()
 
 
-SCENES: dict[str, Callable[[], dict[str, bytes]]] = {
-    "empty": lambda: {"2017-05.parquet": b""},
-    "a table": lambda: {"a.parquet": parquet(), "_delta_log/00000000000000000000.json": b"{}"},
-    "passed over": lambda: {"a.parquet": parquet(), "2017-05.parquet.bak": parquet()},
-    "unreadable": lambda: {"a.parquet": parquet(opened=pa.array([1], pa.time64("us")))},
-    "types": lambda: {"a.parquet": parquet(amount=[1]), "b.parquet": parquet(amount=["1"])},
-    "later": lambda: {"a.parquet": parquet(), "b.parquet": parquet(channel=["web"])},
-    "names": lambda: {"a.parquet": odd_names()},
-    "epoch": lambda: {"a.parquet": parquet(at=[1])},
-    "naive": lambda: {"a.parquet": parquet()},
+SCENES: dict[str, tuple[dict[str, bytes], dict[str, Any]]] = {
+    "cast": ({"a.parquet": parquet(amount=[1])}, {"cast": {"amount": "date"}}),
+    "where": ({"a.parquet": parquet(amount=[1])}, {"where": "state = 'paid'"}),
+    "csv": ({"a.csv": b"at,amount\n2017-05-01,x\n"}, {"format": Csv({"at": "timestamp", "amount": "long"})}),
+    "empty": ({"2017-05.parquet": b""}, {}),
+    "a table": ({"a.parquet": parquet(), "_delta_log/00000000000000000000.json": b"{}"}, {}),
+    "passed over": ({"a.parquet": parquet(), "2017-05.parquet.bak": parquet()}, {}),
+    "unreadable": ({"a.parquet": parquet(opened=pa.array([1], pa.time64("us")))}, {}),
+    "types": ({"a.parquet": parquet(amount=[1]), "b.parquet": parquet(amount=["1"])}, {}),
+    "later": ({"a.parquet": parquet(), "b.parquet": parquet(channel=["web"])}, {}),
+    "names": ({"a.parquet": odd_names()}, {}),
+    "epoch": ({"a.parquet": parquet(at=[1])}, {}),
+    "naive": ({"a.parquet": parquet()}, {"timezone": None}),
 }
 
 
@@ -126,11 +131,11 @@ SCENES: dict[str, Callable[[], dict[str, bytes]]] = {
 def test_the_errors_are_those_that_a_pin_raises(text: str, objects: Objects, root: str) -> None:
     shown = re.findall(r"^```text\n(.*?)\n```", text, re.DOTALL | re.MULTILINE)
     told = []
-    for name, files in SCENES.items():
+    for name, (files, fields) in SCENES.items():
         uri = f"{root}/{name.replace(' ', '-')}/"
-        for file, body in files().items():
+        for file, body in files.items():
             objects.put(f"{uri}{file}", body)
-        source = EventSource(uri, event_time="at", timezone=None if name == "naive" else "UTC")
+        source = EventSource(uri, event_time="at", **{"timezone": "UTC", **fields})
         asked = ("at", "opened") if name == "unreadable" else ()
         try:
             told += observe(objects, "visits", source, asked=asked).notes

@@ -127,7 +127,7 @@ class Forest:
 
     def _pin(self, period: Period) -> str:
         first = max(self.pipeline.first.start, period.start - 60 * DAY)
-        days = Period(first, period.every).until(period)
+        days = Period.holding(first, period.calendar).until(period)
         body = dumps(Pin(source="visits", uri=f"{self.landing}/visits/", files=tuple(map(self.file, days)), columns={"at": "ts"}))
         order = self._order(Artifact.SOURCES, period, step=Step.PIN, inputs={"visits": sha256(body)})
         uri = self.home.layout.part(order.digest, "visits.json")

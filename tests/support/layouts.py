@@ -5,14 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import deltalake
+import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv
 import pyarrow.parquet as pq
 
 from almanac.core.formats import Csv, Delta, Iceberg, JsonLines
@@ -100,6 +104,23 @@ def delta(objects: Objects, uri: str, rows: pa.Table, time: str) -> Layout:
         mode: Any = "overwrite" if number < 2 else "append"
         deltalake.write_deltalake(uri, part, mode=mode, storage_options=OPTIONS)
     return Layout(uri, {"format": Delta()})
+
+
+def in_postgres(stack: ExitStack, rows: pa.Table) -> Layout:
+    """A table of a server of its own, which runs until the stack is closed."""
+    from tests.support import postgres
+
+    address = f"postgresql://postgres@/postgres?host={stack.enter_context(postgres.running())}"
+    os.environ["ALMANAC_CONNECTION_ROWS"] = address
+    kinds = {"long": "bigint", "timestamp": "timestamp", "string": "text", "double": "double precision"}
+    columns = ", ".join(f'"{field.name}" {kinds[TYPES[field.type]]}' for field in rows.schema)
+    text = io.BytesIO()
+    pyarrow.csv.write_csv(rows, text)
+    with psycopg.connect(address, autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE rows ({columns})".encode())
+        with cursor.copy(b"COPY rows FROM STDIN WITH (FORMAT csv, HEADER)") as copy:
+            copy.write(text.getvalue())
+    return Layout("postgres://rows/rows", {})
 
 
 def iceberg(objects: Objects, uri: str, rows: pa.Table, time: str) -> Layout:

@@ -48,8 +48,8 @@ class Ground:
         versions = tuple(shop.train(period) for period in TRAINED)
         shop.build(replace(built := world_plan(shop), build=plan.missing(shop.home, built.definition, MONTHS)), pinned(shop))
         first = shop.home.versions.read(versions[0])
-        scorer = scoring.Scorer(bundle=first.bundle, entity=first.entity, as_of=shop.pipeline.first.as_of, order="")
-        shop.home.predictions.create(scorer.schema(features_of(shop, MONTHS[0]).schema.field("customer")))
+        scorer = scoring.Scorer(bundle=first.bundle, keys=first.keys, as_of=shop.pipeline.first.as_of, order="")
+        shop.home.predictions.create(scorer.schema(features_of(shop, MONTHS[0]).schema))
         return cls(shop, versions, shop.remember())
 
 
@@ -283,8 +283,8 @@ def scored_here(work: JobContext) -> Receipt:
     manifest = home.versions.read(str(order.parameters["version"]), order.inputs["version"])
     published = work.linked("features")
     as_of = work.pipeline.period(order.period).as_of
-    scorer = scoring.Scorer(bundle=manifest.bundle, entity=manifest.entity, as_of=as_of, order=order.digest)
-    rows = arrow.table(published.outputs, [scorer.entity, *scorer.features]).combine_chunks()
+    scorer = scoring.Scorer(bundle=manifest.bundle, keys=manifest.keys, as_of=as_of, order=order.digest)
+    rows = arrow.table(published.outputs, [*scorer.keys, *scorer.features]).combine_chunks()
     (batch,) = scoring.batches(rows.to_batches()[:1], scorer)
     name = staged_file(order.period, order.digest, uuid.uuid4().hex)
     sink = arrow.Sink(f"{home.predictions.uri}/{name}", batch.schema, scoring.OUTSIDE)

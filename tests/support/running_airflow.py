@@ -6,9 +6,11 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from almanac.core.period import Period
 from almanac.local import scheduler
 from tests.support.shop import Memory, Shop
 
@@ -61,10 +63,23 @@ class Running:
 
     def by_page(self, verb: str, first: str, last: str, **more: Any) -> None:
         """What the UI's backfill asks of the REST API."""
-        body = {"dag_id": f"shop_{verb}", "from_date": f"{first}-01T00:00:00Z", "to_date": f"{last}-28T00:00:00Z", **more}
+        dates = {"from_date": self.begin(first), "to_date": self.begin(last)}
+        body = {"dag_id": f"shop_{verb}", **dates, **more}
         answer = self.airflow.ask("POST", "backfills", body)
         assert answer.status_code == 200, answer.text
         self.wait(f"shop_{verb}")
+
+    def by_date(self, verb: str, logical_date: str) -> tuple[str, dict[str, str]]:
+        """A run that a person triggers with a logical date, waited for: its state, and those of its tasks."""
+        runs = f"dags/shop_{verb}/dagRuns"
+        answer = self.airflow.ask("POST", runs, {"logical_date": logical_date, "conf": {}})
+        assert answer.status_code == 200, answer.text
+        where, deadline = f"{runs}/{answer.json()['dag_run_id']}", time.monotonic() + 600
+        while (state := self.airflow.ask("GET", where).json()["state"]) not in ("success", "failed"):
+            assert time.monotonic() < deadline, "the run did not end"
+            time.sleep(1)
+        tasks = self.airflow.ask("GET", f"{where}/taskInstances").json()["task_instances"]
+        return state, {task["task_id"]: task["state"] for task in tasks}
 
     def almanac(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The command line, as a person types it who may start DAG runs."""
@@ -78,6 +93,10 @@ class Running:
         env = {**self.environment, **login}
         return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=300)
 
+    def begin(self, period: str) -> str:
+        """When a period begins, as a person gives it to a backfill."""
+        return self.shop.pipeline.period(period).start.isoformat()
+
     def wait(self, dag: str) -> None:
         deadline = time.monotonic() + 600
         while any(
@@ -89,7 +108,8 @@ class Running:
     def states(self, verb: str) -> dict[str, str]:
         """The backfill's runs: period to state."""
         runs = self.airflow.ask("GET", f"dags/shop_{verb}/dagRuns?run_type=backfill&limit=50").json()["dag_runs"]
-        return {run["data_interval_start"][:7]: run["state"] for run in runs}
+        begun = {datetime.fromisoformat(run["data_interval_start"]): run["state"] for run in runs}
+        return {Period.holding(start, self.shop.pipeline.calendar).key: state for start, state in begun.items()}
 
     def table(self) -> dict[str, tuple[str, str]]:
         """Visible period to version and content digest."""

@@ -20,7 +20,7 @@ from almanac.airflow.notes import REASON
 from almanac.core import facts
 from almanac.core.canonical import decode, dumps, encode
 from almanac.core.facts import Gated
-from almanac.core.period import Every, Period, resolve
+from almanac.core.period import Period, resolve
 from almanac.core.pipeline import Pipeline
 from almanac.core.receipts import PlacedOrder, Receipt, RunInfo, alike
 from almanac.errors import AlmanacError, CheckFailed, DescriptionError, NotFound, PeriodError, StoreError, bounded
@@ -28,6 +28,13 @@ from almanac.settings import PACKAGE, Settings, commit
 from almanac.store.home import Home
 
 log = logging.getLogger(__name__)
+
+
+def _address(connection: str, source: str) -> str:
+    """The address of the database that a source reads. Raises: DescriptionError."""
+    from almanac.airflow.connections import address_of
+
+    return address_of(connection, f"source {source!r}", "its uri")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +50,7 @@ class TaskContext:
     def of(cls, description: str, context: Any) -> TaskContext:
         settings = Settings.from_environment()
         pipeline = decode(Pipeline, json.loads(description))
-        return cls(pipeline, Home.of(settings.root, pipeline.name), settings, context)
+        return cls(pipeline, dataclasses.replace(Home.of(settings.root, pipeline.name), addresses=_address), settings, context)
 
     @property
     def params(self) -> Mapping[str, Any]:
@@ -56,7 +63,7 @@ class TaskContext:
         interval = (run.data_interval_start, run.data_interval_end)
         kind = str(getattr(run.run_type, "value", run.run_type))
         return resolve(
-            Every.of(self.pipeline.every),
+            self.pipeline.calendar,
             asked=self.params.get("period"),
             partition=getattr(run, "partition_key", None),
             interval=interval if all(interval) else None,

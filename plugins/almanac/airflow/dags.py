@@ -13,7 +13,6 @@ from almanac.airflow.docs import period_doc, retrain_doc, rollback_doc, score_do
 from almanac.airflow.operators import Approve, Publish, SourceComplete, SparkOrders, Together, WorkerTask
 from almanac.airflow.tasks import TaskFunction
 from almanac.core.canonical import dumps
-from almanac.core.period import Every
 from almanac.core.pipeline import Pipeline
 from almanac.core.sources import EventSource
 from almanac.errors import DescriptionError
@@ -278,12 +277,12 @@ class _Dags:
 
     def _schedule(self) -> Any:
         """A data interval for each period, up to the pipeline's last one where it has one."""
-        cron, last = Every.of(self.pipeline.every).cron, self.pipeline.last_period
-        if last is None:
-            return CronDataIntervalTimetable(cron, timezone="UTC")
-        from almanac.airflow.timetable import UntilTimetable
+        calendar, last = self.pipeline.calendar, self.pipeline.last_period
+        if last is None and calendar.timezone == "UTC":
+            return CronDataIntervalTimetable(calendar.cron, timezone="UTC")
+        from almanac.airflow.timetable import PeriodTimetable
 
-        return UntilTimetable(cron, timezone="UTC", last=self.pipeline.period(last).start)
+        return PeriodTimetable(calendar, last)
 
     def _period_param(self) -> Param:
         return Param(None, type=["null", "string"], description=period_doc(self.pipeline))

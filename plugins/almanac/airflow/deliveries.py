@@ -5,35 +5,18 @@ Only running tasks import this module; DAG parsing does not.
 
 from __future__ import annotations
 
-import json
 import logging
-from typing import Any
-from urllib.parse import quote, urlencode
 
-from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException
 
+from almanac.airflow.connections import address_of
 from almanac.airflow.context import TaskContext
 from almanac.core.deliveries import Delivery, PostgresDelivery
 from almanac.deliveries.places import keep_described
 from almanac.deliveries.projection import deliver, showing
-from almanac.errors import AlmanacError, DeliveryError, DescriptionError, StoreError
+from almanac.errors import AlmanacError, DeliveryError, StoreError
 
 log = logging.getLogger(__name__)
-TYPES = ("postgres", "postgresql")
-# The keys of a connection's extra that libpq knows; the rest is for Airflow's hooks.
-LIBPQ = (
-    "application_name",
-    "channel_binding",
-    "gssencmode",
-    "keepalives_idle",
-    "options",
-    "sslcert",
-    "sslkey",
-    "sslmode",
-    "sslrootcert",
-    "target_session_attrs",
-)
 
 
 def deliver_all(context: TaskContext) -> dict[str, list[str]]:
@@ -97,32 +80,4 @@ def address(delivery: Delivery) -> str:
     """
     if not isinstance(delivery, PostgresDelivery):
         return ""
-    name = delivery.connection
-    try:
-        found = BaseHook.get_connection(name)
-    except AirflowNotFoundException:
-        raise DescriptionError(
-            f"Airflow has no connection {name!r}, which delivery {delivery.name!r} needs. Add it, for example with "
-            f"AIRFLOW_CONN_{name.upper()}='postgresql://user:password@host:5432/database', or name another connection in "
-            "PostgresDelivery(connection=...)."
-        ) from None
-    if found.conn_type not in TYPES:
-        raise DescriptionError(
-            f"Airflow's connection {name!r} of delivery {delivery.name!r}: expected type 'postgres', got {found.conn_type!r}. "
-            "Change its type, or name another connection in PostgresDelivery(connection=...)."
-        )
-    return uri_of(found)
-
-
-def uri_of(connection: Any) -> str:
-    """The database URI of an Airflow connection, with its parts percent-encoded."""
-    login = quote(connection.login or "", safe="")
-    password = f":{quote(connection.password, safe='')}" if connection.password else ""
-    host = connection.host or ""
-    host = f"[{host}]" if ":" in host and not host.startswith("[") else quote(host, safe="[]:")
-    port = f":{connection.port}" if connection.port else ""
-    extra = json.loads(connection.extra) if connection.extra else {}
-    more = {key: str(extra[key]) for key in LIBPQ if extra.get(key) not in (None, "")}
-    query = f"?{urlencode(more, quote_via=quote)}" if more else ""
-    user = f"{login}{password}@" if login or password else ""
-    return f"postgresql://{user}{host}{port}/{quote(connection.schema or '', safe='')}{query}"
+    return address_of(delivery.connection, f"delivery {delivery.name!r}", "PostgresDelivery(connection=...)")

@@ -8,9 +8,10 @@ from almanac.core.pipeline import Pipeline
 def period_doc(pipeline: Pipeline) -> str:
     """Which period a run is for."""
     every, first = pipeline.every, pipeline.first
+    begins = f"{first.start:%Y-%m-%d}" if pipeline.timezone == "UTC" else f"{first.start:%Y-%m-%d %H:%M} UTC"
     return (
         f"The {every} to run for, such as {first}. When empty, the run's date says which: a scheduled run or one of a backfill "
-        f"has the date at which its {every} begins ({first.start:%Y-%m-%d} is the run for {first}, and starts when that has "
+        f"has the date at which its {every} begins ({begins} is the run for {first}, and starts when that has "
         f"ended); a run that you trigger with a logical date is for the last {every} that had ended by then."
     )
 
@@ -44,7 +45,9 @@ def score_doc(pipeline: Pipeline) -> str:
 **Scores** one {pipeline.every} with the version in force for it. A backfill uses each period's own version, in any order.
 Scoring again when nothing has changed publishes nothing.{_degraded(pipeline)}{_delivered(pipeline)}
 
-    airflow backfill create --dag-id {pipeline.name}_score --from-date 2017-08-01 --to-date 2017-10-31
+    airflow backfill create --dag-id {pipeline.name}_score --from-date {_begin(pipeline, 6)} --to-date {_begin(pipeline, 8)}
+
+scores the periods that begin from the one time to the other.
 
 | parameter | meaning |
 |---|---|
@@ -72,6 +75,14 @@ An unfinished rollback is resumed.{_delivered(pipeline)}
 | `periods` | only these affected periods |
 | `dry_run` | plan only |
 """
+
+
+def _begin(pipeline: Pipeline, count: int) -> str:
+    """When a period begins, as an option of Airflow's commands, which read a date without an offset in UTC."""
+    period = pipeline.first.plus(count)
+    if pipeline.timezone == "UTC":
+        return f"{period.day}"
+    return f"{period.start:%Y-%m-%dT%H:%M:%S+00:00}"
 
 
 def _degraded(pipeline: Pipeline) -> str:

@@ -1,5 +1,5 @@
-"""Almanac's plugin for Airflow: the links of its tasks in the UI, the schedule of pipelines whose data has ended, and why runs
-were skipped.
+"""Almanac's plugin for Airflow: the links of its tasks in the UI, the schedule of pipelines with a time zone or a last period,
+and why runs were skipped.
 
 An installed Almanac is found by its entry point, `installed`; one in Airflow's plugins folder by `almanac_plugin.py` there.
 """
@@ -13,7 +13,7 @@ from airflow.plugins_manager import AirflowPlugin
 
 from almanac.airflow import notes
 from almanac.airflow.links import ReportLink
-from almanac.airflow.timetable import UntilTimetable
+from almanac.airflow.timetable import PeriodTimetable
 
 
 class AlmanacPlugin(AirflowPlugin):
@@ -21,7 +21,7 @@ class AlmanacPlugin(AirflowPlugin):
 
     name = "almanac"
     operator_extra_links = [ReportLink()]  # noqa: RUF012 - Airflow reads a plain list
-    timetables = [UntilTimetable]  # noqa: RUF012
+    timetables = [PeriodTimetable]  # noqa: RUF012
     listeners = [notes]  # noqa: RUF012
 
 

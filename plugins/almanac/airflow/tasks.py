@@ -291,13 +291,21 @@ def _published_meanwhile(context: TaskContext, period: str, staged: Receipt, con
 
 
 def publish_model(context: TaskContext, *, staged: Receipts, audited: Receipts) -> str:
-    """Publishes a version; returns its id."""
+    """Publishes a version; returns its id. If the version is suspect, the run's note says so."""
+    from almanac.airflow.notes import SUSPECT
+    from almanac.core import suspicion
     from almanac.runs import publish
 
     ((_, stage, audit),) = _pairs(context, staged, audited)
     manifest = publish.model(context.home, stage, audit, context.run_info)
     log.info("published version %s: %s", manifest.version, "; ".join(stage.findings))
-    context.announce(version=manifest.version, metrics=dict(manifest.metrics), training=list(manifest.training))
+    suspect = {}
+    if manifest.suspects:
+        suspect = {"suspects": [one.feature for one in manifest.suspects]}
+        found = f"version {manifest.version} is {suspicion.summary(manifest.suspects)}. {suspicion.ADVICE}."
+        log.warning("%s", found)
+        context.context["ti"].xcom_push(SUSPECT, found)
+    context.announce(version=manifest.version, metrics=dict(manifest.metrics), training=list(manifest.training), **suspect)
     return manifest.version
 
 

@@ -50,6 +50,7 @@ def find(
     promoted: Annotated[bool, typer.Option("--promoted", help="Is or was in force.")] = False,
     rejected: Annotated[bool, typer.Option("--rejected", help="Its last gate decision was a rejection.")] = False,
     withdrawn: Annotated[bool, typer.Option("--withdrawn", help="Is withdrawn.")] = False,
+    suspect: Annotated[bool, typer.Option("--suspect", help="A feature of it looks like a leak.")] = False,
     note: Annotated[str, typer.Option(metavar="TEXT", help="A part of a note's text.")] = "",
     tag: Annotated[list[str] | None, typer.Option(metavar="TAG", help="Has a note with this tag; may be repeated.")] = None,
     as_json: AsJson = False,
@@ -61,7 +62,7 @@ def find(
         features=tuple(feature or ()),
         period="" if period is None else said("--period", lambda: conditions.period(period)),
         metrics=tuple(said("--metric", lambda: [conditions.bound(text) for text in metric or ()])),
-        fates=tuple(fate for fate, met in zip(Fate, (promoted, rejected, withdrawn), strict=True) if met),
+        fates=tuple(fate for fate, met in zip(Fate, (promoted, rejected, withdrawn, suspect), strict=True) if met),
         note=note,
         tags=tuple(tag or ()),
     )

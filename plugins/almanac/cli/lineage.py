@@ -17,6 +17,7 @@ from rich.tree import Tree
 
 from almanac.cli.console import AsJson, Name, app, complain, harmless, home_of, out, show_rows
 from almanac.core.canonical import encode
+from almanac.core.entity import requested
 from almanac.core.target import SCORE
 from almanac.errors import examples
 from almanac.lineage import explain, trail, verify
@@ -33,7 +34,13 @@ Facts = Mapping[str, Any]
 def explain_period(
     name: Name,
     period: Annotated[str, typer.Argument(help="A visible period of predictions.")],
-    entity: Annotated[str | None, typer.Option(help="Also show the row of this entity.")] = None,
+    entity: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VALUE or COLUMN=VALUE",
+            help="Also show the row of this entity. Give it once for each column, if several name an entity.",
+        ),
+    ] = None,
     prov: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write W3C PROV-JSON to this file; - for standard output.")
     ] = None,
@@ -43,7 +50,7 @@ def explain_period(
     home = home_of(name)
     seen = trail.shown(home, period)
     found = trail.evidence(home, seen)
-    row = trail.row_of(home, seen, found.entity, entity) if entity is not None else None
+    row = trail.row_of(home, seen, requested(found.keys, entity)) if entity else None
     if prov is not None:
         _write_prov(prov, found)
         if prov == "-":

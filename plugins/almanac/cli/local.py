@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 from almanac.cli.console import AsJson, Folder, app, complain, out
-from almanac.core.folder import ENDINGS
+from almanac.core.folder import CSV_ENDINGS, ENDINGS, JSON_ENDINGS
 from almanac.errors import DescriptionError, examples
 from almanac.project import ENVIRONMENT, Project
 from almanac.store.objects import Objects
@@ -99,7 +99,7 @@ def put(
     files = list(_files(path))
     if not files:
         raise DescriptionError(f"{path}: expected a file, or a folder with files that are not hidden; found none.")
-    uri = _place(Project(folder), source)
+    uri, endings = _place(Project(folder), source)
     objects = Objects()
     there = {item.uri: item for item in objects.walk(uri)}
     new, changed = [], []
@@ -120,25 +120,31 @@ def put(
         objects.upload(uri + name, file)
     same = len(files) - len(todo)
     out().print(f"{len(todo)} files copied to {uri}{f', {same} were there already' if same else ''}.", markup=False)
-    if odd := [name for _, name in files if not name.endswith(ENDINGS)]:
-        complain(f"warning: sources are Parquet files; {examples(odd)} will not be read.")
+    if odd := [name for _, name in files if not name.lower().endswith(endings)]:
+        complain(f"warning: the source's files end in {examples(endings, 1)} or the like; {examples(odd)} will not be read.")
 
 
-def _place(project: Project, source: str) -> str:
-    """The folder of a source. Raises: DescriptionError."""
+def _place(project: Project, source: str) -> tuple[str, tuple[str, ...]]:
+    """The folder of a source, and how the names of its files end. Raises: DescriptionError."""
     if source.startswith("s3://"):
         if not re.match(r"s3://[a-z0-9][a-z0-9.-]+(/[^/]+)+/?$", source):
             raise DescriptionError(f"SOURCE: expected a folder such as s3://bucket/folder/, got {source!r}.")
-        return source.rstrip("/") + "/"
+        return source.rstrip("/") + "/", (*ENDINGS, *CSV_ENDINGS, *JSON_ENDINGS)
     if not source.isidentifier():
         raise DescriptionError(f"SOURCE: expected the name of a source, or a folder such as s3://bucket/folder/; got {source!r}.")
     described, failed = project.every()
+    found = [one.sources[source] for one in described if source in one.sources]
+    if tables := [one.uri for one in found if one.has_log or one.is_copied]:
+        raise DescriptionError(
+            f"Source {source!r} is a table, {tables[0]}, and not a folder of files. Write its rows with the table's own tools."
+        )
     places = {one.sources[source].uri: one.name for one in described if source in one.sources}
     if len(places) > 1:
         listed = "; ".join(f"{uri} in {name}" for uri, name in places.items())
         raise DescriptionError(f"Source {source!r} lies in several places ({listed}). Name one of these instead of the source.")
     if places:
-        return next(iter(places))
+        endings = {"csv": CSV_ENDINGS, "jsonl": JSON_ENDINGS}
+        return found[0].uri, endings.get(found[0].format.kind, ENDINGS)
     if failed:
         raise DescriptionError(f"Source {source!r} is in no DAG file that can be read, and this one cannot:\n{failed[0]}")
     landing = os.environ.get("ALMANAC_LANDING", "").rstrip("/")
@@ -148,7 +154,7 @@ def _place(project: Project, source: str) -> str:
             f"Source {source!r} is in no DAG file (found: {examples(known)}), and ALMANAC_LANDING is not set. Name one of these, "
             "or a folder such as s3://bucket/folder/."
         )
-    return f"{landing}/{source}/"
+    return f"{landing}/{source}/", ENDINGS
 
 
 def _files(path: Path) -> Iterator[tuple[Path, str]]:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,7 +23,8 @@ from almanac.core.draft import Column, Draft, Look
 from almanac.core.folder import ENDINGS, is_hidden
 from almanac.core.period import Every
 from almanac.core.pipeline import IMPORTED, NAME
-from almanac.core.sources import alike, as_utc
+from almanac.core.sources import alike
+from almanac.core.timezone import as_utc, check_timezone
 from almanac.errors import DataError, DescriptionError, examples
 from almanac.user_module import shown
 
@@ -44,7 +44,7 @@ def new(
     entity: Annotated[str, typer.Option(help="The column that names what is predicted for, such as a customer's id.")] = "",
     event_time: Annotated[str, typer.Option(help="The column that says when an event happened.")] = "",
     timezone: Annotated[str, typer.Option(help="The zone of event times without one, such as UTC or Europe/London.")] = "",
-    every: Annotated[str, typer.Option(help="The length of a period: day, week or month.")] = "month",
+    every: Annotated[str, typer.Option(help="The length of a period: day, week, month or quarter.")] = "month",
     source: Annotated[str, typer.Option(help="The source's name; that of the file or folder, if not given.")] = "",
     folder: Folder = Path(),
 ) -> None:
@@ -200,10 +200,7 @@ def _check_time(column: pa.Field, timezone: str) -> None:
             f"--timezone: expected the zone of {column.name}, whose times have none, got nothing. Such as --timezone UTC, or "
             "--timezone Europe/London if they are local times of London."
         )
-    try:
-        ZoneInfo(timezone or "UTC")
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise DescriptionError(f"--timezone: expected a name such as 'UTC' or 'Europe/London', got {timezone!r}.") from None
+    check_timezone("--timezone", timezone or "UTC")
 
 
 def _look(paths: list[Path], schema: pa.Schema, entity: str, event_time: str, timezone: str) -> Look:

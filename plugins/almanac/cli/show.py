@@ -43,7 +43,7 @@ def versions(name: Name, as_json: AsJson = False, last: Last = None) -> None:
                 row.period,
                 row.estimator,
                 *(f"{row.metrics[name]:.4f}" if name in row.metrics else "" for name in measured),
-                row.decision,
+                f"{row.decision}, suspect" if row.suspects else row.decision,
                 "withdrawn" if row.withdrawn else ", ".join(row.in_force) or "never",
             ]
             for row in rows

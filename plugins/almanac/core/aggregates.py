@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Literal
 
-from almanac.core.period import Every, Period
+from almanac.core.period import Calendar, Period
 from almanac.errors import DescriptionError
 
 COUNT, SUM, MIN, MAX, DISTINCT, RECENCY = "count", "sum", "min", "max", "distinct", "recency"
@@ -55,7 +55,7 @@ class Aggregates:
         name: of the group.
         reads: the event source and, optionally, the reference that is looked up by the column `on`; the reference has one row
             for each value of that column.
-        windows: how far before the cut the features look, one length each.
+        windows: how far before the cut the features look, one length each. A day is 24 hours, also where clocks change.
         events: functions of the events themselves: `count`, and `recency`, the days between the newest one and the cut.
         columns: column to its functions: `sum`, `min`, `max` of numbers, and `distinct`, the number of different values.
         on: the column that both sources have.
@@ -155,14 +155,14 @@ def _length(window: timedelta) -> str:
     return f"{seconds:g}s"
 
 
-def edges(windows: tuple[timedelta, ...], lag: timedelta, every: Every, low: datetime, high: datetime) -> list[datetime]:
+def edges(windows: tuple[timedelta, ...], lag: timedelta, calendar: Calendar, low: datetime, high: datetime) -> list[datetime]:
     """The starts of the segments from `low` to `high`: the last edge at or before `low`, and all later ones up to `high`.
 
     An edge is a moment where a window of any period begins or ends: `as_of - lag - window`, and `as_of - lag`.
     """
     found: set[datetime] = set()
     for window in (timedelta(0), *windows):
-        for as_of in _ends(low + lag + window, every):
+        for as_of in _ends(low + lag + window, calendar):
             edge = as_of - lag - window
             if edge > high:
                 break
@@ -171,9 +171,9 @@ def edges(windows: tuple[timedelta, ...], lag: timedelta, every: Every, low: dat
     return sorted(edge for edge in found if edge >= first)
 
 
-def _ends(moment: datetime, every: Every) -> Iterator[datetime]:
+def _ends(moment: datetime, calendar: Calendar) -> Iterator[datetime]:
     """The ends of periods, starting with the last one at or before a moment."""
-    period = Period.holding(moment, every)
+    period = Period.holding(moment, calendar)
     while True:
         yield period.start
         period = period.plus(1)

@@ -149,11 +149,14 @@ def _union_decoder(arguments: tuple[Any, ...]) -> Callable[[Any], Any]:
     kinds = [argument for argument in arguments if argument is not types.NoneType]
     if len(kinds) == 1:
         return lambda value: None if value is None else _decode(kinds[0], value)
+    sequence = next((kind for kind in kinds if typing.get_origin(kind) in (tuple, list)), None)
     # Each record of a union has a `kind` of its own. A record that existed before its union may omit it.
     named = {str(_kind(kind).default): kind for kind in kinds if dataclasses.is_dataclass(kind)}
     unnamed = next((name for name, kind in named.items() if LATER in _kind(kind).metadata), None)
 
     def read(value: Any) -> Any:
+        if sequence is not None and isinstance(value, list):
+            return _decode(sequence, value)
         if not named or not isinstance(value, Mapping):
             return value
         found = value.get("kind", unnamed)

@@ -11,7 +11,7 @@ from enum import Enum
 
 from almanac.core.gate import METRICS
 from almanac.core.notes import Note
-from almanac.core.period import Every, Period
+from almanac.core.period import Calendar, Every, Period
 from almanac.errors import PeriodError
 
 HOURS = {"h": 1, "d": 24, "w": 24 * 7}
@@ -24,11 +24,12 @@ SIGNS: Mapping[str, Callable[[float, float], bool]] = {
 
 
 class Fate(Enum):
-    """What became of a version. One can have several: a version may be promoted and withdrawn."""
+    """What became of a version, and whether it is suspect. It can have several: a version may be promoted and withdrawn."""
 
     PROMOTED = "promoted"
     REJECTED = "rejected"
     WITHDRAWN = "withdrawn"
+    SUSPECT = "suspect"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +159,9 @@ def period(text: str) -> str:
     """
     for every in Every:
         try:
-            return Period.parse(text, every).key
+            return Period.parse(text, Calendar(every)).key  # a week's key is a day's, also where weeks begin on Sunday
         except PeriodError:
             continue
-    raise ValueError(f"expected a period's key, a month such as 2017-09 or a day such as 2017-09-04; got {text!r}.")
+    raise ValueError(
+        f"expected a period's key, a month such as 2017-09, a quarter such as 2017-Q3 or a day such as 2017-09-04; got {text!r}."
+    )

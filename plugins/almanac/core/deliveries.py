@@ -43,7 +43,7 @@ class ParquetDelivery:
 
 @dataclass(frozen=True, slots=True)
 class PostgresDelivery:
-    """A table in a PostgreSQL database, with period and entity as its primary key.
+    """A table in a PostgreSQL database, with the period and the columns of the entity as its primary key.
 
     Args:
         name: the delivery's name among those of its pipeline.

@@ -14,14 +14,14 @@ from itertools import count
 from string import Template
 
 from almanac.core.aggregates import COUNT, RECENCY, SUM, Aggregates
-from almanac.core.period import Every, Period
+from almanac.core.period import Calendar, Every, Period
 from almanac.core.pipeline import WRITTEN
 from almanac.errors import DataError, DescriptionError, examples
 
 MOST_SUMMED = 4  # columns that the first aggregates sum
 FLOATING = ("double", "float", "halffloat")
 # By the length of a period: lookback and horizon in days, as far as the data reach.
-SPANS = {Every.MONTH: (90, 30), Every.WEEK: (28, 7), Every.DAY: (14, 3)}
+SPANS = {Every.QUARTER: (270, 90), Every.MONTH: (90, 30), Every.WEEK: (28, 7), Every.DAY: (14, 3)}
 MOST_PERIODS = 3
 TAKEN = (*WRITTEN, "score")  # columns that Almanac writes itself for a binary label
 EVENTS, DAYS = "events", "recency_days"  # features of a drafted function
@@ -119,6 +119,11 @@ class Draft:
         return found
 
     @property
+    def calendar(self) -> Calendar:
+        """Periods in UTC, also where event times are of another zone: only the team knows when its day begins."""
+        return Calendar(self.every)
+
+    @property
     def spans(self) -> tuple[int, int]:
         return SPANS[self.every]
 
@@ -126,18 +131,18 @@ class Draft:
     def first(self) -> Period:
         """The first period whose lookback the data cover, from their first day on."""
         begin = self.look.low.replace(hour=0, minute=0, second=0, microsecond=0)
-        return Period.holding(begin + timedelta(days=self.spans[0]) - timedelta(microseconds=1), self.every)
+        return Period.holding(begin + timedelta(days=self.spans[0]) - timedelta(microseconds=1), self.calendar)
 
     @property
     def periods(self) -> int:
         """How many periods can train, at most `MOST_PERIODS`. Raises: DataError, if the data are too short for one."""
-        last = Period.holding(self.look.high, self.every).plus(-1)
+        last = Period.holding(self.look.high, self.calendar).plus(-1)
         horizon = timedelta(days=self.spans[1])
         ended = list(self.first.until(last)) if self.first.start <= last.start else []
         holdout = next((one for one in reversed(ended) if one.as_of + horizon <= last.as_of), None)
         found = len([one for one in ended if holdout and one.as_of + horizon <= holdout.as_of])
         if not found:
-            shorter = {Every.MONTH: "week", Every.WEEK: "day"}.get(self.every)
+            shorter = {Every.QUARTER: "month", Every.MONTH: "week", Every.WEEK: "day"}.get(self.every)
             raise DataError(
                 f"--every {self.every.value}: the events from {self.look.low:%Y-%m-%d} to {self.look.high:%Y-%m-%d} are too few: "
                 f"expected {self.spans[0]} days before the first period, and a period to train on, one to judge by and "
@@ -148,7 +153,7 @@ class Draft:
     @property
     def retrain(self) -> Period:
         """The newest period that can be retrained."""
-        return Period.holding(self.look.high, self.every).plus(-1)
+        return Period.holding(self.look.high, self.calendar).plus(-1)
 
 
 DAG = Template(
@@ -170,7 +175,7 @@ build_dags(
     Pipeline(
         name="$name",
         entity="$key",
-        every="$every",
+        every="$every",$local
         # The data begin on $low; this is the first period that has a whole lookback before its end.
         first_period="$first",$last
         sources={
@@ -340,6 +345,7 @@ def dag_file(draft: Draft) -> str:
         first=draft.first.key,
         last=_last(draft) if draft.ended else "",
         every=draft.every.value,
+        local=_local(draft),
         zone=f"\n                timezone={_literal(draft.timezone)}," if draft.timezone else "",
         listed=_lines(seen),
         columns=", ".join(map(_literal, read)) + ("" if len(read) > 1 else ","),
@@ -376,10 +382,19 @@ def test_file(draft: Draft) -> str:
     return TEST.substitute(_words(draft), one=one, two=two, values=", 1.0" * len(others), schema=schema)
 
 
+def _local(draft: Draft) -> str:
+    if draft.timezone in ("", "UTC"):
+        return ""
+    return (
+        "\n        # Periods begin at midnight in UTC. For midnight of another zone:"
+        f"\n        # timezone={_literal(draft.timezone)},"
+    )
+
+
 def _last(draft: Draft) -> str:
     return (
         f"\n        # The newest event is of {draft.look.high:%Y-%m-%d}. Remove this line once new data arrive."
-        f'\n        last_period="{Period.holding(draft.look.high, draft.every).key}",'
+        f'\n        last_period="{Period.holding(draft.look.high, draft.calendar).key}",'
     )
 
 

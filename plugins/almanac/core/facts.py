@@ -15,6 +15,7 @@ from almanac.core.canonical import decode, later
 from almanac.core.gate import Comparison, Decision
 from almanac.core.receipts import Receipt
 from almanac.core.shift import Spread
+from almanac.core.suspicion import Suspect
 from almanac.core.target import Target
 from almanac.errors import IntegrityError
 
@@ -97,6 +98,7 @@ class StagedModel:
         verdict: the report's summary of the version, in a sentence.
         classes: the class names of the fitted pipeline and its steps.
         environment: distribution to version.
+        suspects: its features that look like leaks.
     """
 
     version: str
@@ -112,6 +114,7 @@ class StagedModel:
     choice: Mapping[str, float] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     target: Target = Target()
+    suspects: tuple[Suspect, ...] = later(())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

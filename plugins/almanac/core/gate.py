@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from almanac.core import suspicion
+from almanac.core.canonical import later
+from almanac.core.suspicion import Suspect
 from almanac.core.target import LOWER_IS_BETTER, METRICS_OF
 from almanac.errors import DescriptionError, examples
 
@@ -60,6 +63,8 @@ class Gate:
         slices: what it must reach on parts of the holdout, also when nothing is in force.
         mode: `enforce`, or `dry_run`: the gate decides and gives its reasons, and nothing is promoted.
         approval: whether a person must agree before a version is promoted.
+        allow_suspect: whether a candidate may be promoted although a feature looks like a leak (`core.suspicion`). It stays
+            suspect in its report, its manifest and the gate's reasons.
     """
 
     metric: str = "roc_auc"
@@ -69,6 +74,7 @@ class Gate:
     slices: tuple[Slice, ...] = ()
     mode: str = ENFORCE
     approval: bool = False
+    allow_suspect: bool = later(False)
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
@@ -87,8 +93,9 @@ class Gate:
             raise DescriptionError(f"Gate.slices: expected one Slice for each feature, got {examples(doubled)} more than once.")
         if self.mode not in MODES:
             raise DescriptionError(f"Gate.mode: expected one of {', '.join(map(repr, MODES))}; got {self.mode!r}.")
-        if not isinstance(self.approval, bool):
-            raise DescriptionError(f"Gate.approval: expected True or False, got {self.approval!r}.")
+        for name in ("approval", "allow_suspect"):
+            if not isinstance(given := getattr(self, name), bool):
+                raise DescriptionError(f"Gate.{name}: expected True or False, got {given!r}.")
 
     @property
     def sign(self) -> int:
@@ -154,6 +161,7 @@ class Comparison:
         position: the last entry of the promotion log that was read to find the champion.
         bound: how certain the candidate's gain is, where the gate has a confidence.
         slices: the candidate on parts of the holdout, where the gate has floors for them.
+        suspects: the candidate's features that look like leaks.
     """
 
     holdout: str
@@ -166,6 +174,7 @@ class Comparison:
     obstacle: str = ""
     bound: GainBound = field(default_factory=GainBound)
     slices: tuple[SliceFigure, ...] = ()
+    suspects: tuple[Suspect, ...] = later(())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,14 +203,20 @@ class _Reason:
 def decide(comparison: Comparison, gate: Gate) -> Decision:
     """Whether the candidate is promoted.
 
-    The floor and the floors of slices hold in any case. With nothing in force they decide alone. Otherwise the candidate must
-    gain at least `min_gain` in the gate's metric over the version in force; with a `confidence`, the lower bound of the gain
-    must reach it. A metric that is not a number reaches and gains nothing.
+    A suspect candidate is rejected unless the gate allows it. The floor and the floors of slices hold in any case. With nothing
+    in force these decide alone. Otherwise the candidate must gain at least `min_gain` in the gate's metric over the version in
+    force; with a `confidence`, the lower bound of the gain must reach it. A metric that is not a number reaches and gains
+    nothing.
 
     Raises:
         DescriptionError: the metric, the bound or a slice was not measured.
     """
-    found = [*_on_floor(comparison, gate), *_on_slices(comparison, gate), *_on_gain(comparison, gate)]
+    found = [
+        *_on_suspects(comparison, gate),
+        *_on_floor(comparison, gate),
+        *_on_slices(comparison, gate),
+        *_on_gain(comparison, gate),
+    ]
     forced = [one.forces for one in found if one.forces is not None]
     verdict = Verdict.REJECT if Verdict.REJECT in forced else forced[0] if forced else Verdict.PROMOTE
     # These texts enter the decision's digest: reworded, the same decision would get another one.
@@ -209,6 +224,17 @@ def decide(comparison: Comparison, gate: Gate) -> Decision:
     if gate.mode == DRY_RUN:
         reasons.insert(0, f"a dry run: nothing is promoted; enforced, this gate would say {verdict.value}")
     return Decision(verdict=verdict, reasons=tuple(reasons), position=comparison.position, mode=gate.mode)
+
+
+def _on_suspects(comparison: Comparison, gate: Gate) -> list[_Reason]:
+    """Whether a feature of the candidate looks like a leak. A suspect candidate that is allowed is named all the same."""
+    if not comparison.suspects:
+        return []
+    found = suspicion.summary(comparison.suspects)
+    if gate.allow_suspect:
+        return [_Reason(f"{found}; Gate(allow_suspect=True) lets it through")]
+    advice = f"{suspicion.ADVICE}; if it is right, set Gate(allow_suspect=True)"
+    return [_Reason(f"{found}. {advice}", Verdict.REJECT)]
 
 
 def _on_floor(comparison: Comparison, gate: Gate) -> list[_Reason]:

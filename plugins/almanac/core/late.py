@@ -217,5 +217,5 @@ def refusal(name: str, reasons: Iterable[str], ending: str) -> SourceError:
 
 
 def _day(moment: datetime) -> str:
-    """A moment to the minute; the beginning of a day as the day."""
-    return f"{moment:%Y-%m-%d}" if moment.hour == moment.minute == moment.second == 0 else f"{moment:%Y-%m-%d %H:%M}"
+    """A moment to the minute; the beginning of a day in UTC as the day."""
+    return f"{moment:%Y-%m-%d}" if moment.hour == moment.minute == moment.second == 0 else f"{moment:%Y-%m-%d %H:%M} UTC"

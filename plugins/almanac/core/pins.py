@@ -65,6 +65,7 @@ class PinnedFile:
         constants: columns that the file does not hold.
         names: name in the file to the table's name for the column, where they differ; empty for a column that the table has not.
         deleted: rows that no reader sees, by the table's log.
+        undated: no row has an event time, so that it holds no event.
     """
 
     uri: str
@@ -81,6 +82,7 @@ class PinnedFile:
     constants: tuple[Constant, ...] = later(())
     names: Mapping[str, str] | None = later(None)
     deleted: Deleted | None = later(None)
+    undated: bool = later(False)
 
     @property
     def place(self) -> str:
@@ -117,7 +119,7 @@ class Pin:
         notes: what a person should know about the folder, in plain words.
         version: of a table with a log, what was read: a version of Delta's, a snapshot's id of Iceberg's.
         seen_at: of a database, when the transaction saw its rows.
-        snapshots: of a reference with snapshots, the moments of those that it holds, in order.
+        snapshots: of a reference with snapshots, the moments of those that it holds, in order; None for any other source.
         latest: of a reference without a time, the newest time in each column that holds times, by the files' statistics.
     """
 
@@ -129,7 +131,7 @@ class Pin:
     notes: tuple[str, ...] = later(())
     version: str = later("")
     seen_at: datetime | None = later(None)
-    snapshots: tuple[datetime, ...] = later(())
+    snapshots: tuple[datetime, ...] | None = later(None)
     latest: Mapping[str, datetime] | None = later(None)
 
     @property
@@ -158,7 +160,7 @@ class Pin:
         """The cut of a reference's time that holds what a snapshot sees: the newest copy before a moment, or the rows that begin
         before it. Where there is no copy yet, it holds nothing.
         """
-        if not self.snapshots:
+        if self.snapshots is None:
             return Cut(high=moment)
         before = self.snapshots[: bisect_left(self.snapshots, moment)]
         return Cut(low=before[-1], high=before[-1] + STEP) if before else Cut(low=moment, high=moment)

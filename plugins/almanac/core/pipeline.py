@@ -6,7 +6,7 @@ import math
 import re
 import sys
 from collections.abc import Collection, Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, fields
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Literal
@@ -14,9 +14,10 @@ from typing import Any, Literal
 from almanac.core.aggregates import Aggregates
 from almanac.core.canonical import digest, encode, later
 from almanac.core.deliveries import Delivery, check_deliveries
+from almanac.core.entity import Entity, check_entity, keys_of
 from almanac.core.gate import Gate
 from almanac.core.label import Label
-from almanac.core.period import Every, Period
+from almanac.core.period import Calendar, Every, Period
 from almanac.core.scoring import Scoring
 from almanac.core.sources import KNOWN_AT, EventSource, ReferenceSource, Source
 from almanac.core.window import MovingWindow
@@ -36,7 +37,7 @@ IMPORTED = frozenset(sys.stdlib_module_names) | {
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """The function that gives the entities of a period: one column, the entity, each once.
+    """The function that gives the entities of a period, each once: the columns that name one; others are ignored.
 
     Args:
         name: its function in the user's module.
@@ -57,7 +58,7 @@ class Population:
 
 @dataclass(frozen=True, slots=True)
 class FeatureGroup:
-    """A function from cut sources to one row for each entity: the entity's column and numeric columns.
+    """A function from cut sources to one row for each entity: the columns that name it, and numeric columns.
 
     Args:
         name: its function in the user's module.
@@ -93,8 +94,12 @@ class Pipeline:
 
     Args:
         name: also the name of the user's module and the beginning of the DAGs' ids.
-        entity: the column that names what is predicted for.
-        every: the length of a period: `day`, `week` or `month`.
+        entity: the column that names what is predicted for, or a tuple of columns that name it together, such as
+            `("customer_id", "shop_id")`. Each holds whole numbers or text; a row with a null in one of them has no entity.
+        every: the length of a period: `day`, `week`, `month` or `quarter`.
+        timezone: the zone in which periods begin at midnight, such as `Europe/London`. How naive timestamps are read is another
+            question, which `EventSource.timezone` answers. Lookbacks, windows and horizons are of 24-hour days in any zone.
+        week_starts: the day with which a week begins, `monday` or `sunday`; only with `every="week"`.
         first_period: the first one whose features can be built.
         last_period: the last one, if the data has ended; runs for later periods have nothing to do.
         sources: name to source. The name is the argument by which functions take it.
@@ -113,7 +118,7 @@ class Pipeline:
     """
 
     name: str
-    entity: str
+    entity: Entity
     first_period: str
     sources: Mapping[str, Source]
     population: Population
@@ -128,6 +133,8 @@ class Pipeline:
     description: str = ""
     tags: tuple[str, ...] = ()
     deliveries: tuple[Delivery, ...] = later(())
+    timezone: str = later("UTC")
+    week_starts: str = later("monday")
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -137,10 +144,9 @@ class Pipeline:
                 f"Pipeline.name: expected a name that is not a package's, got {self.name!r}, which its jobs import: the user's "
                 f"module {self.name}.py would shadow it. Rename it, such as {self.name}_model."
             )
-        if not self.entity.isidentifier():
-            raise DescriptionError(f"Pipeline.entity: expected the name of a column, got {self.entity!r}.")
         self._check_periods()
         self._check_nouns()
+        check_entity(self.entity, (*WRITTEN, *self.label.target.columns))
         self._check_names()
         self._check_parameters()
         check_deliveries(self.deliveries)
@@ -148,10 +154,15 @@ class Pipeline:
         object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
 
     def _check_periods(self) -> None:
+        every = Every.of(self.every)
+        try:
+            calendar = Calendar(every, self.timezone, self.week_starts)
+        except DescriptionError as error:
+            raise DescriptionError(f"Pipeline.{error}") from None
         for name, key in (("first_period", self.first_period), ("last_period", self.last_period)):
             try:
                 if key is not None:
-                    Period.parse(key, Every.of(self.every))
+                    Period.parse(key, calendar)
             except PeriodError as error:
                 raise DescriptionError(f"Pipeline.{name}: {error}") from None
         if self.last_period is not None and self.last_period < self.first_period:
@@ -239,6 +250,11 @@ class Pipeline:
                 )
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns that name an entity, in the order of the description."""
+        return keys_of(self.entity)
+
+    @property
     def parts(self) -> tuple[Population | FeatureGroup | Label, ...]:
         """Everything that has a function in the user's module."""
         written = (group for group in self.features if isinstance(group, FeatureGroup))
@@ -249,8 +265,13 @@ class Pipeline:
         """The digest of the whole description."""
         return digest(self)
 
+    @property
+    def calendar(self) -> Calendar:
+        """How time is divided into the pipeline's periods."""
+        return Calendar(Every.of(self.every), self.timezone, self.week_starts)
+
     def period(self, key: str) -> Period:
-        return Period.parse(key, Every.of(self.every))
+        return Period.parse(key, self.calendar)
 
     def range(self, first: str | None, last: str | None) -> tuple[Period, ...]:
         """The periods from one to another, both included. Raises: PeriodError."""
@@ -295,7 +316,7 @@ class Pipeline:
         described = [group for group in self.features if isinstance(group, Aggregates) and name in group.reads]
         if not source.columns and (source.audit is not None or any(name in part.reads for part in self.parts)):
             return ()
-        summed = (column for group in described for column in (self.entity, group.on, group.split, *group.columns))
+        summed = (column for group in described for column in (*self.keys, group.on, group.split, *group.columns))
         return tuple(dict.fromkeys(column for column in (*source.needed, *source.times, *source.tested, *summed) if column))
 
     @property
@@ -311,13 +332,21 @@ class Pipeline:
     def shape_of_features(self) -> dict[str, Any]:
         """The part of the description that shapes features: with the user's module, it defines them."""
         return {
-            "entity": self.entity,
+            "entity": encode(self.entity),
             "every": self.every,
+            **self._zoned,
             "sources": {name: encode(self.sources[name].shape) for name in self.read_by_features},
             "population": encode(self.population),
             "features": encode(self.features),
             "parameters": encode(self.parameters),
         }
+
+    @property
+    def _zoned(self) -> dict[str, str]:
+        """What places periods besides their length. What has its default is left out: definitions from before have no zones."""
+        placed = {"timezone": self.timezone, "week_starts": self.week_starts}
+        defaults = {field.name: field.default for field in fields(self)}
+        return {name: value for name, value in placed.items() if value != defaults[name]}
 
     def definition(self, module: str, known_at: str = "") -> str:
         """The identity of the features: the part of the description that shapes them, and the user's module (its digest).

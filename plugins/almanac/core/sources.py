@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from almanac.core import relations, where
 from almanac.core.audits import Audit
 from almanac.core.canonical import later
 from almanac.core.formats import Format, Iceberg, Log, Parquet, Text, checked_types
 from almanac.core.late import Late
+from almanac.core.timezone import check_timezone
 from almanac.errors import DescriptionError
 
-S3, POSTGRES, CATALOG = "s3://", "postgres://", "iceberg://"
+S3, CATALOG = "s3://", "iceberg://"
 Fill = Mapping[str, str | int | float | bool | None] | None
 Names = Mapping[str, str] | None
 PARQUET = Parquet()
@@ -109,7 +109,7 @@ class Stored:
     @property
     def is_copied(self) -> bool:
         """Whether its rows are copied when it is pinned, because they are in a database."""
-        return self.uri.startswith(POSTGRES)
+        return relations.is_database(self.uri)
 
     @property
     def tells_its_past(self) -> bool:
@@ -123,7 +123,8 @@ class EventSource(Stored):
 
     Args:
         event_time: the column that says when an event happened; a timestamp.
-        timezone: how to read naive timestamps, such as `UTC` or `America/New_York`. Required if they are naive.
+        timezone: how to read naive timestamps, such as `UTC` or `America/New_York`. Required if they are naive. When periods
+            begin is another question, which `Pipeline.timezone` answers.
         knowledge_time: the column that says when a row became known, if there is one.
         lag: how late the source is known to arrive; events newer than as_of - lag are not used.
         late: what a run does if the newest events may be missing.
@@ -147,9 +148,14 @@ class EventSource(Stored):
             raise DescriptionError("EventSource.event_time: expected the column that says when an event happened, got nothing.")
         if self.lag < timedelta(0):
             raise DescriptionError(f"EventSource.lag: expected zero or more, got {self.lag}.")
-        _check_timezone("EventSource", self.timezone)
+        if self.timezone is not None:
+            check_timezone("EventSource.timezone", self.timezone)
         if not isinstance(self.late, Late):
             raise DescriptionError(f"EventSource.late: expected Late(...), such as Late('fail', rows=1); got {self.late!r}.")
+        if self.late.marker is not None and not self.uri.startswith(S3):
+            raise DescriptionError(
+                f"EventSource.late: Late.marker is a file below the uri, and {self.uri!r} is no folder. Use within= or rows=."
+            )
 
     @property
     def shape(self) -> EventSource:
@@ -229,7 +235,8 @@ class ReferenceSource(Stored):
             raise DescriptionError(
                 "ReferenceSource.timezone: expected valid_from or snapshots as well, got neither. Leave it out."
             )
-        _check_timezone("ReferenceSource", self.timezone)
+        if self.timezone is not None:
+            check_timezone("ReferenceSource.timezone", self.timezone)
         if self.audit is not None and self.audit.sets_aside:
             raise DescriptionError(
                 f"ReferenceSource.audit: expected Audit(), which blocks; got quarantine={self.audit.quarantine}. Rows of a "
@@ -270,8 +277,11 @@ def _check_uri(noun: str, source: Stored) -> None:
             f"{noun}.uri: expected s3://, got {uri!r}. Sources are read with pyarrow inside the Spark tasks, without Hadoop's "
             "s3a jars. Write it with s3://."
         )
-    if uri.startswith(POSTGRES):
-        relations.of(noun, uri, source.query)
+    if source.is_copied:
+        try:
+            relations.relation_of(uri, source.query or None)
+        except DescriptionError as error:
+            raise DescriptionError(f"{noun}.{str(error).replace('Query.text: ', 'query: ', 1)}") from None
         return
     if uri.startswith(CATALOG):
         if not re.fullmatch(r"[\w-]+/[^/.\s]+(\.[^/.\s]+)+", uri.removeprefix(CATALOG)):
@@ -310,16 +320,6 @@ def _check_place(noun: str, source: Stored) -> None:
             raise DescriptionError(
                 f"{noun}.partitions: {unread[0]!r} is among the columns of {type(source.format).__name__} as well. Leave one out."
             )
-
-
-def _check_timezone(noun: str, timezone: str | None) -> None:
-    if timezone is not None:
-        try:
-            ZoneInfo(timezone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a folder of names, such as America
-            raise DescriptionError(
-                f"{noun}.timezone: expected a name such as 'UTC' or 'America/New_York', got {timezone!r}."
-            ) from None
 
 
 def _check_audit(noun: str, audit: Audit | None) -> None:
@@ -413,24 +413,3 @@ def cut_for_label(source: Source, as_of: datetime, horizon: timedelta, known: da
     if isinstance(source, ReferenceSource):
         return Cut(at=as_of + horizon) if source.times else Cut()
     return Cut(low=as_of, high=as_of + horizon, known=known if source.knowledge_time else None)
-
-
-def as_utc(moment: datetime, timezone: str | None) -> datetime:
-    """A moment in UTC; a naive one is read in `timezone`, as rows are: a local time that occurs twice is read as the first of the
-    two, a skipped one as the moment of the jump.
-    """
-    if moment.tzinfo is not None:
-        return moment.astimezone(UTC)
-    zone = ZoneInfo(timezone or "UTC")
-    first, second = (moment.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
-    if first <= second:
-        return first
-    start = second.replace(microsecond=0)  # for a skipped time, the offset after the jump gives the earlier moment
-    before, after = 0, int((first - start).total_seconds()) + 1
-    while after - before > 1:
-        middle = (before + after) // 2
-        if (start + timedelta(seconds=middle)).astimezone(zone).replace(tzinfo=None) < moment:
-            before = middle
-        else:
-            after = middle
-    return start + timedelta(seconds=after)

@@ -32,7 +32,7 @@ class Change:
     Args:
         source: the predictions table.
         files: the files of the visible rows; none if the period is removed. A file without a sha256 is not checked.
-        entity: the column that names what is predicted for.
+        keys: the columns that name an entity.
         run: the run that delivers.
     """
 
@@ -40,7 +40,7 @@ class Change:
     period: str
     position: Position
     files: tuple[Output, ...]
-    entity: str
+    keys: tuple[str, ...]
     run: str = ""
 
     def applied(self, before: DeliveryNote | None) -> Applied:

@@ -1,4 +1,4 @@
-"""Deliveries to PostgreSQL: one transaction per period, rows by COPY. The only module that imports psycopg.
+"""Deliveries to PostgreSQL: one transaction per period, rows by COPY. Only this module and the room databases import psycopg.
 
 Runs that deliver to one table wait for an advisory lock. A transaction holds the lock, so it ends with its holder. The note of
 what a period shows is written in the same transaction that replaces its rows.
@@ -7,7 +7,7 @@ what a period shows is written in the same transaction that replaces its rows.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from psycopg import sql
 
 from almanac.core.deliveries import NOTES, PostgresDelivery
+from almanac.core.entity import in_words
 from almanac.deliveries import notes
 from almanac.deliveries.notes import Applied, DeliveryAction, DeliveryNote, Position
 from almanac.deliveries.places import Change, fetched
@@ -151,13 +152,13 @@ class PostgresPlace:
     def _replace(self, change: Change) -> None:
         fitted: pa.Schema | None = None
         if self._exists(self._delivery.table):
-            self._check_keys(self._columns(), change.entity)
+            self._check_keys(self._columns(), change.keys)
             self._connection.execute(sql.SQL("DELETE FROM {} WHERE period = %s").format(self._table), [change.period])
         rows = 0
         for output in change.files:
             with fetched(output) as local:
                 if local.columns != fitted:
-                    self._fit(local.columns, change.entity)
+                    self._fit(local.columns, change.keys)
                     fitted = local.columns
                 rows += self._copy(local.path, local.columns, change.period)
         change.check_rows(rows)
@@ -165,26 +166,26 @@ class PostgresPlace:
     def _columns(self) -> dict[str, str]:
         return dict(self._connection.execute(COLUMNS, [self._delivery.table]).fetchall())
 
-    def _check_keys(self, found: dict[str, str], entity: str) -> None:
-        if missing := [name for name in (PERIOD, entity) if name not in found]:
+    def _check_keys(self, found: dict[str, str], keys: Sequence[str]) -> None:
+        if missing := [name for name in (PERIOD, *keys) if name not in found]:
             raise DeliveryError(
                 f"Delivery {self._delivery.name!r}: table {self._delivery.table} has no column {' and no '.join(missing)} (it "
-                f"has: {examples(found, 20)}), but rows are identified by period and {entity}. Nothing was changed. Name "
+                f"has: {examples(found, 20)}), but rows are identified by {in_words((PERIOD, *keys))}. Nothing was changed. Name "
                 "another table, and it is created."
             )
 
-    def _fit(self, columns: pa.Schema, entity: str) -> None:
+    def _fit(self, columns: pa.Schema, keys: Sequence[str]) -> None:
         """Creates the table, or adds the columns that it lacks."""
         wanted = {PERIOD: "text", **{field.name: self._type_of(field) for field in columns}}
         found = self._columns()
         if not found:
             listed = sql.SQL(", ").join(_column(name, kind) for name, kind in wanted.items())
-            keys = sql.SQL(", ").join(map(sql.Identifier, (PERIOD, entity)))
-            self._connection.execute(sql.SQL("CREATE TABLE {} ({}, PRIMARY KEY ({}))").format(self._table, listed, keys))
+            key = sql.SQL(", ").join(map(sql.Identifier, (PERIOD, *keys)))
+            self._connection.execute(sql.SQL("CREATE TABLE {} ({}, PRIMARY KEY ({}))").format(self._table, listed, key))
             # Notes of a dropped table with the same name would refer to rows that no longer exist.
             self._connection.execute(f"DELETE FROM {NOTES} WHERE target_table = %s", [self._delivery.table])
             return
-        self._check_keys(found, entity)
+        self._check_keys(found, keys)
         if others := [f"{name} as {found[name]}" for name in wanted if name in found and found[name] != wanted[name]]:
             expected = examples(
                 (f"{name} as {kind}" for name, kind in wanted.items() if f"{name} as {found.get(name)}" in others), 20

@@ -54,7 +54,7 @@ def deliver(
             if not left:
                 break
             for period in left:
-                change = _change(home, pipeline.entity, period, positions[period], seen.get(period), run_info)
+                change = _change(home, pipeline.keys, period, positions[period], seen.get(period), run_info)
                 try:
                     action, done = place.apply(change)
                 except StoreError:
@@ -121,7 +121,9 @@ def _standing(
     return notes.outstanding(positions, held), seen, positions, held
 
 
-def _change(home: Home, entity: str, period: str, position: Position, seen: Visible | None, run_info: RunInfo) -> Change:
+def _change(
+    home: Home, keys: tuple[str, ...], period: str, position: Position, seen: Visible | None, run_info: RunInfo
+) -> Change:
     source = home.predictions.uri
     files: tuple[Output, ...] = ()
     if seen is not None:
@@ -129,7 +131,7 @@ def _change(home: Home, entity: str, period: str, position: Position, seen: Visi
         uris = {path: f"{source}/{unquote(path)}" for path in seen.paths}
         files = tuple(known.get(uri) or Output(name=path, uri=uri, bytes=0, sha256="") for path, uri in uris.items())
     run = f"{run_info.dag} {run_info.run}".strip() or run_info.actor
-    return Change(source=source, period=period, position=position, files=files, entity=entity, run=run)
+    return Change(source=source, period=period, position=position, files=files, keys=keys, run=run)
 
 
 def _published(home: Home, order: str) -> dict[str, Output]:

@@ -64,8 +64,8 @@ def features(context: JobContext, part: Aggregates) -> Receipt:
     nameless = sum(one.nameless for one in made.partials)
     findings = []
     if nameless:
-        where = "in the files of these windows"
-        findings = [f"Source {part.reads[0]!r} has {nameless} events without {schema.names[0]} {where}; they are ignored."]
+        where, without = "in the files of these windows", " or ".join(context.pipeline.keys)
+        findings = [f"Source {part.reads[0]!r} has {nameless} events without {without} {where}; they are ignored."]
     return context.receipt(content=written.sums.digest, outputs=written.outputs, findings=findings, facts=facts)
 
 
@@ -91,7 +91,7 @@ class _Group:
     def schema(self) -> pa.Schema:
         from almanac.spark import aggregates
 
-        return aggregates.schema_of(self.asked.part, self.asked.entity, self.asked.schema.field(self.asked.entity).type)
+        return aggregates.schema_of(self.asked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +144,8 @@ def _group(context: JobContext, pins: Mapping[str, Pin]) -> _Group:
     if looked is not None and looked.cut != WHOLE:  # as the reference was then; other periods see another one
         references.append(encode(looked.cut))
     types = [f"{field.name} {field.type}" for schema in (asked.schema, looked.shown if looked else ()) for field in schema]
-    shape = digest([VERSION, KEPT_AS, encode(part), asked.entity, encode(asked.source.shape), references, types])[:16]
+    entity = encode(context.pipeline.entity)
+    shape = digest([VERSION, KEPT_AS, encode(part), entity, encode(asked.source.shape), references, types])[:16]
     folder, cut = context.home.layout.partials(shape), user_functions.cuts(context)[part.reads[0]]
     edged = [(file, _edges(context.pipeline, asked, context.order, file, cut)) for file in pin.within(cut)]
     named = [(f"{folder}{digest(block.identity)[:32]}", block) for file, starts in edged for block in blocks(file, starts)]
@@ -163,7 +164,8 @@ def _built(groups: Sequence[_Group]) -> list[_Made]:
     if missing:
         summed = partials.summed(spark, [wanted[name] for name in missing])
         # Recorded only if the source's files are still the pinned ones.
-        check_unchanged(context.home.objects, groups[0].pin, {wanted[name].block.file for name in missing})
+        read = {file.uri: file for file in (wanted[name].block.file for name in missing)}
+        check_unchanged(context.home.objects, groups[0].pin, read.values())
         for reference in {one.reference.source: one.reference for one in groups if one.reference}.values():
             check_unchanged(context.home.objects, reference, reference.files)
         for name, found in zip(missing, summed, strict=True):
@@ -189,7 +191,7 @@ def aggregation(pipeline: Pipeline, part: Aggregates, pins: Mapping[str, Pin], c
     events, reference = part.reads[0], part.reads[1] if part.on else None
     return Aggregation(
         part=part,
-        entity=pipeline.entity,
+        entity=pipeline.keys,
         events=view_of(pipeline.sources[events], pins[events], found.events.names),
         reference=pins[reference].within(cuts[reference]) if reference else (),
         looked=view_of(pipeline.sources[reference], pins[reference], found.looked.names, cuts[reference])
@@ -206,8 +208,7 @@ def _edges(pipeline: Pipeline, asked: Aggregation, order: Order, file: PinnedFil
     low, high = file.low or cut.low, file.high or cut.high
     if UNTIL in order.parameters or high - low > LONGEST:
         return sorted({cut.high, *(cut.high - window for window in asked.part.windows)})
-    every, behind = pipeline.period(order.period).every, asked.source.behind
-    return edges(asked.part.windows, behind, every, low, high)
+    return edges(asked.part.windows, asked.source.behind, pipeline.calendar, low, high)
 
 
 def _existing(context: JobContext, folders: Iterable[str], wanted: Iterable[str]) -> dict[str, PartialSums]:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from almanac.core import facts
 from almanac.core.bundle import HOLDOUT
 from almanac.core.canonical import decode, digest
+from almanac.core.entity import in_words
 from almanac.core.facts import Compared, Gated, left_out
 from almanac.core.gate import Comparison, GainBound, Gate, decide
 from almanac.core.receipts import Artifact, Receipt, Step
@@ -50,11 +51,17 @@ def stage(context: JobContext) -> Receipt:
         obstacle=obstacle,
         bound=comparison.bound(label, ours, score, gate, target) if sure else GainBound(),
         slices=comparison.slices(holdout, gate, candidate.features, candidate.holdout, target),
+        suspects=candidate.suspects,
     )
     return context.receipt(content=digest(compared), facts=Compared(comparison=compared))
 
 
 def _obstacle(champion: Manifest, candidate: Manifest) -> str:
+    if set(champion.keys) != set(candidate.keys):
+        return (
+            f"{champion.version} in force predicts for {in_words(champion.keys)}, {candidate.version} for "
+            f"{in_words(candidate.keys)}, so the two are not comparable"
+        )
     if champion.target != candidate.target:
         return (
             f"{champion.version} in force predicts {champion.target}, {candidate.version} predicts {candidate.target}, so the "
@@ -92,9 +99,9 @@ def _scored(context: JobContext, champion: Manifest, candidate: Manifest, holdou
                 None,
             )
         own = arrow.table(published[candidate.holdout].outputs).to_pandas()
-        keys, theirs = holdout[candidate.entity], own[candidate.entity]
-        same = pd.api.types.is_integer_dtype(keys) == pd.api.types.is_integer_dtype(theirs)
-        rows = holdout[[candidate.entity]].merge(own, on=candidate.entity, how="inner") if same else own[:0]
+        keys, whole = list(candidate.keys), pd.api.types.is_integer_dtype
+        same = all(whole(holdout[key]) == whole(own[key]) for key in keys)
+        rows = holdout[keys].merge(own, on=keys, how="inner") if same else own[:0]
         if len(rows) != len(holdout):
             return (
                 f"{champion.version}'s features of {candidate.holdout} cover other entities, so the two are not comparable there",

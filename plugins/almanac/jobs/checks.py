@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -45,6 +45,22 @@ def staged_rows(context: JobContext, staged: Receipt) -> Rows:
         return rows.of_table(context.job.session, pa.concat_tables(tables))
     context.job.begin()
     return rows.of_files(context.job.session, staged.outputs)
+
+
+def one_row_each(keys: Sequence[str], rows: int) -> list[Any]:
+    """The expectations that there are `rows` rows and each is of another entity: no key is null, and all together are unique."""
+    from almanac.spark.checks import expectation
+
+    unique = (
+        expectation("ExpectColumnValuesToBeUnique", column=keys[0])
+        if len(keys) == 1
+        else expectation("ExpectCompoundColumnsToBeUnique", column_list=list(keys))
+    )
+    return [
+        expectation("ExpectTableRowCountToEqual", value=rows),
+        *(expectation("ExpectColumnValuesToNotBeNull", column=key) for key in keys),
+        unique,
+    ]
 
 
 def user_checks(context: JobContext, staged: Receipt, section: str, rows: Rows, nulls: Collection[str]) -> list[Any]:

@@ -19,7 +19,7 @@ from almanac.core.pipeline import WRITTEN, FeatureGroup, Pipeline
 from almanac.core.receipts import PART, Artifact, Order, Receipt, Step
 from almanac.errors import DataError, DescriptionError, examples
 from almanac.jobs import aggregates, ahead, user_functions
-from almanac.jobs.checks import audited, keep_reports, staged_rows, user_checks
+from almanac.jobs.checks import audited, keep_reports, one_row_each, staged_rows, user_checks
 from almanac.jobs.context import JobContext
 from almanac.store import compatibility
 from almanac.store.home import Home
@@ -53,7 +53,7 @@ def _group(context: JobContext) -> Receipt:
     if isinstance(group, Aggregates):
         return aggregates.features(context, group)
     written = ahead.result_of(context, _begin_group, lambda other: _has_function(pipeline, other))
-    compatibility.keep_columns(context.home, order, written.features(pipeline.entity))
+    compatibility.keep_columns(context.home, order, written.features(pipeline.keys))
     facts = StagedGroup(rows=written.files.rows, schema={field.name: str(field.type) for field in written.schema})
     return context.receipt(
         content=written.files.sums.digest, outputs=written.files.outputs, findings=written.findings, facts=facts
@@ -73,8 +73,8 @@ class _Written:
     findings: Sequence[str]
     nulls: Sequence[str] = ()
 
-    def features(self, entity: str) -> list[str]:
-        return [name for name in self.schema.names if name != entity]
+    def features(self, keys: Sequence[str]) -> list[str]:
+        return [name for name in self.schema.names if name not in keys]
 
 
 def _begin_group(context: JobContext, pins: Mapping[str, Pin]) -> Callable[[], _Written]:
@@ -83,21 +83,20 @@ def _begin_group(context: JobContext, pins: Mapping[str, Pin]) -> Callable[[], _
     pipeline, order = context.pipeline, context.order
     group = pipeline.group(order.part)
     assert isinstance(group, FeatureGroup)
-    frame = features.shaped(user_functions.frame(context, group, pins), pipeline.entity, group.name)
+    frame = features.shaped(user_functions.frame(context, group, pins), pipeline.keys, group.name)
     schema = features.arrow_schema(frame)
-    compatibility.check_key(
-        context.home, schema.field(pipeline.entity), f"Function {group.name!r} of {pipeline.name} {order.period}"
-    )
-    compatibility.check_columns(context.home, order, [name for name in schema.names if name != pipeline.entity])
+    for key in pipeline.keys:
+        compatibility.check_key(context.home, schema.field(key), f"Function {group.name!r} of {pipeline.name} {order.period}")
+    compatibility.check_columns(context.home, order, [name for name in schema.names if name not in pipeline.keys])
 
     def write() -> _Written:
         files = arrow.write(frame, context.home.layout.part(order.digest, uuid.uuid4().hex), group.name, schema)
         findings: list[str] = []
         if files.outputs:
             what = f"Feature group {group.name!r}"
-            entities = features.of_files(context.job.spark, files.outputs, [pipeline.entity])
-            _, without = features.check_unique(entities, pipeline.entity, what)
-            findings = features.nameless(what, without, pipeline.entity)
+            entities = features.of_files(context.job.spark, files.outputs, pipeline.keys)
+            _, without = features.check_unique(entities, pipeline.keys, what)
+            findings = features.nameless(what, without, pipeline.keys)
         return _Written(files=files, schema=schema, findings=findings)
 
     return write
@@ -114,7 +113,7 @@ def _combined(context: JobContext) -> Receipt:
     pipeline, absent = context.pipeline, leaves_out(context.order)
     written = ahead.result_of(context, _begin_combined, lambda other: not other.part)
     rows, findings = written.files.rows, list(written.findings)
-    names = written.features(pipeline.entity)
+    names = written.features(pipeline.keys)
     facts = StagedFeatures(rows=rows, features=tuple(names), left_out=tuple(absent), nulls=tuple(written.nulls))
     if absent:
         findings.append(f"Feature groups {examples(absent)} were left out: {examples(written.nulls, 12)} are null.")
@@ -131,18 +130,18 @@ def _begin_combined(context: JobContext, pins: Mapping[str, Pin]) -> Callable[[]
     given = user_functions.frame(context, people, pins)
 
     def write() -> _Written:
-        spine, entities, findings = features.population(given, pipeline.entity, people, order.period)
+        spine, entities, findings = features.population(given, pipeline.keys, people, order.period)
         try:
-            return written(features.named(spine, pipeline.entity), entities, findings)
+            return written(features.named(spine, pipeline.keys), entities, findings)
         finally:
             spine.unpersist()
 
     def written(spine: DataFrame, entities: int, findings: list[str]) -> _Written:
-        key = features.arrow_schema(spine).field(pipeline.entity)
-        compatibility.check_key(context.home, key, f"Population {people.name!r} of {pipeline.name} {order.period}")
-        joined = features.combine(spine, frames, pipeline.entity, pipeline.zeros(absent))
+        for key in features.arrow_schema(spine):
+            compatibility.check_key(context.home, key, f"Population {people.name!r} of {pipeline.name} {order.period}")
+        joined = features.combine(spine, frames, pipeline.keys, pipeline.zeros(absent))
         nulls = [name for name in _columns(table, absent) if name not in joined.columns] if absent else []
-        joined = features.with_nulls(joined, nulls).sortWithinPartitions(pipeline.entity)
+        joined = features.with_nulls(joined, nulls).sortWithinPartitions(*pipeline.keys)
         schema = table.fitting(features.arrow_schema(joined))
         check_names(schema.names, pipeline)
         table.create(schema)
@@ -205,15 +204,10 @@ def audit(context: JobContext) -> Receipt:
     kept if no group was left out.
     """
     from almanac.spark import profiles
-    from almanac.spark.checks import expectation
 
     staged = context.admitted("staged", Artifact.FEATURES, Step.STAGE)
-    rows, entity, nulls = staged_rows(context, staged), context.pipeline.entity, facts.read(StagedFeatures, staged).nulls
-    own = [
-        expectation("ExpectTableRowCountToEqual", value=staged.rows),
-        expectation("ExpectColumnValuesToNotBeNull", column=entity),
-        expectation("ExpectColumnValuesToBeUnique", column=entity),
-    ]
+    rows, nulls = staged_rows(context, staged), facts.read(StagedFeatures, staged).nulls
+    own = one_row_each(context.pipeline.keys, staged.rows)
     checked = audited(context, staged, rows, own + user_checks(context, staged, "features", rows, nulls), nulls)
     if not staged.rows or left_out(staged):
         return checked
@@ -230,10 +224,10 @@ def audit(context: JobContext) -> Receipt:
     )
 
 
-def columns_by_group(home: Home, published: Receipt, entity: str) -> dict[str, list[str]]:
+def columns_by_group(home: Home, published: Receipt, keys: Sequence[str]) -> dict[str, list[str]]:
     """The features of each group, from a period of features that was published with all groups."""
     staged = home.receipts.read(published.links["staged"])
     groups = {name.removeprefix(PART): home.receipts.read(uri) for name, uri in staged.links.items() if name.startswith(PART)}
     return {
-        name: [column for column in facts.read(StagedGroup, group).schema if column != entity] for name, group in groups.items()
+        name: [column for column in facts.read(StagedGroup, group).schema if column not in keys] for name, group in groups.items()
     }

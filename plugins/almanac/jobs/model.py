@@ -11,10 +11,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from almanac.core import facts
+from almanac.columns import all_valid
+from almanac.core import facts, suspicion
 from almanac.core.bundle import GOLDEN, HOLDOUT, MODEL, REPORT, TRAINED, Bundle
+from almanac.core.canonical import encode
 from almanac.core.cuts import known_by, label_cuts
 from almanac.core.facts import AuditedModel, StagedModel
 from almanac.core.layout import version_id
@@ -42,18 +45,21 @@ def stage(context: JobContext) -> Receipt:
     known = _labels(context, list(published), lost)
 
     from almanac.model import importance, loading, reports, training  # here: they are imported while labels are queried
+    from almanac.model import suspicion as leaks
     from almanac.spark import digests, skew
 
     holdout = _labelled(context, holdout_period, published[holdout_period], known)
-    names = [name for name in holdout.columns if name not in (pipeline.entity, LABEL, SNAPSHOT)]
+    names = [name for name in holdout.columns if name not in (*pipeline.keys, LABEL, SNAPSHOT)]
     rows, labels = _training(context, {period: published[period] for period in periods}, names, known)
     labels[holdout_period] = holdout[LABEL]
     check_classes({period: label.value_counts().to_dict() for period, label in labels.items()}, target)
     fitted = training.fit(context.call("estimators"), rows, names, target, order.period)
-    groups = columns_by_group(context.home, published[holdout_period], pipeline.entity)
+    groups = columns_by_group(context.home, published[holdout_period], pipeline.keys)
     with training.named(fitted.name, holdout_period, holdout, target):
         shares = importance.shares(fitted, holdout, names, groups)
-        report = {**reports.report(fitted, rows, holdout, names), "importance": shares}
+        suspects = leaks.suspects(fitted, holdout, names)
+        report = reports.report(fitted, rows, holdout, names, suspects)
+        report |= {"importance": shares, **({"suspects": encode(suspects)} if suspects else {})}
         scored, trained = (
             some.assign(**training.score_columns(training.predict(fitted.model, some[names], target), target))
             for some in (holdout, skew.sample(rows))
@@ -81,6 +87,7 @@ def stage(context: JobContext) -> Receipt:
         choice=dict(fitted.choice),
         metrics=report["holdout"]["metrics"],
         verdict=report["verdict"],
+        suspects=suspects,
         classes=tuple(loading.class_names(fitted.model)),
         target=target,
         environment=environment() | loading.libraries(fitted.model),
@@ -88,9 +95,9 @@ def stage(context: JobContext) -> Receipt:
     outputs = [context.put(folder, name, body) for name, body in files.items()]
     of = sum(len(labels[period]) for period in periods)
     drawn = [f"{len(rows)} of {of} training rows were drawn."] if pipeline.window.sampling else []
-    return context.receipt(
-        content=content.digest, outputs=outputs, findings=[report["verdict"], *drawn, *sorted(lost)], facts=staged
-    )
+    unjudged = filter(None, [suspicion.not_judged(len(holdout))])
+    findings = [report["verdict"], *unjudged, *drawn, *sorted(lost)]
+    return context.receipt(content=content.digest, outputs=outputs, findings=findings, facts=staged)
 
 
 def _training(
@@ -102,7 +109,7 @@ def _training(
     """
     from almanac.spark import sampling
 
-    sample, entity = context.pipeline.window.sampling, context.pipeline.entity
+    sample, keys = context.pipeline.window.sampling, context.pipeline.keys
     if sample is None:
         whole = {period: _labelled(context, period, receipt, known) for period, receipt in published.items()}
         return _stacked(list(whole.values())), {period: rows[LABEL] for period, rows in whole.items()}
@@ -110,10 +117,10 @@ def _training(
         raise DescriptionError(
             f"Sampling.by: expected features ({examples(features, 30)}), got {examples(unknown)}. Name features."
         )
-    narrow = {period: _labelled(context, period, receipt, known, [entity, *sample.by]) for period, receipt in published.items()}
-    drawn = sampling.draw(_stacked(list(narrow.values())), sample, context.pipeline.label.target, entity)
+    narrow = {period: _labelled(context, period, receipt, known, [*keys, *sample.by]) for period, receipt in published.items()}
+    drawn = sampling.draw(_stacked(list(narrow.values())), sample, context.pipeline.label.target, keys)
     rows = [
-        sampling.read(context.job.spark, published[str(period)].outputs, part, entity) for period, part in drawn.groupby(SNAPSHOT)
+        sampling.read(context.job.spark, published[str(period)].outputs, part, keys) for period, part in drawn.groupby(SNAPSHOT)
     ]
     return _stacked(rows), {period: found[LABEL] for period, found in narrow.items()}
 
@@ -131,15 +138,15 @@ def _labels(context: JobContext, periods: Sequence[str], lost: list[str]) -> dic
         given = user_functions.call_part(
             context, label, pins, label_cuts(pipeline, period, known_by(context.order, pipeline)), period
         )
-        features.columns_of(given, pipeline.entity, label.name)
-        needed = [name for name in (pipeline.entity, LABEL) if name in given.columns]
-        return given.select(*needed) if len(needed) == 2 else given
+        features.columns_of(given, pipeline.keys, label.name)
+        return given.select(*pipeline.keys, LABEL) if LABEL in given.columns else given
 
     with user_functions.reading(context, pins):
         running = {period: context.job.background.submit(query(period).toArrow) for period in periods}
         found = {period: context.job.result(rows) for period, rows in running.items()}
     for period, rows in found.items():
-        lost += features.nameless(f"Function {label.name!r} of {period}", rows[pipeline.entity].null_count, pipeline.entity)
+        without = len(rows) - pc.sum(all_valid(rows, pipeline.keys)).as_py() if len(rows) else 0
+        lost += features.nameless(f"Function {label.name!r} of {period}", without, pipeline.keys)
     return found
 
 
@@ -152,8 +159,8 @@ def _labelled(
 
     pipeline = context.pipeline
     admit(published, Artifact.FEATURES, Step.PUBLISH, pipeline=pipeline.name, period=period)
-    rows = arrow.sort(arrow.table(published.outputs, columns), [pipeline.entity])
-    joined = training.label_rows(rows, known[period], pipeline.entity, pipeline.label)
+    rows = arrow.sort(arrow.table(published.outputs, columns), pipeline.keys)
+    joined = training.label_rows(rows, known[period], pipeline.keys, pipeline.label)
     return joined.assign(**{SNAPSHOT: period})
 
 
@@ -216,7 +223,7 @@ def _skew(context: JobContext, bundle: Bundle, trained: Output, snapshots: Seque
 
     period = context.pipeline.period(context.order.period)
     bundle = replace(bundle, shipped=context.job.ship(context.pipeline.name, context.home.receipts.module(context.order.module)))
-    scorer = scoring.Scorer(bundle=bundle, entity=context.pipeline.entity, as_of=period.as_of, order=context.order.digest)
+    scorer = scoring.Scorer(bundle=bundle, keys=context.pipeline.keys, as_of=period.as_of, order=context.order.digest)
     published = {one: context.linked(f"features.{one}").outputs for one in snapshots}
     allowed = engines.kind_of(bundle).tolerance(context.pipeline.scoring)
     return skew.check(context.job.spark, arrow.table([trained]), published, scorer, allowed)

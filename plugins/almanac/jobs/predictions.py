@@ -12,7 +12,7 @@ from almanac.core.facts import AuditedRows, StagedFeatures, StagedPredictions, l
 from almanac.core.receipts import Artifact, Receipt, Step, publish_order
 from almanac.core.target import Target
 from almanac.errors import DescriptionError, IntegrityError, examples
-from almanac.jobs.checks import audited, staged_rows, user_checks
+from almanac.jobs.checks import audited, one_row_each, staged_rows, user_checks
 from almanac.jobs.context import JobContext
 from almanac.store.home import Home
 
@@ -40,7 +40,7 @@ def stage(context: JobContext) -> Receipt:
     shipped = context.job.ship(pipeline.name, home.receipts.module(order.module))
     scorer = scoring.Scorer(
         bundle=replace(manifest.bundle, shipped=shipped),
-        entity=manifest.entity,
+        keys=manifest.keys,
         as_of=pipeline.period(order.period).as_of,
         order=order.digest,
         keep=keep,
@@ -48,8 +48,7 @@ def stage(context: JobContext) -> Receipt:
     for file in engines.files_of(manifest.bundle):
         home.versions.file(file)
     table = home.predictions
-    entity = chunks.schema_of(published.outputs[0]).field(manifest.entity)
-    schema = table.fitting(scorer.schema(entity))
+    schema = table.fitting(scorer.schema(chunks.schema_of(published.outputs[0])))
     table.create(schema)
     folder, stem = table.staging(order)
     query = context.job.background.submit(scoring.score, context.job.spark, published.outputs, scorer, folder, stem, schema)
@@ -77,13 +76,9 @@ def audit(context: JobContext) -> Receipt:
     staged = context.admitted("staged", Artifact.PREDICTIONS, Step.STAGE)
     found, rows = facts.read(StagedPredictions, staged), staged_rows(context, staged)
     features = context.home.receipts.read(staged.links["features"])
-    entity, target = context.pipeline.entity, found.target
+    target = found.target
     low, high = target.bounds or (-LARGEST, LARGEST)
-    own = [
-        expectation("ExpectTableRowCountToEqual", value=features.rows),
-        expectation("ExpectColumnValuesToNotBeNull", column=entity),
-        expectation("ExpectColumnValuesToBeUnique", column=entity),
-    ]
+    own = one_row_each(context.pipeline.keys, features.rows)
     for column in target.columns:
         own.append(expectation("ExpectColumnValuesToNotBeNull", column=column))
         # NaN counts as null, and the infinities are out of bounds.

@@ -24,9 +24,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from almanac import described, pinning, user_module
+from almanac.core import suspicion as rule
 from almanac.core import window
 from almanac.core.aggregates import Aggregates
 from almanac.core.cuts import feature_cuts, label_cuts
+from almanac.core.entity import labelled
 from almanac.core.functions import Part, call, check_module, function_of
 from almanac.core.period import Period
 from almanac.core.pins import Pin
@@ -47,8 +49,6 @@ if TYPE_CHECKING:
 
 ENTITIES = 2000  # about how many of a period's entities a sample has
 POLL_SECONDS = 0.5
-# A feature that alone tells the label nearly always is rather the label itself, or happened after it.
-SUSPECT = 0.98
 LARGEST_SHARE = 0.9
 
 
@@ -75,19 +75,19 @@ class Trial:
     def features(self, period: str) -> pa.Table:
         """A snapshot's features: one row for each entity of the sample, sorted."""
         from almanac.jobs.features import check_names
-        from almanac.spark import features
+        from almanac.spark import arrow, features
 
         pipeline, people = self.pipeline, self.pipeline.population
         with self._timed(people.name, period) as timed:
             given = self._called(people, period, feature_cuts(pipeline, people, period))
-            spine, entities, notes = features.population(given, pipeline.entity, people, period)
+            spine, entities, notes = features.population(given, pipeline.keys, people, period)
             self.told.warn(notes)
             timed.rows = entities
         parts = {group.name: self._group(group, period) for group in pipeline.features}
-        joined = features.combine(features.named(spine, pipeline.entity), parts, pipeline.entity, pipeline.zeros())
+        joined = features.combine(features.named(spine, pipeline.keys), parts, pipeline.keys, pipeline.zeros())
         schema = features.arrow_schema(joined)
         check_names(schema.names, pipeline)
-        found = joined.toArrow().cast(schema).sort_by(pipeline.entity)
+        found = arrow.sort(joined.toArrow().cast(schema), pipeline.keys)
         spine.unpersist()
         return found
 
@@ -100,9 +100,9 @@ class Trial:
         known = self.pipeline.period(self.retrained).as_of
         with self._timed(label.name, period) as timed:
             given = self._called(label, period, label_cuts(self.pipeline, period, known))
-            features.columns_of(given, self.pipeline.entity, label.name)
+            features.columns_of(given, self.pipeline.keys, label.name)
             labels = given.toArrow()
-            joined = training.label_rows(rows, labels, self.pipeline.entity, label)
+            joined = training.label_rows(rows, labels, self.pipeline.keys, label)
             timed.rows = len(labels)
             timed.table = pa.table({"label": pa.array(joined[window.LABEL])})
         return joined.assign(**{window.SNAPSHOT: period})
@@ -110,21 +110,22 @@ class Trial:
     def _group(self, group: FeatureGroup | Aggregates, period: str) -> DataFrame:
         from almanac.spark import features
 
-        entity = self.pipeline.entity
+        keys = self.pipeline.keys
         with self._timed(group.name, period) as timed:
             if isinstance(group, Aggregates):
                 table = self._described(group, period)
             else:
                 given = self._called(group, period, feature_cuts(self.pipeline, group, period))
-                shaped = features.shaped(given, entity, group.name)
+                shaped = features.shaped(given, keys, group.name)
                 table = shaped.toArrow()
             frame = self.spark.createDataFrame(table)
             what = f"Feature group {group.name!r}"
-            if len(table) != len(pc.unique(table[entity])) or table[entity].null_count:
-                _, without = features.check_unique(frame.select(entity), entity, what)
-                self.told.warn(features.nameless(what, without, entity))
-            self.told.warn(_oddities(table, entity, group.name))
-            timed.rows, timed.table = len(table), table.drop_columns([entity])
+            different = table.group_by(list(keys)).aggregate([])
+            if len(different) != len(table) or any(table[key].null_count for key in keys):
+                _, without = features.check_unique(frame.select(*keys), keys, what)
+                self.told.warn(features.nameless(what, without, keys))
+            self.told.warn(_oddities(table, keys, group.name))
+            timed.rows, timed.table = len(table), table.drop_columns(list(keys))
         return frame
 
     def _called(self, part: Part, period: str, cuts: Mapping[str, Cut]) -> DataFrame:
@@ -138,15 +139,18 @@ class Trial:
         return call(function_of(self.module, part.name), part, self.pipeline, available)  # type: ignore[no-any-return]
 
     def _sampled(self, frame: DataFrame) -> DataFrame:
-        """The rows of the sample's entities; all rows, if the source does not have the entity."""
+        """The rows of the sample's entities; all rows, if the source lacks a column of the entity."""
         from pyspark.sql import functions as F
 
-        if self.share >= 1 or self.pipeline.entity not in frame.columns:
+        if self.share >= 1 or not set(self.pipeline.keys) <= set(frame.columns):
             return frame
-        key = F.col(f"`{self.pipeline.entity}`")
-        if frame.schema[self.pipeline.entity].dataType.typeName() in ("double", "float"):
-            key = key.cast("decimal(38,0)")  # 1.0 in one source is 1 in another
-        lot = F.pmod(F.xxhash64(key.cast("string")), F.lit(1_000_000))
+        texts = []
+        for name in self.pipeline.keys:
+            key = F.col(f"`{name}`")
+            if frame.schema[name].dataType.typeName() in ("double", "float"):
+                key = key.cast("decimal(38,0)")  # 1.0 in one source is 1 in another
+            texts.append(key.cast("string"))
+        lot = F.pmod(F.xxhash64(*texts), F.lit(1_000_000))
         return frame.where(lot < int(self.share * 1_000_000))
 
     def _described(self, group: Aggregates, period: str) -> pa.Table:
@@ -161,7 +165,7 @@ class Trial:
         files = self.pins[group.reads[0]].within(cut)
         blocks = [block for file in files for block in partials.blocks(file, edges)]
         summed = partials.summed(self.spark, [partials.Wanted(asked=asked, block=block, folder=folder) for block in blocks])
-        schema = aggregates.schema_of(group, asked.entity, asked.schema.field(asked.entity).type)
+        schema = aggregates.schema_of(asked)
         merge = aggregates.Merge(
             asked=asked, kept=[one.files for one in summed], high=cut.high, folder=f"{folder}/merged", schema=schema
         )
@@ -256,7 +260,7 @@ def _newest(pipeline: Pipeline, pins: Mapping[str, Pin]) -> str:
             f"Sources {examples(ends)} have no statistics of their event times, so the newest period is unknown. Name it: "
             "--period 2010-08."
         )
-    ended = Period.holding(min(known), pipeline.first.every).plus(-1).key
+    ended = Period.holding(min(known), pipeline.calendar).plus(-1).key
     return min(ended, pipeline.last_period or ended)
 
 
@@ -267,7 +271,8 @@ def _share(trial: Trial, period: str) -> float:
     people, pipeline = trial.pipeline.population, trial.pipeline
     with trial._timed(people.name, period) as timed:
         given = trial._called(people, period, feature_cuts(pipeline, people, period))
-        row = given.agg(F.approx_count_distinct(f"`{pipeline.entity}`").alias("entities")).first()
+        keys = [F.col(f"`{key}`") for key in pipeline.keys]
+        row = given.agg(F.approx_count_distinct(F.struct(*keys) if len(keys) > 1 else keys[0]).alias("entities")).first()
         timed.rows = int(row["entities"]) if row else 0
     trial.told._table.pop()
     return min(1.0, ENTITIES / timed.rows) if timed.rows else 1.0
@@ -305,61 +310,55 @@ def _trained(trial: Trial, labelled: Mapping[str, pd.DataFrame]) -> None:
     """Fits the estimators, and tells the gate's metric on the holdout and what looks like a leak."""
     import pandas as pd
 
-    from almanac.model import reports, training
+    from almanac.model import reports, suspicion, training
 
     pipeline, told, target = trial.pipeline, trial.told, trial.pipeline.label.target
     holdout = labelled[trial.snapshots.holdout]
-    names = [name for name in holdout.columns if name not in (pipeline.entity, window.LABEL, window.SNAPSHOT)]
+    names = [name for name in holdout.columns if name not in (*pipeline.keys, window.LABEL, window.SNAPSHOT)]
     began = time.monotonic()
     try:
         window.check_classes({one: rows[window.LABEL].value_counts().to_dict() for one, rows in labelled.items()}, target)
         rows = pd.concat([labelled[one] for one in trial.snapshots.training], ignore_index=True)
         fitted = training.fit(_call(trial, "estimators"), rows, names, target, trial.snapshots.training[-1])
         with training.named(fitted.name, trial.snapshots.holdout, holdout, target):
-            report = reports.report(fitted, rows, holdout, names)
+            suspects = suspicion.suspects(fitted, holdout, names)
+            report = reports.report(fitted, rows, holdout, names, suspects)
     except Exception as error:
         told.fail("estimators()", error, trial.file)
         raise
     metric, value = pipeline.gate.metric, report["holdout"]["metrics"][pipeline.gate.metric]
     told.say(f"estimators(): {fitted.name} fitted on {len(rows)} rows, {time.monotonic() - began:.1f} s")
     told.say(f"holdout {trial.snapshots.holdout}: {metric} {value:.4f} on {len(holdout)} rows; {report['verdict']}")
-    told.warn(list(_suspects(trial, holdout, names)))
+    told.warn([f"suspect: {one.fact}. It may know the future. {rule.ADVICE}." for one in suspects])
+    told.warn(list(_useless(trial, holdout, names)))
+    told.warn([text for text in [rule.not_judged(len(holdout))] if text])
 
 
-def _suspects(trial: Trial, holdout: pd.DataFrame, names: Sequence[str]) -> Iterator[str]:
-    """Features that alone tell a binary label nearly always, or are null or constant throughout."""
-    from sklearn.metrics import roc_auc_score
-
+def _useless(trial: Trial, holdout: pd.DataFrame, names: Sequence[str]) -> Iterator[str]:
+    """Features that are null or constant throughout."""
     for name in names:
         values = holdout[name]
         if values.isna().all():
             yield f"Feature {name!r} is null in every row of {trial.snapshots.holdout}."
         elif values.nunique(dropna=False) == 1:
             yield f"Feature {name!r} has one value in every row of {trial.snapshots.holdout}: {values.iloc[0]:g}."
-        elif trial.pipeline.label.kind == "binary":
-            finite = values.clip(-3e38, 3e38).fillna(-3e38)
-            alone = roc_auc_score(holdout[window.LABEL], finite)
-            if max(alone, 1 - alone) > SUSPECT:
-                yield (
-                    f"suspect: feature {name!r} alone tells the label with a ROC AUC of {max(alone, 1 - alone):.3f}. It may know "
-                    "the future: look for a reference without time, or a column that is filled in later."
-                )
 
 
 def _call(trial: Trial, name: str) -> Any:
     return function_of(trial.module, name)()
 
 
-def _oddities(table: pa.Table, entity: str, group: str) -> list[str]:
+def _oddities(table: pa.Table, keys: Sequence[str], group: str) -> list[str]:
     """Warnings about infinite features, each with an entity."""
     found = []
     for name in table.column_names:
-        if name != entity and pa.types.is_floating(table[name].type):
+        if name not in keys and pa.types.is_floating(table[name].type):
             infinite = table.filter(pc.is_inf(table[name]))
             if len(infinite):
+                named = labelled(keys, [infinite[key][0].as_py() for key in keys])
                 found.append(
-                    f"Function {group!r}: feature {name!r} is infinite in {len(infinite)} rows, such as {entity} "
-                    f"{infinite[entity][0].as_py()}. It was divided by zero, or exceeds float32 (3.4e38). Return null instead."
+                    f"Function {group!r}: feature {name!r} is infinite in {len(infinite)} rows, such as "
+                    f"{named}. It was divided by zero, or exceeds float32 (3.4e38). Return null instead."
                 )
     return found
 

@@ -6,12 +6,13 @@ receipt, the receipt to features and version, these to their pins, and a pin to 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from almanac.core.cuts import seen
+from almanac.core.entity import labelled
 from almanac.core.facts import left_out
 from almanac.core.pins import Pin, PinnedFile
 from almanac.core.pipeline import Pipeline
@@ -52,7 +53,7 @@ class Evidence:
         version: the id of the version that scored.
         trained: the URIs of the version's receipts.
         manifest: the URI of the version's manifest.
-        entity: the column that names what is predicted for.
+        keys: the columns that name an entity.
         log: the promotion log.
     """
 
@@ -63,7 +64,7 @@ class Evidence:
     version: str
     trained: tuple[str, ...]
     manifest: str
-    entity: str
+    keys: tuple[str, ...]
     log: Log
 
     def staged(self, uri: str) -> tuple[str, Receipt]:
@@ -78,7 +79,7 @@ def explain(evidence: Evidence, row: Mapping[str, Any] | None = None) -> Node:
     order = staged.order
     in_sample = bool(order.parameters.get("in_sample", False))
     children = [
-        *([_row(row, evidence.entity, in_sample)] if row is not None else []),
+        *([_row(row, evidence.keys, in_sample)] if row is not None else []),
         *_made(evidence, evidence.head, staged),
         _version(evidence, order),
         *(_features(evidence, staged.links[name]) for name in ("features",) if name in staged.links),
@@ -97,8 +98,8 @@ def explain(evidence: Evidence, row: Mapping[str, Any] | None = None) -> Node:
     return Node(kind="predictions", name=name, uri=uri, facts=facts, children=tuple(children))
 
 
-def _row(row: Mapping[str, Any], entity: str, in_sample: bool) -> Node:
-    return Node(kind="row", name=f"{entity} {row[entity]}", facts={**row, "in_sample": in_sample})
+def _row(row: Mapping[str, Any], keys: Sequence[str], in_sample: bool) -> Node:
+    return Node(kind="row", name=labelled(keys, [row[key] for key in keys]), facts={**row, "in_sample": in_sample})
 
 
 def _made(evidence: Evidence, head: str, staged: Receipt) -> list[Node]:
@@ -258,6 +259,10 @@ def _file(source: str, file: PinnedFile) -> Node:
         facts["aside"] = len(file.aside)
     if file.version:
         facts["version"] = file.version
+    if file.deleted:
+        facts["deleted"] = file.deleted.rows
+    if file.made and file.made.uri != file.uri:
+        facts["copy"] = file.made.uri
     return Node(kind="file", name=file.uri.rsplit("/", 1)[-1], uri=file.uri, facts=facts)
 
 

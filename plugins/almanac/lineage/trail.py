@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import operator
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -10,6 +12,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from almanac.core.cuts import Seen, seen
+from almanac.core.entity import labelled
 from almanac.core.pins import Pin
 from almanac.core.pipeline import Pipeline
 from almanac.core.promotions import Log
@@ -152,7 +155,7 @@ def evidence(home: Home, partition: Visible) -> Evidence:
         version=version,
         trained=(trained.receipt, trained.audit),
         manifest=home.layout.manifest(version),
-        entity=trained.entity,
+        keys=trained.keys,
         log=entries,
     )
     _, staged = found.staged(head)
@@ -163,8 +166,8 @@ def evidence(home: Home, partition: Visible) -> Evidence:
     return found
 
 
-def row_of(home: Home, partition: Visible, entity: str, value: str) -> dict[str, Any]:
-    """The row of one entity in a visible period: the columns of the predictions table.
+def row_of(home: Home, partition: Visible, entity: Mapping[str, str]) -> dict[str, Any]:
+    """The row of one entity in a visible period: the columns of the predictions table. `entity`: key to its value, as text.
 
     Raises:
         DataError: the period has no such entity.
@@ -178,19 +181,24 @@ def row_of(home: Home, partition: Visible, entity: str, value: str) -> dict[str,
     why = ""
     try:
         rows = ds.dataset(paths, filesystem=system, format="parquet")
-        kind = rows.schema.field(entity).type
-        try:
-            found = rows.to_table(filter=ds.field(entity) == pa.scalar(value).cast(kind)).to_pylist()
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            why = f"; {entity} is {kind}, and this value is not"
+        matches = []
+        for key, value in entity.items():
+            kind = rows.schema.field(key).type
+            try:
+                matches.append(ds.field(key) == pa.scalar(value).cast(kind))
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                why += f"; {key} is {kind}, and {value!r} is not"
+        if not why:
+            found = rows.to_table(filter=functools.reduce(operator.and_, matches)).to_pylist()
     except (OSError, pa.ArrowInvalid) as error:
         raise StoreError(
             f"{home.predictions.uri}: the files of {partition.period} cannot be read: {error}. "
             f"Run `almanac verify {home.name}` to see what is wrong with them."
         ) from error
     if not found:
+        named = labelled(list(entity), [repr(value) for value in entity.values()])
         raise DataError(
-            f"Predictions of {partition.period} have no {entity} {value!r} ({partition.rows} rows{why}). Name one that the table "
+            f"Predictions of {partition.period} have no {named} ({partition.rows} rows{why}). Name one that the table "
             "holds; the pipeline's population decides which these are."
         )
     return found[0]

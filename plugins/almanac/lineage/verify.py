@@ -19,6 +19,7 @@ from almanac.core.layout import Layout
 from almanac.core.pins import Pin
 from almanac.core.promotions import GENESIS, Entry
 from almanac.core.receipts import Artifact, Order, Output, PlacedOrder, Receipt, Step, publish_order
+from almanac.core.relations import is_database
 from almanac.core.rollback import RollbackPlan
 from almanac.errors import NotFound, StoreError, Unsigned
 from almanac.lineage import proofs
@@ -339,7 +340,10 @@ class _Inspection(_Reading):
 
     def files(self) -> None:
         """Checks the SHA-256 of every file that a receipt or a manifest names. Each thread holds one file at a time."""
-        listed = [self.outputs[uri] for uri in sorted(self.outputs)]
+        self._check_files([self.outputs[uri] for uri in sorted(self.outputs)])
+
+    def _check_files(self, listed: Sequence[tuple[Output, bool]]) -> None:
+        """Checks files; of those that are not needed any more, one that is gone is only counted."""
         looked = self.pool.map(lambda promised: self._hashed(promised[0].uri), listed)
         for number, ((output, needed), (size, digest)) in enumerate(zip(listed, looked, strict=True), start=1):
             self.checked["files"] += 1
@@ -362,13 +366,18 @@ class _Inspection(_Reading):
         return len(body), sha256(body)
 
     def sources(self) -> tuple[str, ...]:
-        """Source files that no longer match their pin, in words."""
+        """Source files that no longer match their pin, in words. Copies that a pin made must be what they were."""
         altered = {finding.uri for finding in self.findings}
         pinned: dict[str, set[tuple[str, str]]] = {}
+        copies: dict[str, Output] = {}
         for _, body in self.bodies("pins", sorted({output.uri for output in self.pins} - altered)):
             pin = decode(Pin, json.loads(body)) if body else None
-            if pin is not None:
+            if pin is None:
+                continue
+            copies |= {file.made.uri: file.made for file in pin.files if file.made}
+            if not is_database(pin.uri):
                 pinned.setdefault(pin.uri, set()).update((file.uri, file.etag) for file in pin.files if not file.version)
+        self._check_files([(copies[uri], True) for uri in sorted(copies)])
         changed = []
         for folder, files in sorted(pinned.items()):
             now = self._listing(folder)

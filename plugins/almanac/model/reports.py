@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
+from almanac.core import suspicion
+from almanac.core.suspicion import Suspect
 from almanac.core.target import BINARY, MULTICLASS, REGRESSION, Target
 from almanac.core.window import LABEL
 from almanac.model.bundles import Scores
@@ -27,8 +29,16 @@ DECILES = 10
 QUANTILES = (0.1, 0.5, 0.9)
 
 
-def report(fitted: Fitted, training: pd.DataFrame, holdout: pd.DataFrame, features: Sequence[str]) -> dict[str, Any]:
-    """The report of a candidate: metrics on training and holdout, verdict, and the result of `held_against`."""
+def report(
+    fitted: Fitted,
+    training: pd.DataFrame,
+    holdout: pd.DataFrame,
+    features: Sequence[str],
+    suspects: Sequence[Suspect] = (),
+) -> dict[str, Any]:
+    """The report of a candidate: metrics on training and holdout, verdict, and the result of `held_against`. `suspects`: its
+    features that look like leaks, which the verdict names.
+    """
     target = fitted.target
     seen, unseen = (predict(fitted.model, rows[list(features)], target) for rows in (training, holdout))
     on_training = metrics(training[LABEL], seen, target, weights(training))
@@ -40,7 +50,7 @@ def report(fitted: Fitted, training: pd.DataFrame, holdout: pd.DataFrame, featur
         "training": {"rows": len(training), **labels(training[LABEL], target, weights(training)), "metrics": on_training},
         "holdout": {"rows": len(holdout), **labels(holdout[LABEL], target), "metrics": on_holdout},
         **held_against(holdout[LABEL].to_numpy(), unseen, target),
-        "verdict": verdict(on_training[metric], on_holdout[metric], target),
+        "verdict": verdict(on_training[metric], on_holdout[metric], target, suspects),
     }
 
 
@@ -108,10 +118,14 @@ def _deciles(score: Any) -> list[tuple[int, Any]]:
     return [(number, part) for number, part in enumerate(parts, start=1) if len(part)]
 
 
-def verdict(training: float, holdout: float, target: Target) -> str:
-    """Training compared with holdout in the kind's metric, in plain words: variance, bias or fine."""
+def verdict(training: float, holdout: float, target: Target, suspects: Sequence[Suspect] = ()) -> str:
+    """Training compared with holdout in the kind's metric, in plain words: variance, bias or fine; but suspect if a feature looks
+    like a leak, because then both figures may be worth nothing.
+    """
     _, name, gap, least = VERDICTS[target.kind]
     scores = f"{name} {training:.3f} in training, {holdout:.3f} on the holdout"
+    if suspects:
+        return f"{suspicion.summary(suspects)}. {scores}. {suspicion.ADVICE}."
     if training - holdout > gap:
         return f"variance: {scores}; the model remembers rows that it has seen. Simplify it or give it more periods."
     if training < least:

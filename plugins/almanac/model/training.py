@@ -1,6 +1,6 @@
 """Training: the best of the user's estimators, chosen on the newest training snapshot and refitted on the whole window.
 
-Rows come sorted by (as_of, entity) and threads are pinned, so that the same rows give the same model.
+Rows come sorted by (as_of, keys) and threads are pinned, so that the same rows give the same model.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
 
-from almanac.columns import key_kind, places
+from almanac.columns import all_valid, entities, key_kind, row_places
+from almanac.core.entity import in_words
 from almanac.core.label import Label
 from almanac.core.target import BINARY, MULTICLASS, REGRESSION, Target
 from almanac.core.window import LABEL, SNAPSHOT, WEIGHT
@@ -50,7 +51,7 @@ class Fitted:
     target: Target = Target()
 
 
-def label_rows(rows: pa.Table, labels: pa.Table, entity: str, label: Label) -> pd.DataFrame:
+def label_rows(rows: pa.Table, labels: pa.Table, keys: Sequence[str], label: Label) -> pd.DataFrame:
     """A snapshot's rows with the label joined by entity; no row is added or dropped. A label without an entity is ignored.
 
     Adds `label`: int8 for a binary one, int64 or text for classes, float64 for a regression's.
@@ -60,31 +61,35 @@ def label_rows(rows: pa.Table, labels: pa.Table, entity: str, label: Label) -> p
         DataError: an entity is labelled twice, or not at all while `label.absent` is None.
     """
     what, target = f"Function {label.name!r}", label.target
-    if missing := [column for column in (entity, LABEL) if column not in labels.column_names]:
+    if missing := [column for column in (*keys, LABEL) if column not in labels.column_names]:
         raise DescriptionError(
             f"{what} returned no column {examples(missing)} (it returned: {examples(labels.column_names)}). Add it."
         )
-    keys, ours = labels[entity], rows[entity]
     if pa.types.is_nested(labels[LABEL].type):
         raise DescriptionError(f"{what}: expected labels {target.allowed}; got {labels[LABEL].type}. Correct the function.")
-    if key_kind(keys.type) != key_kind(ours.type):
-        raise DescriptionError(
-            f"{what}: expected {entity} as {ours.type}, as in the features; got {keys.type}. Only keys of one type are matched. "
-            "Cast it in the function, or deliver it as one type."
-        )
-    labels = labels.select([entity, LABEL]).filter(keys.is_valid())
-    counted = labels.group_by(entity).aggregate([([], "count_all")])
-    if doubled := sorted(counted.filter(pc.greater(counted["count_all"], 1))[entity].to_pylist()):
+    for key in keys:
+        theirs, ours = labels[key].type, rows[key].type
+        if key_kind(theirs) != key_kind(ours):
+            raise DescriptionError(
+                f"{what}: expected {key} as {ours}, as in the features; got {theirs}. Only keys of one type are matched. "
+                "Cast it in the function, or deliver it as one type."
+            )
+    labels = labels.select([*keys, LABEL]).filter(all_valid(labels, keys))
+    counted = labels.group_by(list(keys)).aggregate([([], "count_all")])
+    doubled = counted.filter(pc.greater(counted["count_all"], 1))
+    if len(doubled):
+        several = examples(entities(doubled.sort_by([(key, "ascending") for key in keys]), keys))
         raise DataError(
-            f"{what}: expected one row per entity, got several for {entity} {examples(doubled)}. Return one row for each."
+            f"{what}: expected one row per entity, got several for {in_words(keys)} {several}. Return one row for each."
         )
     if strange := sorted(_shown(one, target) for one in pc.unique(labels[LABEL]).to_pylist() if not target.holds(one)):
         raise DescriptionError(f"{what}: expected labels {target.allowed}; got {examples(strange)}. Correct the function.")
-    place = places(ours, labels[entity].combine_chunks())
+    place = row_places([rows[key] for key in keys], [labels[key].combine_chunks() for key in keys])
     if label.absent is None and place.null_count:
-        without = ours.filter(place.is_null())
+        without = rows.select(list(keys)).filter(place.is_null())
         raise DataError(
-            f"{what} returned no label for {len(without)} entities, such as {entity} {examples(without[:6].to_pylist())}. "
+            f"{what} returned no label for {len(without)} entities, such as {in_words(keys)} "
+            f"{examples(entities(without.slice(0, 6), keys))}. "
             "Label each, or set the label of the others with Label(absent=...)."
         )
     found = pd.Series(labels[LABEL].take(place).to_pylist(), dtype=object)

@@ -31,7 +31,7 @@ def spans(pipeline: Pipeline, plan: RunPlan, name: str) -> Iterator[Span]:
         holdout = pipeline.period(plan.holdout)
         high = holdout.as_of + pipeline.label.horizon
         yield Span(
-            period=Period.holding(high - late.STEP, holdout.every).key,
+            period=Period.holding(high - late.STEP, pipeline.calendar).key,
             reader=f"the label of {plan.holdout}",
             low=holdout.as_of,
             high=high,
@@ -59,7 +59,7 @@ def observed(home: Home, pipeline: Pipeline, plan: RunPlan, name: str) -> Pin:
     if plan.known_at and source.tells_its_past:
         then = PointInTime(moment=datetime.fromisoformat(plan.known_at), copies=home.layout.version)
     copies = StoredCopies(home.objects, home.layout)
-    return pinning.observe(home.objects, copies, name, source, then, pipeline.columns_read(name))
+    return pinning.observe(home.objects, copies, name, source, then, pipeline.columns_read(name), home.addresses)
 
 
 def lacking(home: Home, pipeline: Pipeline, plan: RunPlan, name: str, pin: Pin | None = None) -> list[str]:

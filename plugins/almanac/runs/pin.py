@@ -17,7 +17,7 @@ from almanac.core.pipeline import Pipeline
 from almanac.core.plan import RunPlan
 from almanac.core.receipts import Artifact, Order, PlacedOrder, Receipt, RunInfo, Step
 from almanac.core.schema import schema_changes
-from almanac.core.sources import UNTIL, EventSource
+from almanac.core.sources import UNTIL, EventSource, ReferenceSource
 from almanac.errors import DataEnded, IntegrityError, NotFound, SourceError, examples
 from almanac.runs import completeness
 from almanac.settings import VERSION
@@ -47,6 +47,7 @@ def pin(home: Home, plan: RunPlan, run_info: RunInfo) -> str:
     pins, lacking = _observed(home, pipeline, plan)
     check_sources(pipeline, plan, lacking)
     _check_ongoing(pipeline, plan, pins)
+    _check_snapshots(pipeline, plan, pins)
     if plan.build and not plan.degrade:  # else the run may leave such a group out
         described.check(pipeline, pins)
     notes = [note for found in pins.values() for note in found.notes]
@@ -76,7 +77,8 @@ def pin(home: Home, plan: RunPlan, run_info: RunInfo) -> str:
         findings=(
             *_changed(home, pins),
             *notes,
-            *_older(pins, plan.known_at),
+            *_read_as(pins, plan.known_at),
+            *_undated(pipeline, plan, pins),
             *(f"Feature groups that read source {name!r} are left out: {error}" for name, error in lacking.items()),
             *(f"Consistent sources of {period} are cut at {moment.isoformat()}." for period, moment in until.items()),
         ),
@@ -115,8 +117,8 @@ def _check_ongoing(pipeline: Pipeline, plan: RunPlan, pins: Mapping[str, Pin]) -
         return
     seen = [feature_cuts(pipeline, population, period) for period in plan.build]
     cuts = [one[name] for one in seen for name in events]
-    ends = [(file.high, name) for name in events for file in pins[name].files]
-    if any(end is None for end, _ in ends):
+    ends = [(file.high, name) for name in events for file in pins[name].files if not file.undated]
+    if not ends or any(end is None for end, _ in ends):
         return  # a file without statistics may hold newer events
     newest, name = max((end, name) for end, name in ends if end is not None)
     if all(cut.low is not None and newest < cut.low for cut in cuts):
@@ -124,7 +126,7 @@ def _check_ongoing(pipeline: Pipeline, plan: RunPlan, pins: Mapping[str, Pin]) -
         raise DataEnded(
             f"Source {name!r} ends at {newest:%Y-%m-%d %H:%M} UTC. The population of {examples(plan.build)} looks back to "
             f"{first:%Y-%m-%d}, so it is empty: there is nothing to learn or predict. Deliver newer events, or run an earlier "
-            f'{pipeline.every}. If no more will come: last_period="{Period.holding(newest, pipeline.first.every)}".'
+            f'{pipeline.every}. If no more will come: last_period="{Period.holding(newest, pipeline.calendar)}".'
         )
 
 
@@ -141,8 +143,45 @@ def _changed(home: Home, pins: Mapping[str, Pin]) -> Iterator[str]:
             yield f"Source {name!r} has changed since it was last pinned: {'; '.join(changes)}."
 
 
-def _older(pins: Mapping[str, Pin], known_at: str) -> Iterator[str]:
-    """Which sources are read in older versions."""
+def _read_as(pins: Mapping[str, Pin], known_at: str) -> Iterator[str]:
+    """Which state of a table was read, and which sources are read in older versions."""
     for name, found in pins.items():
-        if older := sum(bool(file.version) for file in found.files):
+        if found.version:
+            yield f"Source {name!r} is read in version {found.version} of its table{f', as of {known_at}' if known_at else ''}."
+        elif found.seen_at is not None:
+            yield f"Source {name!r} was copied as its database held it at {found.seen_at.isoformat(timespec='seconds')}."
+        elif older := sum(bool(file.version) for file in found.files):
             yield f"Source {name!r} is read as it was at {known_at}: {older} of {len(found.files)} files are older versions."
+
+
+def _undated(pipeline: Pipeline, plan: RunPlan, pins: Mapping[str, Pin]) -> Iterator[str]:
+    """Which references without a time hold times that the features to build must not know."""
+    if not plan.build:
+        return
+    as_of = pipeline.period(max(plan.build)).as_of
+    for name in pipeline.read_by_features:
+        latest = (pins[name].latest or {}) if name in pins else {}
+        for column, moment in latest.items():
+            if moment >= as_of:
+                yield (
+                    f"warning: source {name!r} is read as it is today, and its column {column!r} holds times up to "
+                    f"{moment:%Y-%m-%d %H:%M} UTC, after {as_of:%Y-%m-%d %H:%M} UTC: features of {examples(plan.build)} may "
+                    "know the "
+                    "future. Declare valid_from= or snapshots=, or leave the column out with columns=(...)."
+                )
+
+
+def _check_snapshots(pipeline: Pipeline, plan: RunPlan, pins: Mapping[str, Pin]) -> None:
+    """Checks that each period to build can see a copy of every reference with snapshots. Raises: SourceError."""
+    for name in pipeline.read_by_features:
+        source = pipeline.sources[name]
+        if not isinstance(source, ReferenceSource) or not source.snapshots or name not in pins:
+            continue
+        kept = pins[name].snapshots
+        if early := [period for period in plan.build if not kept or kept[0] >= pipeline.period(period).as_of]:
+            first = f"its first is of {kept[0]:%Y-%m-%d %H:%M} UTC" if kept else "it holds none"
+            raise SourceError(
+                f"Source {name!r} has no snapshot before the end of {examples(early)}: {first} (column {source.snapshots!r}). "
+                "Deliver "
+                f"an older one, or let the pipeline begin later with first_period."
+            )

@@ -13,7 +13,7 @@ from almanac.core.period import Period
 from almanac.core.pipeline import Pipeline
 from almanac.core.plan import RunPlan
 from almanac.core.receipts import publish_order
-from almanac.core.sources import as_utc
+from almanac.core.timezone import as_utc
 from almanac.errors import DataError, DescriptionError, PeriodError, PromotionError, examples
 from almanac.runs import redo
 from almanac.store import compatibility
@@ -48,7 +48,7 @@ def retrain(
     moment = _known_at(home, pipeline, period, known_at) if known_at else ""
     then = moment if set(pipeline.telling_their_past) & set(pipeline.read_by_features) else ""
     definition = pipeline.definition(digest, then)
-    compatibility.check(home, definition, pipeline.entity, pipeline.label.target)
+    compatibility.check(home, definition, pipeline.keys, pipeline.label.target)
     build, fences = _to_build(home, definition, found.periods, refresh=refresh and not then)
     return RunPlan(
         pipeline=pipeline.name,
@@ -74,8 +74,8 @@ def _known_at(home: Home, pipeline: Pipeline, period: Period, given: str) -> str
         raise DescriptionError(f"known_at: expected a time such as 2017-09-01T00:00:00, got {given!r}.") from None
     if moment < period.as_of:
         raise DescriptionError(
-            f"known_at: expected a time at or after the end of {period} ({period.as_of:%Y-%m-%d}), got {given}. Not all of its "
-            "labels were known then. Give that time or a later one, or retrain an earlier period."
+            f"known_at: expected a time at or after the end of {period} ({period.as_of:%Y-%m-%d %H:%M} UTC), got {given}. "
+            "Not all of its labels were known then. Give that time or a later one, or retrain an earlier period."
         )
     if blind := [name for name, source in pipeline.sources.items() if not source.tells_what_was_known]:
         raise DescriptionError(
@@ -128,7 +128,7 @@ def score(
     if name in log.withdrawn:
         raise PromotionError(f"Version {name} was withdrawn and cannot score. Name another version.")
     manifest = home.vouched(name, log=log)
-    compatibility.check(home, manifest.definition, manifest.entity, manifest.target)
+    compatibility.check(home, manifest.definition, manifest.keys, manifest.target)
     in_sample = period.key <= manifest.holdout
     if in_sample and not allow_in_sample:
         how = "was trained on" if period.key in manifest.training else "knows"

@@ -198,6 +198,7 @@ def model(home: Home, staged: Receipt, audited: Receipt, run_info: RunInfo) -> M
             classes=found.classes,
             target=found.target,
             engine=facts.read(AuditedModel, audited).engine,
+            suspects=found.suspects,
         )
     )
     home.receipts.keep(

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from almanac import pinning
+from almanac.core.canonical import digest, encode
 from almanac.core.cuts import known_by
 from almanac.core.degrade import leaves_out
 from almanac.core.pins import Pin
@@ -24,6 +25,7 @@ from almanac.core.sources import KNOWN_AT, UNTIL
 from almanac.runs import completeness, feature_orders, orders
 from almanac.store.copies import BorrowedCopies, LocalCopies, StoredCopies
 from almanac.store.home import Home
+from almanac.store.pins import admitted_pins
 from almanac.store.versions import Manifest
 
 READERS = 16
@@ -102,6 +104,7 @@ class _Now:
 
     home: Home
     seen: dict[tuple[str, str], Pin] = field(default_factory=dict)
+    receipts: dict[str, Mapping[str, Pin]] = field(default_factory=dict)
     folder: TemporaryDirectory[str] = field(default_factory=lambda: TemporaryDirectory(prefix="almanac-"))
 
     @property
@@ -109,13 +112,25 @@ class _Now:
         """Copies that runs made, and new ones in a folder of this process: nothing is stored."""
         return BorrowedCopies(StoredCopies(self.home.objects, self.home.layout), LocalCopies(Path(self.folder.name)))
 
-    def pins(self, pipeline: Pipeline, names: Iterable[str]) -> Mapping[str, Pin]:
+    def pins(self, pipeline: Pipeline, names: Iterable[str], pinned: str) -> Mapping[str, Pin]:
+        """The pins of sources as they are now; of a database, which a look would copy, what was pinned by a receipt."""
+        found = {}
         for name in names:
-            key = (name, pipeline.sources[name].uri)
+            source = pipeline.sources[name]
+            if source.is_copied:
+                found[name] = self._pinned(pinned)[name]
+                continue
+            asked = pipeline.columns_read(name)
+            key = (name, digest([encode(source), asked]))
             if key not in self.seen:
-                source, asked = pipeline.sources[name], pipeline.columns_read(name)
                 self.seen[key] = pinning.observe(self.home.objects, self.copies, name, source, asked=asked)
-        return {name: self.seen[name, pipeline.sources[name].uri] for name in names}
+            found[name] = self.seen[key]
+        return found
+
+    def _pinned(self, uri: str) -> Mapping[str, Pin]:
+        if uri not in self.receipts:
+            self.receipts[uri] = admitted_pins(self.home, self.home.receipts.read(uri))
+        return self.receipts[uri]
 
 
 def _features(now: _Now, home: Home, listed: list[tuple[str, str]]) -> list[StaleFeatures]:
@@ -138,7 +153,7 @@ def _moved(now: _Now, home: Home, combined: PlacedOrder) -> list[str]:
     used = [combined.order]
     used += [home.receipts.read(uri).order for name, uri in combined.links.items() if name.startswith(PART)]
     parts = [pipeline.group(order.part) if order.part else pipeline.population for order in used]
-    pins = now.pins(pipeline, sorted({name for part in parts for name in part.reads}))
+    pins = now.pins(pipeline, sorted({name for part in parts for name in part.reads}), combined.links["pin"])
     until = completeness.consistent(home, pipeline, [period], pins).get(period)
     names: set[str] = set()
     for order, part in zip(used, parts, strict=True):
@@ -158,7 +173,7 @@ def _version(now: _Now, home: Home, manifest: Manifest, stale: set[tuple[str, st
     placed = home.receipts.placed(manifest.order)
     pipeline = home.receipts.description(manifest.description)
     snapshots = (*manifest.training, manifest.holdout)
-    pins = now.pins(pipeline, pipeline.label.reads)
+    pins = now.pins(pipeline, pipeline.label.reads, placed.links["pin"])
     labels = orders.label_inputs(pipeline, snapshots, known_by(placed.order, pipeline), pins)
     before = {name: content for name, content in placed.order.inputs.items() if name.startswith("label.")}
     other = {name.split(".")[1] for name in changed(before, labels)}

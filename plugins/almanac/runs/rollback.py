@@ -55,7 +55,7 @@ def planned(
     ours = replace(ours, request=requested)
     for version in dict.fromkeys(ours.scores.values()):
         manifest = home.versions.read(version)
-        compatibility.check(home, manifest.definition, manifest.entity, manifest.target, without=[ours.bad])
+        compatibility.check(home, manifest.definition, manifest.keys, manifest.target, without=[ours.bad])
     if run and not home.objects.put_if_absent(uri, sealed(ours)):
         return _same(record(RollbackPlan, home.objects.get(uri), uri), run, requested)
     return ours

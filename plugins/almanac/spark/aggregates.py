@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from almanac import chunks
-from almanac.core.aggregates import COUNT, DISTINCT, RECENCY, SUM, ZERO, Aggregates, Feature
+from almanac.columns import row_places
+from almanac.core.aggregates import COUNT, DISTINCT, RECENCY, SUM, ZERO, Feature
 from almanac.core.receipts import Output
 from almanac.spark import arrow
 from almanac.spark.arrow import WrittenFiles
@@ -74,9 +75,10 @@ def merged(spark: SparkSession, wanted: Sequence[Merge]) -> list[WrittenFiles]:
     return [arrow.collect(records[number], one.schema) for number, one in enumerate(wanted)]
 
 
-def schema_of(part: Aggregates, entity: str, kind: pa.DataType) -> pa.Schema:
-    """The columns of the features: the entity, and float32."""
-    return pa.schema([pa.field(entity, kind), *(pa.field(feature.name, pa.float32()) for feature in part.features)])
+def schema_of(asked: Aggregation) -> pa.Schema:
+    """The columns of the features: those of the entity, and float32."""
+    keys = [pa.field(key, asked.schema.field(key).type) for key in asked.entity]
+    return pa.schema([*keys, *(pa.field(feature.name, pa.float32()) for feature in asked.part.features)])
 
 
 def _features(merge: Merge, bucket: int, opened: Opened) -> pa.RecordBatch:
@@ -90,16 +92,19 @@ def _features(merge: Merge, bucket: int, opened: Opened) -> pa.RecordBatch:
     sums = tables[SUMS]
     if sums is None:
         return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
-    entities = pc.unique(sums[asked.entity])
-    entities = entities.take(pc.sort_indices(entities))
+    named = sums.select(list(asked.entity)).group_by(list(asked.entity), use_threads=False).aggregate([])
+    entities = [column.combine_chunks() for column in arrow.sort(named, asked.entity).columns]
     by_window = {
         window: {
             name: _Merged(_merge(name, rows, asked, low), asked, entities) for name, rows in tables.items() if rows is not None
         }
         for window, low in inside.items()
     }
-    found = {feature.name: _column(asked, feature, by_window[feature.window], len(entities), end) for feature in part.features}
-    arrays = [entities.cast(schema.field(0).type), *(pa.array(found[name], from_pandas=True) for name in schema.names[1:])]
+    found = {feature.name: _column(asked, feature, by_window[feature.window], len(named), end) for feature in part.features}
+    arrays = [
+        *(column.cast(schema.field(key).type) for key, column in zip(asked.entity, entities, strict=True)),
+        *(pa.array(found[feature.name], from_pandas=True) for feature in part.features),
+    ]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
@@ -138,9 +143,10 @@ def _merge(name: str, rows: pa.Table, asked: Aggregation, low: int) -> pa.Table:
 class _Merged:
     """Merged rows as numpy arrays: the position of each row's entity, and the rows of each value of the split."""
 
-    def __init__(self, rows: pa.Table, asked: Aggregation, entities: pa.Array) -> None:
+    def __init__(self, rows: pa.Table, asked: Aggregation, entities: Sequence[pa.Array]) -> None:
         self._rows, self._columns = rows, dict[str, Any]()
-        self._place = pc.index_in(rows[asked.entity].combine_chunks(), value_set=entities).to_numpy(zero_copy_only=False)
+        keys = [rows[key].combine_chunks() for key in asked.entity]
+        self._place = row_places(keys, entities).to_numpy(zero_copy_only=False)
         self._of: Mapping[int, Any] = {}
         if asked.part.split:
             code = rows[CODE].to_numpy()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Collection, Mapping, Sequence
 
 import pyarrow as pa
@@ -12,25 +14,27 @@ from pyspark.sql.types import BooleanType, DoubleType, FloatType, NumericType, S
 
 from almanac import chunks
 from almanac.chunks import Batches, Chunk
+from almanac.core.entity import in_words, shown
 from almanac.core.pipeline import Population
 from almanac.core.receipts import Output
 from almanac.core.sources import alike
 from almanac.errors import SHOWN_EXAMPLES, DataError, DescriptionError, examples
 from almanac.spark import arrow
 
+ROWS = "@rows"  # how many rows an entity has
 KNOWN = "@known"  # a column that marks the entities of a group while it is joined
 ODD = (".", "`")  # have a meaning of their own in Spark's and Great Expectations' column names
 
 
-def shaped(given: DataFrame, entity: str, function: str) -> DataFrame:
-    """The result of a feature function as `entity` and float32 columns; NaN becomes null.
+def shaped(given: DataFrame, keys: Sequence[str], function: str) -> DataFrame:
+    """The result of a feature function as `keys` and float32 columns; NaN becomes null.
 
     Raises:
-        DescriptionError: the result is not a DataFrame, the entity's column is missing or not a key, a column is not numeric, or
-            a column's name cannot be used.
+        DescriptionError: the result is not a DataFrame, a key's column is missing or not a key, a column is not numeric, or a
+            column's name cannot be used.
     """
-    names = columns_of(given, entity, function)
-    check_key(given, entity, f"Function {function!r}")
+    names = columns_of(given, keys, function)
+    check_keys(given, keys, f"Function {function!r}")
     if odd := [name for name in names if not name.strip() or name.startswith("@") or any(one in name for one in ODD)]:
         raise DescriptionError(
             f"Function {function!r} returned columns {examples(map(repr, odd))}. A feature's name must not be empty, begin with "
@@ -39,13 +43,13 @@ def shaped(given: DataFrame, entity: str, function: str) -> DataFrame:
     if strange := [
         f"{field.name} ({field.dataType.simpleString()})"
         for field in given.schema
-        if field.name != entity and not isinstance(field.dataType, NumericType | BooleanType)
+        if field.name not in keys and not isinstance(field.dataType, NumericType | BooleanType)
     ]:
         raise DescriptionError(
             f"Function {function!r} returned columns that are not numeric: {examples(strange)}. Features are float32. Return "
             "categories as codes, and encode them in the estimator's pipeline."
         )
-    return given.select(entity, *[_feature(field) for field in given.schema if field.name != entity])
+    return given.select(*keys, *[_feature(field) for field in given.schema if field.name not in keys])
 
 
 def _feature(field: StructField) -> Column:
@@ -55,14 +59,15 @@ def _feature(field: StructField) -> Column:
     return column.alias(field.name)
 
 
-def columns_of(given: object, entity: str, function: str) -> list[str]:
+def columns_of(given: object, keys: Sequence[str], function: str) -> list[str]:
     """The columns of a function's result. Raises: DescriptionError."""
     if not isinstance(given, DataFrame):
         raise DescriptionError(f"Function {function!r}: expected a Spark DataFrame, got {type(given).__name__}. Return one.")
-    if entity not in given.columns:
+    if missing := [key for key in keys if key not in given.columns]:
+        together = f" An entity is {in_words(keys)} together." if len(keys) > 1 else ""
         raise DescriptionError(
-            f"Function {function!r} returned no column {entity!r} (it returned: {examples(given.columns, 20)}). Add the entity's "
-            "column."
+            f"Function {function!r} returned no column {in_words(map(repr, missing))} (it returned: "
+            f"{examples(given.columns, 20)}). Add the entity's column{'s' if len(missing) > 1 else ''}.{together}"
         )
     if doubled := alike(given.columns):
         raise DescriptionError(
@@ -72,58 +77,60 @@ def columns_of(given: object, entity: str, function: str) -> list[str]:
     return list(given.columns)
 
 
-def check_key(given: DataFrame, entity: str, what: str) -> None:
-    """Checks that an entity's column holds whole numbers or text. Raises: DescriptionError."""
-    if not is_entity_type(given, entity):
-        raise DescriptionError(
-            f"{what}: expected {entity} as whole numbers or text, got {given.schema[entity].dataType.simpleString()}. Cast it in "
-            "the function, or deliver it as one of them; uint64 is read as a decimal."
-        )
+def check_keys(given: DataFrame, keys: Sequence[str], what: str) -> None:
+    """Checks that each column of an entity holds whole numbers or text. Raises: DescriptionError."""
+    for key in keys:
+        if not is_key_type(given, key):
+            raise DescriptionError(
+                f"{what}: expected {key} as whole numbers or text, got {given.schema[key].dataType.simpleString()}. Cast it in "
+                "the function, or deliver it as one of them; uint64 is read as a decimal."
+            )
 
 
-def check_unique(frame: DataFrame, entity: str, what: str) -> tuple[int, int]:
+def check_unique(frame: DataFrame, keys: Sequence[str], what: str) -> tuple[int, int]:
     """Checks that an entity has at most one row. Returns the number of rows with an entity, and of rows without one.
 
     Raises:
         DataError: some entities have several rows; the message shows five.
     """
-    counted = frame.groupBy(entity).count()
-    named = F.col(entity).isNotNull()
-    wrong = named & (F.col("count") > 1)
+    counted = frame.groupBy(*keys).agg(F.count("*").alias(ROWS))  # a key may be called count
+    has_all = _has_all(keys)
+    wrong = has_all & (F.col(ROWS) > 1)
     found = counted.agg(
-        F.sum(F.when(named, F.col("count"))).alias("rows"),
-        F.sum(F.when(~named, F.col("count"))).alias("nameless"),
+        F.sum(F.when(has_all, F.col(ROWS))).alias("rows"),
+        F.sum(F.when(~has_all, F.col(ROWS))).alias("nameless"),
         F.count_if(wrong).alias("wrong"),
     ).first()
     if found is not None and found["wrong"]:
-        worst = counted.filter(wrong).orderBy(F.col("count").desc(), entity).limit(SHOWN_EXAMPLES).collect()
-        shown = ", ".join(f"{row[entity]} ({row['count']} rows)" for row in worst)
+        worst = counted.filter(wrong).orderBy(F.col(ROWS).desc(), *keys).limit(SHOWN_EXAMPLES).collect()
+        listed = ", ".join(f"{shown([row[key] for key in keys])} ({row[ROWS]} rows)" for row in worst)
         raise DataError(
-            f"{what}: expected one row per entity, got {found['wrong']} entities with several, such as {entity} {shown}. Group "
-            "or deduplicate in the function."
+            f"{what}: expected one row per entity, got {found['wrong']} entities with several, such as {in_words(keys)} "
+            f"{listed}. Group or deduplicate in the function."
         )
     return (int(found["rows"] or 0), int(found["nameless"] or 0)) if found is not None else (0, 0)
 
 
-def nameless(what: str, rows: int, entity: str) -> list[str]:
+def nameless(what: str, rows: int, keys: Sequence[str]) -> list[str]:
     """The finding about rows without an entity; empty if there are none."""
-    return [f"{what} returned {rows} {'row' if rows == 1 else 'rows'} without {entity}, which are ignored."] if rows else []
+    without = " or ".join(keys)
+    return [f"{what} returned {rows} {'row' if rows == 1 else 'rows'} without {without}, which are ignored."] if rows else []
 
 
-def population(given: DataFrame, entity: str, people: Population, period: str) -> tuple[DataFrame, int, list[str]]:
+def population(given: DataFrame, keys: Sequence[str], people: Population, period: str) -> tuple[DataFrame, int, list[str]]:
     """The entities of a period, each once, cached; how many there are; and the findings about rows without one, which are still
     among them.
 
     Raises:
-        DescriptionError: the entity's column is missing, or neither whole numbers nor text.
+        DescriptionError: a key's column is missing, or neither whole numbers nor text.
         DataError: there are none and the population may not be empty, or one has several rows.
     """
     function = people.name
-    columns_of(given, entity, function)
-    check_key(given, entity, f"Population {function!r}")
-    spine = given.select(entity).cache()
+    columns_of(given, keys, function)
+    check_keys(given, keys, f"Population {function!r}")
+    spine = given.select(*keys).cache()
     try:
-        entities, without = check_unique(spine, entity, f"Population {function!r} of {period}")
+        entities, without = check_unique(spine, keys, f"Population {function!r} of {period}")
         if not entities and not people.may_be_empty:
             raise DataError(
                 f"Population {function!r} has no entity for {period}: its sources hold no event in that time. "
@@ -133,26 +140,30 @@ def population(given: DataFrame, entity: str, people: Population, period: str) -
     except Exception:
         spine.unpersist()
         raise
-    return spine, entities, nameless(f"Population {function!r} of {period}", without, entity)
+    return spine, entities, nameless(f"Population {function!r} of {period}", without, keys)
 
 
-def named(rows: DataFrame, entity: str) -> DataFrame:
-    """The rows that have an entity."""
-    return rows.where(F.col(entity).isNotNull())
+def named(rows: DataFrame, keys: Sequence[str]) -> DataFrame:
+    """The rows that have an entity: none of its columns is null."""
+    return rows.where(_has_all(keys))
 
 
-def combine(spine: DataFrame, parts: Mapping[str, DataFrame], entity: str, zeros: Collection[str] = ()) -> DataFrame:
+def _has_all(keys: Sequence[str]) -> Column:
+    return functools.reduce(operator.and_, (F.col(key).isNotNull() for key in keys))
+
+
+def combine(spine: DataFrame, parts: Mapping[str, DataFrame], keys: Sequence[str], zeros: Collection[str] = ()) -> DataFrame:
     """The groups joined to the population. The result has the population's entities; one that a group lacks has nulls there,
     and 0 in the columns of `zeros`.
 
     Raises:
-        DescriptionError: two groups have a column of the same name, or one has the entity as another type.
+        DescriptionError: two groups have a column of the same name, or one has a key as another type.
     """
     seen: dict[str, tuple[str, str]] = {}
     combined = spine
     for name, part in parts.items():
-        _check_kind(part, spine, entity, name)
-        own = [column for column in part.columns if column != entity]
+        _check_kinds(part, spine, keys, name)
+        own = [column for column in part.columns if column not in keys]
         if clash := [(column, *seen[column.casefold()]) for column in own if column.casefold() in seen]:
             shown = [f"{column} ({theirs} of {group})" for column, theirs, group in clash]
             raise DescriptionError(
@@ -161,7 +172,7 @@ def combine(spine: DataFrame, parts: Mapping[str, DataFrame], entity: str, zeros
             )
         seen.update((column.casefold(), (column, name)) for column in own)
         filled = [column for column in own if column in zeros]
-        combined = combined.join(part.withColumn(KNOWN, F.lit(True)) if filled else part, entity, "left")
+        combined = combined.join(part.withColumn(KNOWN, F.lit(True)) if filled else part, list(keys), "left")
         if filled:
             absent = F.col(KNOWN).isNull()
             empty = {column: F.when(absent, F.lit(0.0).cast(FloatType())).otherwise(F.col(f"`{column}`")) for column in filled}
@@ -169,15 +180,16 @@ def combine(spine: DataFrame, parts: Mapping[str, DataFrame], entity: str, zeros
     return combined
 
 
-def _check_kind(part: DataFrame, spine: DataFrame, entity: str, group: str) -> None:
-    """Checks that a group's entities have the population's type; Spark would compare across types. Raises: DescriptionError."""
-    theirs, ours = part.schema[entity].dataType, spine.schema[entity].dataType
-    if isinstance(theirs, StringType) != isinstance(ours, StringType):
-        raise DescriptionError(
-            f"Feature group {group!r}: expected {entity} as {ours.simpleString()}, as in the population; got "
-            f"{theirs.simpleString()}. Only keys of one type are matched, because '048' and '48' are one number. Cast one of "
-            "them in its function, or deliver both as one type."
-        )
+def _check_kinds(part: DataFrame, spine: DataFrame, keys: Sequence[str], group: str) -> None:
+    """Checks that a group's keys have the population's types; Spark would compare across types. Raises: DescriptionError."""
+    for key in keys:
+        theirs, ours = part.schema[key].dataType, spine.schema[key].dataType
+        if isinstance(theirs, StringType) != isinstance(ours, StringType):
+            raise DescriptionError(
+                f"Feature group {group!r}: expected {key} as {ours.simpleString()}, as in the population; got "
+                f"{theirs.simpleString()}. Only keys of one type are matched, because '048' and '48' are one number. Cast one "
+                "of them in its function, or deliver both as one type."
+            )
 
 
 def with_nulls(frame: DataFrame, names: Sequence[str]) -> DataFrame:
@@ -207,7 +219,7 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def is_entity_type(frame: DataFrame, entity: str) -> bool:
-    """Whether an entity's column holds whole numbers or text."""
-    kind = frame.schema[entity].dataType
+def is_key_type(frame: DataFrame, key: str) -> bool:
+    """Whether a column holds whole numbers or text."""
+    kind = frame.schema[key].dataType
     return isinstance(kind, StringType) or kind.simpleString() in ("bigint", "int", "smallint", "tinyint")

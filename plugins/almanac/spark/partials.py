@@ -6,7 +6,6 @@ files. Each bucket is a row group, so that a task reads only its own entities.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import uuid
@@ -23,7 +22,7 @@ from pyspark.sql import SparkSession
 
 from almanac import chunks
 from almanac.chunks import Chunk
-from almanac.columns import UTC_TIME, places
+from almanac.columns import UTC_TIME, all_valid, places
 from almanac.core.aggregates import DISTINCT, SUM, Aggregates
 from almanac.core.canonical import decode, encode
 from almanac.core.pins import PinnedFile
@@ -73,13 +72,14 @@ class Aggregation:
     """What a task needs from the description.
 
     Args:
+        entity: the columns that name one.
         events: what is read of the events; nothing is cut.
         reference: the reference's files that can hold a row that is seen; empty if there is no reference.
         looked: what is read of the reference, including the column that both share.
     """
 
     part: Aggregates
-    entity: str
+    entity: tuple[str, ...]
     events: View
     reference: tuple[PinnedFile, ...] = ()
     looked: View | None = None
@@ -221,7 +221,7 @@ def micros(moment: datetime) -> int:
 
 def keys(asked: Aggregation) -> list[str]:
     """The columns that partial sums are grouped by."""
-    return [asked.entity, START, *([CODE] if asked.part.split else [])]
+    return [*asked.entity, START, *([CODE] if asked.part.split else [])]
 
 
 def _grouped(asked: Aggregation, tables: Sequence[pa.Table]) -> tuple[dict[str, pa.Table], int]:
@@ -240,13 +240,12 @@ def _grouped(asked: Aggregation, tables: Sequence[pa.Table]) -> tuple[dict[str, 
                 names.append(f"{function} {column}")
     rows = summable(rows, [column for column, functions in part.columns.items() if SUM in functions], part.name)
     groups = rows.group_by(by, use_threads=False).aggregate(sums).rename_columns(names)
-    nameless = groups.filter(pc.and_(groups[asked.entity].is_null(), groups[START].is_valid()))
-    found = {SUMS: _with_keys(groups, by)}
+    nameless = groups.filter(pc.and_(pc.invert(all_valid(groups, asked.entity)), groups[START].is_valid()))
+    found = {SUMS: groups.filter(all_valid(groups, by))}
     for column, functions in part.columns.items():
         if DISTINCT in functions:
-            found[f"{DISTINCT} {column}"] = _with_keys(
-                rows.group_by([*by, column], use_threads=False).aggregate([]), [*by, column]
-            )
+            values = rows.group_by([*by, column], use_threads=False).aggregate([])
+            found[f"{DISTINCT} {column}"] = values.filter(all_valid(values, [*by, column]))
     return (found if found[SUMS].num_rows else {}), int(pc.sum(nameless[EVENTS]).as_py() or 0)
 
 
@@ -274,16 +273,19 @@ def summable(rows: pa.Table, columns: Sequence[str], part: str) -> pa.Table:
     return rows
 
 
-def _with_keys(groups: pa.Table, keys: Sequence[str]) -> pa.Table:
-    """Groups without a null among their keys."""
-    return groups.filter(functools.reduce(pc.and_, (groups[key].is_valid() for key in keys)))
+def _buckets(rows: pa.Table, entity: Sequence[str]) -> digests.Hashes:
+    """The bucket of each row, by all columns of its entity."""
+    columns = [rows[key].combine_chunks() for key in entity]
+    if len(columns) == 1:  # by the value's own hash: files of partial sums that exist are sorted so
+        return digests.hashes(columns[0]) % BUCKETS
+    return digests.row_hashes(pa.RecordBatch.from_arrays(columns, names=list(entity))) % BUCKETS
 
 
-def _keep(tables: Mapping[str, pa.Table], entity: str, folder: str) -> dict[str, Output]:
+def _keep(tables: Mapping[str, pa.Table], entity: Sequence[str], folder: str) -> dict[str, Output]:
     """Writes tables to new files, sorted into buckets. Returns table name to file."""
     found = {}
     for number, (name, rows) in enumerate(tables.items()):
-        bucket = digests.hashes(rows[entity].combine_chunks()) % BUCKETS
+        bucket = _buckets(rows, entity)
         order = np.argsort(bucket, kind="stable")
         bounds = np.searchsorted(bucket[order], np.arange(BUCKETS + 1))
         present = [one for one in range(BUCKETS) if bounds[one] < bounds[one + 1]]

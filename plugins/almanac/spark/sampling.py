@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from almanac import chunks
 from almanac.chunks import Batches, Chunk
+from almanac.columns import row_places
 from almanac.core.receipts import Output
 from almanac.core.sampling import Sampling, shares
 from almanac.core.target import REGRESSION, Target
@@ -24,11 +24,11 @@ from almanac.spark import arrow, digests
 MOST_VALUES = 100
 
 
-def draw(rows: pd.DataFrame, sampling: Sampling, target: Target, entity: str) -> pd.DataFrame:
+def draw(rows: pd.DataFrame, sampling: Sampling, target: Target, keys: Sequence[str]) -> pd.DataFrame:
     """The rows to train on, in order, with their weights (float64; before ageing, the weights add up to the number of all rows).
 
     Args:
-        rows: the entity, `snapshot`, `label`, and the features of `sampling.by`; a row for each entity of each training snapshot.
+        rows: the keys, `snapshot`, `label`, and the features of `sampling.by`; a row for each entity of each training snapshot.
 
     Raises:
         DataError: a feature of `by` has too many values, or there are more strata than rows to draw.
@@ -44,7 +44,7 @@ def draw(rows: pd.DataFrame, sampling: Sampling, target: Target, entity: str) ->
                 "more rows, or name fewer features in by."
             )
         wanted = shares(counts.to_dict(), sampling.rows)
-        rank = pd.Series(_lots(rows, entity), index=rows.index).groupby(strata).rank(method="first")
+        rank = pd.Series(_lots(rows, keys), index=rows.index).groupby(strata).rank(method="first")
         drawn = (rank <= strata.map(wanted)).to_numpy()
         weights = (strata.map(counts) / strata.map(wanted)).to_numpy(dtype=np.float64)[drawn]
         rows = rows[drawn]
@@ -67,24 +67,24 @@ def _strata(rows: pd.DataFrame, sampling: Sampling, target: Target) -> pd.Series
     return rows.groupby(keys, dropna=False, sort=True).ngroup()
 
 
-def _lots(rows: pd.DataFrame, entity: str) -> np.ndarray:
+def _lots(rows: pd.DataFrame, keys: Sequence[str]) -> np.ndarray:
     """A pseudorandom number for each row, from its entity and snapshot."""
-    both = pa.RecordBatch.from_pandas(rows[[entity, SNAPSHOT]], preserve_index=False)
+    both = pa.RecordBatch.from_pandas(rows[[*keys, SNAPSHOT]], preserve_index=False)
     return digests.row_hashes(both)
 
 
-def read(spark: SparkSession, outputs: Sequence[Output], wanted: pd.DataFrame, entity: str) -> pd.DataFrame:
+def read(spark: SparkSession, outputs: Sequence[Output], wanted: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     """The published features of the wanted rows of a snapshot, with their label, snapshot and weight, sorted by entity. Files
     are read inside the tasks; only the wanted rows come to the driver.
     """
     schema = chunks.schema_of(outputs[0])
-    entities = pa.array(wanted[entity], schema.field(entity).type)
+    entities = [pa.array(wanted[key], schema.field(key).type) for key in keys]
 
     def work(hand: Sequence[Chunk]) -> Batches:
         for batch in chunks.read_chunks(hand, schema.names):
-            yield batch.filter(pc.is_in(batch.column(entity), value_set=entities))
+            yield batch.filter(row_places(list(batch.select(keys).columns), entities).is_valid())
 
     hands = chunks.share(chunks.chunks_of(outputs), spark.sparkContext.defaultParallelism)
     found: pd.DataFrame = arrow.frame(spark, hands, work, from_arrow_schema(schema)).toArrow().to_pandas()
-    beside = wanted[[entity, LABEL, SNAPSHOT, WEIGHT]]
-    return found.merge(beside, on=entity, how="inner", validate="one_to_one").sort_values(entity, ignore_index=True)
+    beside = wanted[[*keys, LABEL, SNAPSHOT, WEIGHT]]
+    return found.merge(beside, on=list(keys), how="inner", validate="one_to_one").sort_values(list(keys), ignore_index=True)

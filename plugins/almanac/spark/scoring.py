@@ -15,9 +15,10 @@ import pyarrow as pa
 from pyspark import SparkFiles
 from pyspark.sql import DataFrame, SparkSession
 
-from almanac import chunks
+from almanac import chunks, columns
 from almanac.chunks import Batches, Chunk
 from almanac.core.bundle import Bundle
+from almanac.core.entity import in_words
 from almanac.core.receipts import Output
 from almanac.errors import AlmanacError, DataError, examples
 from almanac.model.bundles import Scores, line
@@ -37,11 +38,12 @@ class Scorer:
     """What a task needs to score: the version's files, the columns that it reads, and what is written beside the score.
 
     Args:
+        keys: the columns that name an entity.
         keep: features that are written beside the score, float32.
     """
 
     bundle: Bundle
-    entity: str
+    keys: tuple[str, ...]
     as_of: datetime
     order: str
     keep: tuple[str, ...] = ()
@@ -57,14 +59,15 @@ class Scorer:
     @property
     def reads(self) -> list[str]:
         """The feature columns that are read, each once."""
-        return list(dict.fromkeys((self.entity, *self.features, *self.keep)))
+        return list(dict.fromkeys((*self.keys, *self.features, *self.keep)))
 
-    def schema(self, entity: pa.Field) -> pa.Schema:
-        """The columns of a prediction file; the period is the table's partition."""
+    def schema(self, features: pa.Schema) -> pa.Schema:
+        """The columns of a prediction file, the keys first, as they are in the features; the period is the table's partition."""
+        keys = [pa.field(name, features.field(name).type) for name in self.keys]
         scores = [pa.field(name, pa.float64()) for name in self.bundle.target.columns]
         kept = [pa.field(name, pa.float32()) for name in self.keep]
         texts = [pa.field(name, pa.string()) for name in ("model_version", "order")]
-        return pa.schema([pa.field(entity.name, entity.type), pa.field("as_of", AS_OF), *scores, *kept, *texts])
+        return pa.schema([*keys, pa.field("as_of", AS_OF), *scores, *kept, *texts])
 
 
 def score(
@@ -86,7 +89,7 @@ def score(
     files = list(features)
     found = chunks.schema_of(files[0])
     check_signature(found, scorer)
-    target = schema or scorer.schema(found.field(scorer.entity))
+    target = schema or scorer.schema(found)
 
     def work(hand: Sequence[Chunk]) -> Iterator[str]:
         scored = batches(chunks.read_chunks(hand, scorer.reads), scorer)
@@ -106,7 +109,7 @@ def frame(features: DataFrame, scorer: Scorer) -> DataFrame:
     """
     found = pa.schema([(field.name, _arrow_type(field.dataType.simpleString())) for field in features.schema])
     check_signature(found, scorer)
-    target = scorer.schema(found.field(scorer.entity))
+    target = scorer.schema(found)
 
     def run(given: Batches) -> Batches:
         yield from (batch.select(target.names) for batch in batches(given, scorer))
@@ -133,7 +136,7 @@ def check_signature(found: pa.Schema, scorer: Scorer) -> None:
             f"The features lack {examples(missing)}, which version {scorer.version} reads (they have: "
             f"{examples(found.names, 20)}). Score with a version of this feature definition."
         )
-    wanted = [name for name in scorer.reads if name != scorer.entity]
+    wanted = [name for name in scorer.reads if name not in scorer.keys]
     if strange := [f"{name} ({found.field(name).type})" for name in wanted if found.field(name).type != pa.float32()]:
         raise DataError(f"Version {scorer.version}: expected features as float32, got {examples(strange)}. Build them again.")
 
@@ -164,11 +167,11 @@ def _scores(batch: pa.RecordBatch, scorer: Scorer, engine: InferenceEngine) -> S
         ) from error
     if not np.isfinite(scores).all():
         bad = np.flatnonzero(~np.isfinite(scores.reshape(len(scores), -1)).all(axis=1))
-        entities = batch.column(scorer.entity).take(pa.array(bad[:6])).to_pylist()
+        entities = columns.entities(batch.take(pa.array(bad[:6])), scorer.keys)
         raise DataError(
-            f"Version {scorer.version} gives no finite score for {len(bad)} of {batch.num_rows} rows, such as {scorer.entity} "
-            f"{examples(entities)}. {_nulls(batch, scorer)}Nothing was published. Correct the features, or train on such "
-            "values."
+            f"Version {scorer.version} gives no finite score for {len(bad)} of {batch.num_rows} rows, such as "
+            f"{in_words(scorer.keys)} {examples(entities)}. {_nulls(batch, scorer)}Nothing was published. Correct the "
+            "features, or train on such values."
         )
     return scores
 
@@ -179,14 +182,14 @@ def _nulls(batch: pa.RecordBatch, scorer: Scorer) -> str:
 
 
 def _predictions(batch: pa.RecordBatch, scores: Scores, scorer: Scorer) -> pa.RecordBatch:
-    schema, rows = scorer.schema(batch.schema.field(scorer.entity)), batch.num_rows
+    schema, rows = scorer.schema(batch.schema), batch.num_rows
     as_of, version, order = (
         column.slice(0, rows) for column in _constants(scorer.as_of, scorer.version, scorer.order, _room(rows))
     )
-    columns = [scores] if scores.ndim == 1 else list(scores.T)
-    kept = [batch.column(name) for name in scorer.keep]
+    scored = [scores] if scores.ndim == 1 else list(scores.T)
+    keys, kept = ([batch.column(name) for name in names] for names in (scorer.keys, scorer.keep))
     return pa.RecordBatch.from_arrays(
-        [batch.column(scorer.entity), as_of, *(pa.array(column) for column in columns), *kept, version, order], schema=schema
+        [*keys, as_of, *(pa.array(column) for column in scored), *kept, version, order], schema=schema
     )
 
 

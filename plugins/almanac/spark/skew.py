@@ -18,6 +18,8 @@ from pyspark.sql import SparkSession
 
 from almanac import chunks
 from almanac.chunks import Chunk
+from almanac.columns import row_places
+from almanac.core.entity import labelled
 from almanac.core.receipts import Output
 from almanac.core.window import SNAPSHOT
 from almanac.errors import SHOWN_EXAMPLES
@@ -51,7 +53,7 @@ def check(
     """Compares sampled training rows with what scoring reads and gives for them.
 
     Args:
-        trained: columns `snapshot`, the entity, the features (float32) as the model was fitted on them, and the target's
+        trained: columns `snapshot`, the keys, the features (float32) as the model was fitted on them, and the target's
             scores (float64) that it then gave.
         published: snapshot to the files of its features.
         allowed: by how much a score may differ; features may not differ at all.
@@ -67,13 +69,14 @@ def check(
     def work(hand: Sequence[tuple[str, Chunk]]) -> Iterator[str]:
         snapshot = hand[0][0]
         wanted = trained.filter(pc.equal(trained[SNAPSHOT], snapshot)).combine_chunks()
+        entities = [wanted[key].combine_chunks() for key in scorer.keys]
         for batch in chunks.read_chunks([chunk for _, chunk in hand], scorer.reads):
-            entities = wanted[scorer.entity].combine_chunks().cast(batch.column(scorer.entity).type)
-            rows = batch.filter(pc.is_in(batch.column(scorer.entity), value_set=entities))
+            place = row_places(list(batch.select(scorer.keys).columns), entities)
+            rows = batch.filter(place.is_valid())
             if rows.num_rows:
                 (scored,) = scoring.batches([rows], scorer)
-                place = pc.index_in(scored.column(scorer.entity), value_set=entities)
-                yield json.dumps([rows.num_rows, list(_differences(wanted.take(place), scored, scorer, snapshot, allowed))])
+                same = wanted.take(place.drop_null())
+                yield json.dumps([rows.num_rows, list(_differences(same, scored, scorer, snapshot, allowed))])
 
     answers = [json.loads(text) for text in arrow.in_tasks(spark, hands, work)]
     found, differing = sum(rows for rows, _ in answers), sorted(text for _, texts in answers for text in texts)
@@ -103,6 +106,6 @@ def _differences(trained: pa.Table, scored: pa.RecordBatch, scorer: Scorer, snap
         if name not in scorer.features:
             same |= apart(now, was) <= allowed
         for row in np.flatnonzero(~same):
-            entity = scored.column(scorer.entity)[row]
-            found.setdefault(int(row), f"{name} of {scorer.entity} {entity} in {snapshot} was {was[row]!s}, is now {now[row]!s}")
+            entity = labelled(scorer.keys, [scored.column(key)[row] for key in scorer.keys])
+            found.setdefault(int(row), f"{name} of {entity} in {snapshot} was {was[row]!s}, is now {now[row]!s}")
     yield from found.values()

@@ -57,6 +57,8 @@ FLOAT = frozenset({"ExpectColumnSumToBeBetween"})
 TEXT = frozenset({"ExpectColumnValueLengthsToBeBetween", "ExpectColumnValueLengthsToEqual"})
 # About two columns of numbers without nulls: the engines differ on a null beside a value.
 PAIR = frozenset({"ExpectColumnPairValuesAToBeGreaterThanB", "ExpectColumnPairValuesToBeEqual"})
+# About several columns, each with one value per row and no nulls:
+COMPOUND = frozenset({"ExpectCompoundColumnsToBeUnique"})
 
 NUMBERS, TIMES = ("whole", "float"), ("time",)
 
@@ -74,6 +76,10 @@ def in_pandas(expectation: Any, held: pa.Table) -> bool:
         pair = (arguments.get("column_A"), arguments.get("column_B"))
         columns: list[pa.ChunkedArray] = [held.column(one) for one in pair if one in held.column_names]
         return len(columns) == 2 and all(_kind(one.type) in NUMBERS and not one.null_count for one in columns)
+    if name in COMPOUND:
+        names = arguments.get("column_list") or ()
+        found = [held.column(one) for one in names if one in held.column_names]
+        return len(found) == len(names) and all(_kind(one.type) and not one.null_count for one in found)
     if arguments.get("column") not in held.column_names:
         return bool(arguments.get("column"))  # neither engine can run it, and both say so
     column = held.column(arguments["column"])

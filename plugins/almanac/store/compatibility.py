@@ -6,21 +6,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import pyarrow as pa
 
 from almanac.columns import key_kind
 from almanac.core.canonical import sealed
+from almanac.core.entity import in_words
 from almanac.core.receipts import Order
 from almanac.core.target import Target
 from almanac.errors import DescriptionError, examples
 from almanac.store.home import Home
 from almanac.store.objects import record
 
+AS_OF = "as_of"  # predictions have the keys first, then this
 ADVICE = "Describe the change in a pipeline with another name; it gets its own tables"
 
 
-def check(home: Home, definition: str, entity: str, target: Target, *, without: Collection[str] = ()) -> None:
+def check(home: Home, definition: str, keys: Sequence[str], target: Target, *, without: Collection[str] = ()) -> None:
     """Checks that a description's predictions fit the visible ones. `without`: versions whose predictions will be replaced.
 
     Raises:
@@ -30,14 +33,16 @@ def check(home: Home, definition: str, entity: str, target: Target, *, without: 
     if not written:
         return
     shown = home.predictions.shown()
-    if entity not in shown.names:
+    standing = list(takewhile(lambda name: name != AS_OF, shown.names))  # the keys
+    if set(keys) != set(standing):
         raise DescriptionError(
-            f"Pipeline.entity: expected the key of the visible predictions of {written[-1].period} (columns "
-            f"{', '.join(shown.names)}), got {entity!r}. {ADVICE}."
+            f"Pipeline.entity: expected the key of the visible predictions of {written[-1].period}, "
+            f"{in_words(map(repr, standing))} (columns {', '.join(shown.names)}); got {in_words(map(repr, keys))}. {ADVICE}."
         )
     built = home.features(definition).shown()
-    if entity in built.names:
-        check_key(home, built.field(entity), f"Features of definition {definition}", shown)
+    for key in keys:
+        if key in built.names:
+            check_key(home, built.field(key), f"Features of definition {definition}", shown)
     gone = {*without, *home.log().withdrawn}
     for version in dict.fromkeys(one.version for one in reversed(written) if one.version not in gone):
         theirs = home.versions.read(version).target

@@ -15,7 +15,8 @@ from almanac import columns
 from almanac.columns import AS_WRITTEN, CASTS, leaves, plain
 from almanac.core.formats import EPOCHS
 from almanac.core.pins import Constant, PinnedFile
-from almanac.core.sources import EventSource, ReferenceSource, Source, as_utc
+from almanac.core.sources import EventSource, ReferenceSource, Source
+from almanac.core.timezone import as_utc
 from almanac.errors import SourceError, Unreachable
 from almanac.files import locate
 
@@ -90,6 +91,7 @@ def read(
         low=low,
         high=high,
         known=known,
+        undated=isinstance(source, EventSource) and stats.is_null(source.event_time),
     )
     floats = [field.name for field in given if pa.types.is_floating(field.type) and field.name in stats.places]
     latest = {}
@@ -258,6 +260,14 @@ class _Stats:
             return True
         groups = (self.footer.row_group(number).column(self.places[column]) for number in range(self.footer.num_row_groups))
         return any(one.statistics is None or not one.statistics.has_null_count or one.statistics.null_count for one in groups)
+
+    def is_null(self, column: str) -> bool:
+        """Whether the statistics show that a column is null in every row, of which there are some."""
+        if column not in self.places or not self.footer.num_rows:
+            return False
+        groups = [self.footer.row_group(number) for number in range(self.footer.num_row_groups)]
+        found = [(one.num_rows, one.column(self.places[column]).statistics) for one in groups]
+        return all(stats is not None and stats.has_null_count and stats.null_count == rows for rows, stats in found)
 
     def bounds(self, column: str, file: PinnedFile | None = None) -> tuple[datetime | None, datetime | None]:
         """The oldest and newest time in a column, or None where the statistics do not show it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from almanac.core import facts, layout
@@ -14,6 +14,7 @@ from almanac.core.promotions import Log
 from almanac.core.receipts import Artifact, Order, Receipt, publish_order
 from almanac.core.rollback import WrittenPeriod
 from almanac.errors import IntegrityError, NotAdmitted
+from almanac.settings import connection_address
 from almanac.store.objects import Objects
 from almanac.store.promotions import Promotions
 from almanac.store.receipts import Receipts
@@ -23,10 +24,15 @@ from almanac.store.versions import Manifest, Versions
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The receipts, versions, promotion log and tables of one pipeline."""
+    """The receipts, versions, promotion log and tables of one pipeline.
+
+    Args:
+        addresses: gives the address of a database that a source reads, from the ids of the connection and of the source.
+    """
 
     objects: Objects
     layout: Layout
+    addresses: Callable[[str, str], str] = lambda connection, _source: connection_address(connection)
 
     @classmethod
     def of(cls, root: str, pipeline: str, objects: Objects | None = None) -> Home:

@@ -6,9 +6,10 @@ import functools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 from almanac.core import facts
+from almanac.core.canonical import later
 from almanac.core.conditions import Candidate, Fate, newest_first
 from almanac.core.facts import Gated
 from almanac.core.gate import Verdict
@@ -16,6 +17,7 @@ from almanac.core.notes import Note
 from almanac.core.pipeline import Pipeline
 from almanac.core.promotions import Log
 from almanac.core.receipts import Artifact, Receipt, Step
+from almanac.core.suspicion import Suspect
 from almanac.errors import IntegrityError, PromotionError
 from almanac.store.home import Home
 from almanac.store.notes import notes
@@ -34,6 +36,7 @@ class VersionRow:
         in_force: the periods for which it is in force, such as `2017-09 to 2017-10` or `from 2017-11`.
         withdrawn: whether it was withdrawn.
         notes: what people noted about it, oldest first.
+        suspects: its features that look like leaks.
     """
 
     version: str
@@ -47,6 +50,7 @@ class VersionRow:
     in_force: tuple[str, ...]
     withdrawn: bool
     notes: tuple[Note, ...] = ()
+    suspects: tuple[Suspect, ...] = later(())
 
 
 def versions(home: Home) -> list[VersionRow]:
@@ -71,6 +75,7 @@ def versions(home: Home) -> list[VersionRow]:
                 in_force=tuple(spans(log, name, described(manifest.description))),
                 withdrawn=name in log.withdrawn,
                 notes=noted.get(name, ()),
+                suspects=manifest.suspects,
             )
         )
     return rows
@@ -83,7 +88,12 @@ def candidates(home: Home) -> list[Candidate]:
 
     def look(name: str, manifest: Manifest) -> Candidate:
         rejected = name in decided and facts.read(Gated, decided[name]).decision.verdict is Verdict.REJECT
-        fates = {Fate.PROMOTED: name in log.versions, Fate.REJECTED: rejected, Fate.WITHDRAWN: name in log.withdrawn}
+        fates = {
+            Fate.PROMOTED: name in log.versions,
+            Fate.REJECTED: rejected,
+            Fate.WITHDRAWN: name in log.withdrawn,
+            Fate.SUSPECT: bool(manifest.suspects),
+        }
         return Candidate(
             pipeline=home.name,
             version=name,
@@ -127,7 +137,7 @@ def spans(log: Log, version: str, pipeline: Pipeline) -> list[str]:
     changes = [(effective, held) for effective, held in log.assignments().items()]
     kept = [change for before, change in pairwise([("", None), *changes]) if before[1] != change[1]]
     found = []
-    for (effective, held), following in zip(kept, [*kept[1:], None], strict=True):
+    for (effective, held), following in zip_longest(kept, kept[1:]):
         if held != version:
             continue
         last = pipeline.period(following[0]).plus(-1).key if following else None

@@ -114,7 +114,7 @@ def pin_of(name: str, source: Source, found: Contents, asked: Sequence[str] = ()
     with ThreadPoolExecutor(READERS) as pool:
         look = partial(footers.read, name, source, table=found.schema, ids=found.ids, unnumbered=found.unnumbered, asked=asked)
         looked = list(pool.map(look, found.files))
-    _check_renamed(name, source, found, looked)
+    _check_renamed(name, source, found, looked, asked)
     if found.schema is None:
         described = [(one.file.uri, one.schema) for one in looked]
     else:
@@ -135,7 +135,9 @@ def pin_of(name: str, source: Source, found: Contents, asked: Sequence[str] = ()
         seen_at=found.seen_at,
         latest=_latest(looked) or None,
     )
-    return replace(pin, snapshots=tuple(_snapshots(source, pin))) if isinstance(source, ReferenceSource) else pin
+    if isinstance(source, ReferenceSource) and source.snapshots:
+        return replace(pin, snapshots=tuple(_snapshots(source, pin)))
+    return pin
 
 
 def _read(source: Source, asked: Sequence[str]) -> Sequence[str]:
@@ -147,12 +149,14 @@ def _plain(schema: pa.Schema) -> pa.Schema:
     return pa.schema([(field.name, plain(field.type)) for field in schema])
 
 
-def _check_renamed(name: str, source: Source, found: Contents, looked: Iterable[Footer]) -> None:
-    """Checks that every column to rename exists. Raises: SourceError."""
+def _check_renamed(name: str, source: Source, found: Contents, looked: Iterable[Footer], asked: Sequence[str]) -> None:
+    """Checks that every column to rename that is read exists. Raises: SourceError."""
     if not source.rename:
         return
     named = {column for one in looked for column in one.schema.names} if found.schema is None else None
     for stored, given in source.rename.items():
+        if asked and given not in asked:
+            continue
         if stored not in found.schema.names if found.schema is not None else given not in (named or ()):
             there = found.schema.names if found.schema is not None else sorted(named or ())
             raise SourceError(
@@ -172,8 +176,6 @@ def _latest(looked: Iterable[Footer]) -> dict[str, datetime]:
 
 def _snapshots(source: ReferenceSource, pin: Pin) -> list[datetime]:
     """The moments of the copies that a reference with snapshots holds, in order. Only files that may hold several are read."""
-    if not source.snapshots:
-        return []
     found = {file.low for file in pin.files if file.low is not None and file.low == file.high}
     mixed = [file for file in pin.files if file.low is None or file.low != file.high]
     view = view_of(source, pin, [source.snapshots])
@@ -203,7 +205,7 @@ def _of_folder(objects: Objects, copies: Copies, name: str, source: Source, then
             )
         files = list(pool.map(lambda item: _pinned(objects, name, source, item, then), found))
         if is_text:
-            files = list(pool.map(lambda file: replace(file, made=texts.convert(name, source, file, copies)), files))
+            files = list(pool.map(lambda file: replace(file, made=texts.convert(objects, copies, name, source, file)), files))
     return Contents(uri=source.uri, files=tuple(files), notes=(*notes, *_unread_partitions(name, source, files)))
 
 
@@ -288,7 +290,7 @@ def _check_plain(objects: Objects, name: str, source: Source, listed: Iterable[L
     tables = [(source.uri, *inside)] if inside else [one for one in pool.map(above, folder.logs_above(source.uri)) if one]
     for whole, kind, path in tables:
         advice = "Deliver a copy as plain Parquet files in a folder of its own."
-        if whole == source.uri and kind in READ_BY_LOG:
+        if whole == source.uri and kind in READ_BY_LOG and path.startswith(("_delta_log/", "metadata/")):
             advice = f"Read it by its log: {type(source).__name__}(..., format={READ_BY_LOG[kind]})."
         raise SourceError(
             f"Source {name!r}: {whole} is {kind} (found {path}). Only its log says which files are current, so it is not read "

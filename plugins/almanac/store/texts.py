@@ -30,6 +30,7 @@ from almanac.errors import SourceError
 from almanac.files import locate
 from almanac.store.copies import Copies
 from almanac.store.footers import check_reached
+from almanac.store.objects import Objects
 
 CONVERTED_AS = 1  # raised when files are converted in another way
 GROUP_ROWS = 262_144
@@ -37,7 +38,7 @@ BLOCK = 8 * 2**20  # bytes
 Rows = Iterator[pa.RecordBatch]
 
 
-def convert(name: str, source: Source, file: PinnedFile, copies: Copies) -> Output:
+def convert(objects: Objects, copies: Copies, name: str, source: Source, file: PinnedFile) -> Output:
     """The Parquet file that stands for a text file: the one that was kept before, or a new one. Its times are in UTC.
 
     Raises:
@@ -65,7 +66,18 @@ def convert(name: str, source: Source, file: PinnedFile, copies: Copies) -> Outp
             raise SourceError(
                 f"Source {name!r}: {file.uri}{error}. Deliver it again, or declare another type in format=."
             ) from error
+        _check_unchanged(objects, name, file)
         return copies.keep(key, "rows.parquet", path, rows)
+
+
+def _check_unchanged(objects: Objects, name: str, file: PinnedFile) -> None:
+    """Checks that the bytes that were converted are the listed ones. Raises: SourceError."""
+    now = next((item.etag for item in objects.walk(file.uri) if item.uri == file.uri), "") if not file.copy else file.etag
+    if now != file.etag:
+        raise SourceError(
+            f"Source {name!r} changed while it was read: {file.uri} was replaced or removed. Nothing was pinned. Start the run "
+            "again."
+        )
 
 
 class _Unfit(ValueError):

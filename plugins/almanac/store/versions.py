@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 
 from almanac.core.bundle import REPORT, Bundle, Engine
 from almanac.core.canonical import digest, later, sealed, sha256
+from almanac.core.entity import Entity, keys_of
 from almanac.core.layout import Layout
 from almanac.core.receipts import Output
+from almanac.core.suspicion import Suspect
 from almanac.core.target import Target
 from almanac.errors import IntegrityError, NotFound, PromotionError, examples
 from almanac.settings import signing_key, verifying_key
@@ -42,6 +44,7 @@ class Manifest:
         classes: the class names of the fitted pipeline and its parts.
         target: what it predicts.
         engine: the engine that scores with it.
+        suspects: its features that look like leaks.
     """
 
     pipeline: str
@@ -53,7 +56,7 @@ class Manifest:
     description: str
     module: str
     definition: str
-    entity: str
+    entity: Entity
     features: tuple[str, ...]
     training: tuple[str, ...]
     holdout: str
@@ -65,10 +68,16 @@ class Manifest:
     classes: tuple[str, ...] = ()
     target: Target = later(Target())
     engine: Engine = later(Engine())
+    suspects: tuple[Suspect, ...] = later(())
 
     @property
     def digest(self) -> str:
         return digest(self)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns that name an entity."""
+        return keys_of(self.entity)
 
     @property
     def bundle(self) -> Bundle:
