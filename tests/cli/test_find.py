@@ -114,7 +114,11 @@ def test_finding_nothing_is_no_error_and_says_so(ask: Asking) -> None:
     ("option", "text", "told"),
     [
         ("--since", "soon", "expected how long ago (36h, 7d, 2w) or a day such as 2017-01-01; got 'soon'."),
-        ("--period", "June", "expected a period's key, a month such as 2017-09 or a day such as 2017-09-04; got 'June'."),
+        (
+            "--period",
+            "June",
+            "expected a period's key, a month such as 2017-09, a quarter such as 2017-Q3 or a day such as 2017-09-04; got 'June'.",
+        ),
         ("--metric", "auc", "such as roc_auc>=0.8; got 'auc'. Quote it, so that the shell does not interpret the sign."),
     ],
 )
