@@ -46,6 +46,7 @@ SPELLINGS = {
 }
 
 
+NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 # The types of a description, by name; decimals and epochs have functions.
 NAMED = {
     "boolean": pa.bool_(),
@@ -376,13 +377,36 @@ def converted(column: pa.Array, name: str, timezone: str | None) -> pa.Array:
         column = pc.utf8_trim_whitespace(column)
         if name == "timestamp":
             return _moments_of(column, timezone)
+        if pa.types.is_integer(target) or pa.types.is_floating(target):  # Arrow also knows nan, inf and 0x1F
+            _check_texts(column, NUMBER, target)
+    if pa.types.is_floating(target):
+        return _finite(column, column.cast(target))
     if pa.types.is_decimal(target) and pa.types.is_integer(column.type):
         column = column.cast(pa.decimal128(MOST_DIGITS, target.scale))  # Arrow wants room for every number of the type
     return column.cast(target)
 
 
+def _check_texts(column: pa.Array, pattern: str, kind: pa.DataType) -> None:
+    """Raises: ArrowInvalid, if a text does not match."""
+    fits = pc.match_substring_regex(column, pattern)
+    if pc.all(fits).as_py() is False:
+        first = column.filter(pc.invert(fits))[0].as_py()
+        raise pa.ArrowInvalid(f"Failed to parse string: {first!r} as a scalar of type {kind}")
+
+
+def _finite(column: pa.Array, found: pa.Array) -> pa.Array:
+    """A column that was cast to floats. Raises: ArrowInvalid, if a finite value became infinite."""
+    became = pc.is_inf(found)
+    if pa.types.is_floating(column.type):
+        became = pc.and_(became, pc.is_finite(column))
+    if pc.any(became).as_py():
+        raise pa.ArrowInvalid(f"{column.filter(became)[0].as_py()!r} is too large for {found.type}")
+    return found
+
+
 def _moments_of(column: pa.Array, timezone: str | None) -> pa.Array:
     """Texts in ISO 8601 as times in UTC. One with an offset is read by it, one without in `timezone`."""
+    column = pc.replace_substring_regex(column, r"([.,]\d{6})\d+", r"\1")  # to microseconds
     offset = pc.match_substring_regex(column, r"(Z|[+-]\d{2}:?\d{2}|[T ]\d{2}:\d{2}.*[+-]\d{2})$")
     none = pa.scalar(None, pa.string())
     fixed = pc.if_else(offset, column, none).cast(pa.timestamp("us", "UTC"))

@@ -155,6 +155,8 @@ def met(condition: Condition, batch: pa.RecordBatch) -> pa.Array:
     column = batch.column(condition.column)
     if isinstance(condition, IsNull):
         return column.is_null()
+    if pa.types.is_null(column.type):
+        return pa.nulls(batch.num_rows, pa.bool_())
     if isinstance(condition, Like):
         return pc.match_like(column, condition.pattern)
     if isinstance(condition, Among):

@@ -117,7 +117,8 @@ def test_finding_nothing_is_no_error_and_says_so(ask: Asking) -> None:
         (
             "--period",
             "June",
-            "expected a period's key, a month such as 2017-09, a quarter such as 2017-Q3 or a day such as 2017-09-04; got 'June'.",
+            "expected a period's key, a month such as 2017-09, a quarter such as 2017-Q3 or a day such as 2017-09-04; got "
+            "'June'.",
         ),
         ("--metric", "auc", "such as roc_auc>=0.8; got 'auc'. Quote it, so that the shell does not interpret the sign."),
     ],

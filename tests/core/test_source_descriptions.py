@@ -81,7 +81,10 @@ def refused(uri: str = FOLDER, **fields: Any) -> str:
             {"valid_to": "b"},
             ".valid_from: expected the column that says since when a row holds, beside valid_to='b'; got nothing.",
         ),
-        ({"timezone": "UTC"}, ".timezone: expected valid_from or snapshots as well, got neither. Leave it out."),
+        (
+            {"valid_from": "a", "valid_to": "b", "where": "b IS NULL"},
+            ".where: expected columns other than valid_to='b', which lies in the future of the rows that are seen. Leave it out",
+        ),
     ],
 )
 def test_a_field_that_does_not_fit_is_refused(fields: dict[str, Any], message: str) -> None:
@@ -106,10 +109,10 @@ def test_a_marker_needs_a_folder() -> None:
             lambda: Csv({"a": "binary"}),
             "Csv.columns['a']: expected a type that text can hold, got 'binary'. Read it as 'string'.",
         ),
-        (lambda: Csv({"a": "long"}, delimiter=";;"), "Csv.delimiter: expected one character, such as ';', got ';;'."),
+        (lambda: Csv({"a": "long"}, delimiter=";;"), "Csv.delimiter: expected one ASCII character, such as ';', got ';;'."),
         (
             lambda: Csv({"a": "long"}, null="NULL"),
-            "Csv.null: expected a tuple, got the text 'NULL'. Write ('NULL',) with its comma.",
+            "Csv.null: expected a tuple of texts, such as ('', 'NULL'); got 'NULL'.",
         ),  # type: ignore[arg-type]
         (
             lambda: Csv({"a": "long"}, encoding="klingon"),
@@ -119,6 +122,9 @@ def test_a_marker_needs_a_folder() -> None:
             lambda: JsonLines({"a": "text"}),
             "JsonLines.columns['a']: expected one of boolean, int, long, float, double, string, date, ",
         ),
+        (lambda: Csv({"a": "date"}, date="%d.%m."), "Csv.date: expected strptime's format of a whole date, such as '%d.%m.%Y'"),
+        (lambda: Csv({"a": "date"}, timestamp="%c %Z"), "Csv.timestamp: expected strptime's format of a whole date"),
+        (lambda: Csv({"a": "date", "A": "date"}), "Csv.columns: expected names that differ in more than case, got A, a."),
     ],
 )
 def test_a_format_that_cannot_be_is_refused(format: Any, message: str) -> None:

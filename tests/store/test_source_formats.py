@@ -346,7 +346,7 @@ def test_a_text_file_that_is_replaced_while_it_is_converted_is_not_pinned(
         (b"id,id,at\n", "Source 'visits': {uri}a.csv has more than one column 'id'. Deliver it again, or declare"),
         (
             b"at\n2017-06-01\n",
-            "Source 'visits' ({uri}) has no column id (it has: at). Deliver the column, or change the source's",
+            "Source 'visits': format= declares column 'id', which no file has (found: at, such as in",
         ),
         (b"\xff\xfe,at\n", "Source 'visits': {uri}a.csv cannot be read as CSV: "),
     ],

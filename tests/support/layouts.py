@@ -86,7 +86,7 @@ def comma_separated(objects: Objects, uri: str, rows: pa.Table, time: str) -> La
         lines.writerow(["", *part.column_names])
         lines.writerows([number, *row.values()] for number, row in enumerate(part.to_pylist()))
         objects.put(f"{uri}{month}.csv", text.getvalue().encode())
-    return Layout(uri, {"format": Csv({field.name: TYPES[field.type] for field in rows.schema})})
+    return Layout(uri, {"format": Csv({field.name: TYPES[field.type] for field in rows.schema}, newlines=True)})
 
 
 def json_lines(objects: Objects, uri: str, rows: pa.Table, time: str) -> Layout:

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 ENDINGS = (".parquet", ".parq", ".pq")
 PACKED = ("", ".gz", ".bz2", ".zst")  # endings of compressed text
-CSV_ENDINGS = tuple(f"{ending}{packed}" for ending in (".csv", ".tsv", ".txt") for packed in PACKED)
+CSV_ENDINGS = tuple(f"{ending}{packed}" for ending in (".csv", ".tsv") for packed in PACKED)
 JSON_ENDINGS = tuple(f"{ending}{packed}" for ending in (".jsonl", ".ndjson", ".json") for packed in PACKED)
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # what Hive and Spark name the folder of null
 MAGIC = (b"PAR1", b"PARE")  # a Parquet file begins with one of these; the second marks an encrypted file

@@ -6,6 +6,7 @@ import codecs
 import re
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Literal
 
@@ -49,7 +50,7 @@ class Parquet:
 
 @dataclass(frozen=True, slots=True)
 class Csv:
-    """Text files of comma-separated values that end in `.csv` or `.tsv`, also compressed (`.gz`, `.bz2`, `.zst`).
+    """Text files of comma-separated values (RFC 4180) that end in `.csv` or `.tsv`, also compressed (`.gz`, `.bz2`, `.zst`).
 
     The pin converts each file once, to Parquet, and keeps that with Almanac's own files: jobs read only the converted file.
 
@@ -57,10 +58,12 @@ class Csv:
         columns: column to type, for the columns to read; the others are not. Types as `docs/sources.md` lists them.
         delimiter: one character.
         header: the first line has the names. Without it, `columns` names the columns of the files, in order.
-        null: the texts that stand for no value.
+        null: the texts that stand for no value, in quotes or not.
         timestamp: how times are written, as strptime's format; ISO 8601 when empty.
         date: how dates are written, in the same way.
         encoding: of the text.
+        newlines: values in quotes may hold line breaks. Otherwise each line is a row, so that a stray quote is found.
+        order: the columns in order, for files without a header; taken from `columns`.
 
     Raises:
         DescriptionError: a field is invalid.
@@ -74,16 +77,22 @@ class Csv:
     timestamp: str = ""
     date: str = ""
     encoding: str = "utf-8"
+    newlines: bool = False
+    order: tuple[str, ...] = ()
     kind: Literal["csv"] = "csv"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", _declared("Csv", self.columns))
-        if len(self.delimiter) != 1:
-            raise DescriptionError(f"Csv.delimiter: expected one character, such as ';', got {self.delimiter!r}.")
-        if isinstance(self.null, str):
-            raise DescriptionError(
-                f"Csv.null: expected a tuple, got the text {self.null!r}. Write ({self.null!r},) with its comma."
-            )
+        if not self.header and not self.order:  # a stored description has its mappings sorted
+            object.__setattr__(self, "order", tuple(self.columns))
+        if self.order and (self.header or sorted(self.order) != sorted(self.columns)):
+            raise DescriptionError(f"Csv.order: expected the columns, only with header=False; got {self.order!r}. Leave it out.")
+        if len(self.delimiter) != 1 or self.delimiter in '"\r\n' or ord(self.delimiter) > 127:
+            raise DescriptionError(f"Csv.delimiter: expected one ASCII character, such as ';', got {self.delimiter!r}.")
+        for name in ("timestamp", "date"):
+            _check_pattern(f"Csv.{name}", getattr(self, name))
+        if isinstance(self.null, str) or any(not isinstance(one, str) for one in self.null):
+            raise DescriptionError(f"Csv.null: expected a tuple of texts, such as ('', 'NULL'); got {self.null!r}.")
         try:
             codecs.lookup(self.encoding)
         except LookupError:
@@ -110,10 +119,27 @@ class JsonLines:
         object.__setattr__(self, "columns", _declared("JsonLines", self.columns))
 
 
+def _check_pattern(field: str, pattern: str) -> None:
+    """Checks a format of times. Raises: DescriptionError."""
+    moment = datetime(2017, 6, 1, 12, 30, 15, tzinfo=UTC)
+    try:
+        found = datetime.strptime(moment.strftime(pattern), pattern) if pattern else moment
+        fits = "%Z" not in pattern and found.date() == moment.date()
+    except ValueError:
+        fits = False
+    if not fits:
+        raise DescriptionError(
+            f"{field}: expected strptime's format of a whole date, such as '%d.%m.%Y', without %Z; got {pattern!r}. Offsets "
+            "are %z."
+        )
+
+
 def _declared(noun: str, columns: object) -> Mapping[str, str]:
     found = checked_types(f"{noun}.columns", columns)
     if not found:
         raise DescriptionError(f"{noun}.columns: expected at least one column with its type, got none.")
+    if doubled := sorted(name for name in found if sum(name.casefold() == other.casefold() for other in found) > 1):
+        raise DescriptionError(f"{noun}.columns: expected names that differ in more than case, got {', '.join(doubled)}.")
     if binary := [name for name, kind in found.items() if kind == "binary"]:
         raise DescriptionError(
             f"{noun}.columns[{binary[0]!r}]: expected a type that text can hold, got 'binary'. Read it as 'string'."

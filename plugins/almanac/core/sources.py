@@ -205,7 +205,7 @@ class ReferenceSource(Stored):
             as null: in the rows that they see, it lies in the future.
         snapshots: the column that says of which moment's copy of the table a row is, such as `dt`. The newest copy before as_of
             is seen, and no other.
-        timezone: how to read these columns if they are naive timestamps.
+        timezone: how to read naive timestamps; in UTC if it is not given. Required if `valid_from` or `snapshots` is one.
         uri, columns, audit, versioned, fill, format, partitions, rename, cast, where, query: as `Stored` has them. Rows of a
             reference are not set aside: lookups would silently drop them.
 
@@ -231,9 +231,10 @@ class ReferenceSource(Stored):
                 f"ReferenceSource.valid_from: expected the column that says since when a row holds, beside valid_to="
                 f"{self.valid_to!r}; got nothing."
             )
-        if self.timezone is not None and not self.times:
+        if self.valid_to and self.valid_to in self.tested:
             raise DescriptionError(
-                "ReferenceSource.timezone: expected valid_from or snapshots as well, got neither. Leave it out."
+                f"ReferenceSource.where: expected columns other than valid_to={self.valid_to!r}, which lies in the future of the "
+                "rows that are seen. Leave it out of where."
             )
         if self.timezone is not None:
             check_timezone("ReferenceSource.timezone", self.timezone)

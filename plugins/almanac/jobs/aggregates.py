@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 READERS = 16
 RECORD = "record.json"
 # The format of kept partial sums: 1 had no digests, in 2 sums of whole numbers could wrap, in 3 a reference that was replaced
-# while it was read could be taken for the pinned one.
-KEPT_AS = 4
+# while it was read could be taken for the pinned one, in 4 a reference that is described otherwise was taken for the same.
+KEPT_AS = 5
 LONGEST = timedelta(days=36_525)  # time span of the events of a file
 
 
@@ -140,7 +140,9 @@ def _group(context: JobContext, pins: Mapping[str, Pin]) -> _Group:
     asked = aggregation(context.pipeline, part, pins, user_functions.cuts(context))
     pin, reference = pins[part.reads[0]], pins[part.reads[1]] if part.on else None
     looked = asked.looked
-    references = [content_of(asked.reference)] if reference else []
+    references: list[Any] = [content_of(asked.reference)] if reference else []
+    if looked is not None:
+        references.append(encode(looked.source.shape))
     if looked is not None and looked.cut != WHOLE:  # as the reference was then; other periods see another one
         references.append(encode(looked.cut))
     types = [f"{field.name} {field.type}" for schema in (asked.schema, looked.shown if looked else ()) for field in schema]

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from almanac.core.canonical import decode, opened, sha256
 from almanac.core.layout import Layout
-from almanac.core.pins import Pin
+from almanac.core.pins import Pin, PinnedFile
 from almanac.core.promotions import GENESIS, Entry
 from almanac.core.receipts import Artifact, Order, Output, PlacedOrder, Receipt, Step, publish_order
 from almanac.core.relations import is_database
@@ -26,6 +26,7 @@ from almanac.lineage import proofs
 from almanac.lineage.findings import RESTORE, Finding, Verified, absent, misquoted
 from almanac.lineage.trail import READERS, standing_tables
 from almanac.settings import verifying_key
+from almanac.store.contents import etags
 from almanac.store.home import Home
 from almanac.store.tables import Table, Visible
 from almanac.store.versions import Manifest
@@ -368,7 +369,7 @@ class _Inspection(_Reading):
     def sources(self) -> tuple[str, ...]:
         """Source files that no longer match their pin, in words. Copies that a pin made must be what they were."""
         altered = {finding.uri for finding in self.findings}
-        pinned: dict[str, set[tuple[str, str]]] = {}
+        pinned: dict[str, dict[tuple[str, str], PinnedFile]] = {}
         copies: dict[str, Output] = {}
         for _, body in self.bodies("pins", sorted({output.uri for output in self.pins} - altered)):
             pin = decode(Pin, json.loads(body)) if body else None
@@ -376,18 +377,19 @@ class _Inspection(_Reading):
                 continue
             copies |= {file.made.uri: file.made for file in pin.files if file.made}
             if not is_database(pin.uri):
-                pinned.setdefault(pin.uri, set()).update((file.uri, file.etag) for file in pin.files if not file.version)
+                files = pinned.setdefault(pin.uri, {})
+                files.update({(file.uri, file.etag): file for file in pin.files if not file.version})
         self._check_files([(copies[uri], True) for uri in sorted(copies)])
         changed = []
         for folder, files in sorted(pinned.items()):
-            now = self._listing(folder)
+            now = self._listing(folder, files.values())
             self.checked["source files"] += len(files)
             changed += [_changed(uri, etag, now.get(uri, "")) for uri, etag in sorted(files) if now.get(uri) != etag]
         return tuple(changed)
 
-    def _listing(self, folder: str) -> dict[str, str]:
+    def _listing(self, folder: str, files: Iterable[PinnedFile]) -> dict[str, str]:
         try:
-            return {item.uri: item.etag for item in self.home.objects.walk(folder)}
+            return etags(self.home.objects, folder, files)
         except NotFound:
             return {}
 

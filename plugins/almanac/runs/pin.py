@@ -65,6 +65,7 @@ def pin(home: Home, plan: RunPlan, run_info: RunInfo) -> str:
             **({"late": policies} if policies else {}),
             **({UNTIL: encode(until)} if until else {}),
             **({LACKING: sorted(lacking)} if lacking else {}),
+            **_described(pipeline, pins),
             **({"notes": digest(notes)} if notes else {}),  # else an earlier receipt without the notes would be found
         },
     )
@@ -92,6 +93,14 @@ def pin(home: Home, plan: RunPlan, run_info: RunInfo) -> str:
     )
     home.receipts.place(PlacedOrder(order=order))
     return home.receipts.uri(home.receipts.keep(receipt))
+
+
+def _described(pipeline: Pipeline, pins: Mapping[str, Pin]) -> dict[str, str]:
+    """How sources that only the label reads are described, as a parameter of the order: the definition of the features does not
+    cover that, and a pin depends on it.
+    """
+    others = {name: encode(pipeline.sources[name].shape) for name in pins if name not in pipeline.read_by_features}
+    return {"described": digest(others)} if others else {}
 
 
 def _observed(home: Home, pipeline: Pipeline, plan: RunPlan) -> tuple[dict[str, Pin], dict[str, SourceError]]:

@@ -55,9 +55,9 @@ class Block:
     edges: tuple[datetime, ...]
 
     @property
-    def place(self) -> tuple[str, tuple[int, ...]]:
-        """Where its rows are: the file's place, and the row groups."""
-        return self.file.place, self.groups
+    def place(self) -> str:
+        """Where its rows are, and how they are read: two source files with the same bytes can be one converted file."""
+        return json.dumps([self.file.place, self.groups, self.file.content, self.file.aside])
 
     @property
     def identity(self) -> list[Any]:
@@ -133,7 +133,7 @@ def summed(spark: SparkSession, wanted: Sequence[Wanted]) -> list[PartialSums]:
     """
 
     def work(hand: Sequence[tuple[int, Wanted]]) -> Iterator[str]:
-        rows: dict[tuple[str, tuple[int, ...]], list[pa.RecordBatch]] = {}
+        rows: dict[str, list[pa.RecordBatch]] = {}
         columns = sorted({name for _, one in hand for name in one.asked.events.stored})
         for number, one in hand:
             if one.block.place not in rows:
@@ -143,7 +143,7 @@ def summed(spark: SparkSession, wanted: Sequence[Wanted]) -> list[PartialSums]:
             kept = PartialSums(files=_keep(tables, one.asked.entity, one.folder), nameless=nameless)
             yield json.dumps([number, encode(kept)])
 
-    together: dict[tuple[str, tuple[int, ...]], list[tuple[int, Wanted]]] = {}
+    together: dict[str, list[tuple[int, Wanted]]] = {}
     for number, one in enumerate(wanted):
         together.setdefault(one.block.place, []).append((number, one))
     hands = list(together.values())

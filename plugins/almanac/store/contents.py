@@ -76,7 +76,7 @@ def check_unchanged(objects: Objects, pin: Pin, files: Iterable[PinnedFile]) -> 
     read = [file for file in files if not file.is_kept]
     if not read:
         return
-    now = etags(objects, pin, read)
+    now = etags(objects, pin.uri, read)
     if changed := [file.uri for file in read if now.get(file.uri) != file.etag]:
         raise SourceError(
             f"Source {pin.source!r} changed while it was read: {examples(changed)} no longer matches the pin. "
@@ -84,11 +84,11 @@ def check_unchanged(objects: Objects, pin: Pin, files: Iterable[PinnedFile]) -> 
         )
 
 
-def etags(objects: Objects, pin: Pin, files: Iterable[PinnedFile]) -> dict[str, str]:
+def etags(objects: Objects, folder: str, files: Iterable[PinnedFile]) -> dict[str, str]:
     """The etags of a source's files now, by URI; those of a table may lie outside its folder."""
-    found = {item.uri: item.etag for item in objects.walk(pin.uri)}
+    found = {item.uri: item.etag for item in objects.walk(folder)}
     for file in files:
-        if file.uri not in found and not file.uri.startswith(pin.uri):
+        if file.uri not in found and not file.uri.startswith(folder):
             found |= {item.uri: item.etag for item in objects.walk(file.uri) if item.uri == file.uri}
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,16 +59,17 @@ class LocalCopies:
     folder: Path
 
     def find(self, key: str) -> Output | None:
-        found = next(iter(self.folder.glob(f"{key}/*.json")), None)
-        return None if found is None else record(Output, found.read_bytes(), str(found))
+        kept = self.folder / key / RECORD
+        return record(Output, kept.read_bytes(), str(kept)) if kept.exists() else None
 
     def keep(self, key: str, name: str, file: Path, rows: int) -> Output:
-        folder = self.folder / key
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = self.folder / key / uuid.uuid4().hex
+        folder.mkdir(parents=True)
         kept = folder / name
-        kept.write_bytes(file.read_bytes())
+        shutil.copyfile(file, kept)
         made = replace(described(name, kept, rows), uri=str(kept))
         (folder / RECORD).write_bytes(sealed(made))
+        (folder / RECORD).replace(self.folder / key / RECORD)  # at once: another thread may look
         return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -20,6 +21,7 @@ from almanac.store.objects import Listed, Objects
 from almanac.store.sources import Contents, PointInTime
 
 PHYSICAL, ID = b"delta.columnMapping.physicalName", b"delta.columnMapping.id"
+COMMIT = re.compile(r"\d{20}\.json")
 MODE = "delta.columnMapping.mode"
 VECTORS = "deletionVectors"
 MOST_DELETED = 5_000_000  # rows in a version: a pin holds the position of each
@@ -60,8 +62,13 @@ def contents(objects: Objects, name: str, source: Source, then: PointInTime | No
                 etag=item.etag,
                 constants=constants,
                 names=names if names and mode == "name" else None,
-                deleted=deleted.get(item.uri),
+                deleted=deleted.pop(_place(source.uri, str(one["path"])), None),
             )
+        )
+    if deleted:
+        raise SourceError(
+            f"Source {name!r}: the Delta table {source.uri} marks rows as deleted in files that it does not name "
+            f"({examples(sorted(deleted))}). Its log is not read. Compact it first: REORG TABLE ... APPLY (PURGE)."
         )
     if gone:
         advice = "Name a later known_at, or keep more history (delta.deletedFileRetentionDuration)." if then else "Restore them."
@@ -107,10 +114,8 @@ def _version_at(objects: Objects, name: str, uri: str, table: DeltaTable, moment
     kept = {item.uri.rsplit("/", 1)[-1]: item.modified for item in objects.walk(f"{uri}_delta_log/")}
     newest = datetime.min.replace(tzinfo=UTC)
     found, first = None, None
-    for commit in sorted(table.history(), key=lambda commit: int(commit["version"])):
-        version, told = int(commit["version"]), commit.get("inCommitTimestamp") or commit.get("timestamp")
-        at = datetime.fromtimestamp(int(told) / 1000, UTC) if told is not None else kept.get(f"{version:020}.json")
-        newest = max(newest, at) if at else newest  # a commit is never before the one that it follows
+    for version, at in _commits(table, {int(name[:20]): at for name, at in kept.items() if COMMIT.fullmatch(name)}):
+        newest = max(newest, at)  # a commit is never before the one that it follows
         first = first or (version, newest)
         if newest <= moment:
             found = version
@@ -128,6 +133,17 @@ def _version_at(objects: Objects, name: str, uri: str, table: DeltaTable, moment
         "Name a "
         "later known_at."
     )
+
+
+def _commits(table: DeltaTable, kept: Mapping[int, datetime]) -> list[tuple[int, datetime]]:
+    """The versions in a table's log, in order, and when they were committed. `kept`: version to when its file was written."""
+    told = [commit.get("inCommitTimestamp") or commit.get("timestamp") for commit in reversed(table.history())]
+    versions = sorted(version for version in kept if version <= table.version())
+    if len(told) == len(versions) and None not in told:
+        return [(version, datetime.fromtimestamp(int(at) / 1000, UTC)) for version, at in zip(versions, told, strict=True)]
+    # A commit need not tell its time, and `history` passes over one that does not: then the files' times count. A store tells
+    # whole seconds, so a commit counts from the next one on.
+    return [(version, kept[version] + timedelta(seconds=1)) for version in versions]
 
 
 def _deleted(name: str, table: DeltaTable) -> dict[str, Deleted]:
@@ -149,10 +165,15 @@ def _deleted(name: str, table: DeltaTable) -> dict[str, Deleted]:
     return found
 
 
+def _place(uri: str, path: str) -> str:
+    """A file as a log names it, encoded as it is there."""
+    return path if "://" in path else f"{uri}{path}"
+
+
 def _listed(objects: Objects, uri: str, path: str, there: Mapping[str, Listed]) -> Listed | None:
     """A file that a log names. A log encodes the special characters of a path."""
     for one in (path, unquote(path)):
-        place = one if "://" in one else f"{uri}{one}"
+        place = _place(uri, one)
         if place in there:
             return there[place]
         if not place.startswith(uri) and place.startswith("s3://"):  # of a table that was cloned

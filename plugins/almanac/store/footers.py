@@ -33,12 +33,14 @@ class Footer:
         file: complete, with its row groups and the bounds of its times.
         schema: the source's columns that it gives, with plain types: renamed and cast as described.
         infinite: columns whose statistics show infinite values.
+        null: columns that the statistics show to be null in every row.
         latest: the newest time in each column that holds times, for a reference without a time.
     """
 
     file: PinnedFile
     schema: pa.Schema
     infinite: frozenset[str]
+    null: frozenset[str]
     latest: Mapping[str, datetime]
 
 
@@ -94,11 +96,12 @@ def read(
         undated=isinstance(source, EventSource) and stats.is_null(source.event_time),
     )
     floats = [field.name for field in given if pa.types.is_floating(field.type) and field.name in stats.places]
+    null = frozenset(filter(stats.is_null, given.names))
     latest = {}
     if isinstance(source, ReferenceSource) and not source.times:
         timed = [field.name for field in given if pa.types.is_temporal(field.type)]
         latest = {column: top for column in timed if (top := stats.bounds(column, file)[1])}
-    return Footer(file=complete, schema=given, infinite=stats.infinite(floats), latest=latest)
+    return Footer(file=complete, schema=given, infinite=stats.infinite(floats), null=null, latest=latest)
 
 
 def _table_fields(own: pa.Schema, file: PinnedFile) -> Iterator[pa.Field]:
@@ -186,7 +189,7 @@ def described(name: str, source: Source, uri: str, stored: pa.Schema) -> pa.Sche
     """Stored columns by the names and types that the description gives them. Raises: SourceError."""
     rename, there = source.rename or {}, stored.names
     for column, target in rename.items():
-        if column in there and target in there and target not in rename:
+        if target in there and target not in rename:
             raise SourceError(
                 f"Source {name!r}: rename gives column {column!r} the name {target!r}, but {uri} has a column of that name "
                 "already. "
@@ -226,7 +229,7 @@ def _times(source: Source, stats: _Stats, file: PinnedFile) -> tuple[datetime | 
         return *stats.bounds(source.snapshots, file), None
     if source.valid_from:
         low, high = stats.bounds(source.valid_from, file)
-        return None if stats.has_nulls(source.valid_from) else low, high, None
+        return None if stats.has_nulls(source.valid_from, file) else low, high, None
     return None, None, None
 
 
@@ -254,8 +257,10 @@ class _Stats:
             name for name in names if any(bound in (math.inf, -math.inf) for pair in self.of(name) for bound in pair)
         )
 
-    def has_nulls(self, column: str) -> bool:
+    def has_nulls(self, column: str, file: PinnedFile) -> bool:
         """Whether a column may hold nulls."""
+        if (one := self._of_folder(column, file)) is not None:
+            return one.value is None
         if column not in self.places:
             return True
         groups = (self.footer.row_group(number).column(self.places[column]) for number in range(self.footer.num_row_groups))
@@ -271,7 +276,8 @@ class _Stats:
 
     def bounds(self, column: str, file: PinnedFile | None = None) -> tuple[datetime | None, datetime | None]:
         """The oldest and newest time in a column, or None where the statistics do not show it."""
-        if file is not None and (one := self._constant(column, file)) is not None:
+        if file is not None and self._of_folder(column, file) is not None:
+            one = self._constant(column, file)
             return one, one
         pairs = list(self.of(column)) if column in self.places else []
         unit = EPOCHS.get((self.source.cast or {}).get(column, ""))
@@ -288,10 +294,13 @@ class _Stats:
             return None, None
         return min(lows, default=None), max(highs, default=None)
 
+    def _of_folder(self, column: str, file: PinnedFile) -> Constant | None:
+        rename = self.source.rename or {}
+        return next((one for one in file.constants if rename.get(one.name, one.name) == column), None)
+
     def _constant(self, column: str, file: PinnedFile) -> datetime | None:
         """The time that a column has in all rows, if it is not in the file."""
-        rename, cast = self.source.rename or {}, (self.source.cast or {}).get(column, "")
-        one = next((one for one in file.constants if rename.get(one.name, one.name) == column), None)
+        one, cast = self._of_folder(column, file), (self.source.cast or {}).get(column, "")
         if one is None or one.value is None:
             return None
         value = columns.constant(one.type, one.value, 1)

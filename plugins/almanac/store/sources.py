@@ -18,7 +18,7 @@ from almanac.columns import packed, plain
 from almanac.core import folder
 from almanac.core.canonical import digest
 from almanac.core.folder import FileKind
-from almanac.core.formats import Csv, Delta, Iceberg, Parquet, Text
+from almanac.core.formats import Csv, Delta, Iceberg, JsonLines, Parquet, Text
 from almanac.core.garbage import GROUP_FRESH
 from almanac.core.pins import Constant, Pin, PinnedFile
 from almanac.core.sources import ReferenceSource, Source
@@ -115,6 +115,7 @@ def pin_of(name: str, source: Source, found: Contents, asked: Sequence[str] = ()
         look = partial(footers.read, name, source, table=found.schema, ids=found.ids, unnumbered=found.unnumbered, asked=asked)
         looked = list(pool.map(look, found.files))
     _check_renamed(name, source, found, looked, asked)
+    _check_declared(name, source, looked)
     if found.schema is None:
         described = [(one.file.uri, one.schema) for one in looked]
     else:
@@ -130,6 +131,7 @@ def pin_of(name: str, source: Source, found: Contents, asked: Sequence[str] = ()
         notes=(
             *found.notes,
             *_infinities(name, [(one.file, one.infinite) for one in looked], asked),
+            *_nulls(name, source, looked),
         ),
         version=found.version,
         seen_at=found.seen_at,
@@ -166,6 +168,30 @@ def _check_renamed(name: str, source: Source, found: Contents, looked: Iterable[
             )
 
 
+def _check_declared(name: str, source: Source, looked: Sequence[Footer]) -> None:
+    """Checks that some text file has each declared column. Raises: SourceError."""
+    if not isinstance(source.format, Text) or not looked:
+        return
+    rename, there = source.rename or {}, {column for one in looked for column in one.schema.names}
+    missing = [column for column in source.format.columns if rename.get(column, column) not in there]
+    if unfilled := [column for column in missing if rename.get(column, column) not in (source.fill or ())]:
+        raise SourceError(
+            f"Source {name!r}: format= declares column {examples(map(repr, unfilled))}, which no file has (found: "
+            f"{examples(sorted(there), 30)}, such as in {looked[0].file.uri}). Write it as in the files' first line."
+        )
+
+
+def _nulls(name: str, source: Source, looked: Sequence[Footer]) -> Iterator[str]:
+    """A note on keys that no line of JSON has: they may be mistyped."""
+    if not isinstance(source.format, JsonLines) or not looked:
+        return
+    if absent := sorted(frozenset.intersection(*(one.null for one in looked))):
+        yield (
+            f"Source {name!r}: no line has a value for {examples(absent)}, so it is null in every row. Correct format= if the key "
+            "is written otherwise."
+        )
+
+
 def _latest(looked: Iterable[Footer]) -> dict[str, datetime]:
     found: dict[str, datetime] = {}
     for one in looked:
@@ -175,10 +201,12 @@ def _latest(looked: Iterable[Footer]) -> dict[str, datetime]:
 
 
 def _snapshots(source: ReferenceSource, pin: Pin) -> list[datetime]:
-    """The moments of the copies that a reference with snapshots holds, in order. Only files that may hold several are read."""
-    found = {file.low for file in pin.files if file.low is not None and file.low == file.high}
+    """The moments of the copies that a reference with snapshots holds, in order, whichever rows `where` leaves of them. Only
+    files that may hold several are read.
+    """
+    found = {file.low for file in pin.files if file.low is not None and file.low == file.high and file.rows}
     mixed = [file for file in pin.files if file.low is None or file.low != file.high]
-    view = view_of(source, pin, [source.snapshots])
+    view = view_of(replace(source, where=""), pin, [source.snapshots])  # `where` says which rows of a copy are read
     for batch in chunks.read_chunks(chunks.of_pinned(mixed), view.stored):
         found |= set(pc.unique(cut_rows(batch, view).column(source.snapshots)).to_pylist())
     return sorted(one for one in found if one is not None)

@@ -5,11 +5,13 @@ No type is guessed: a value that is not of its column's type is an error that na
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
 import tempfile
 from collections.abc import Iterator
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from itertools import islice
 from pathlib import Path
@@ -20,13 +22,13 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from almanac.columns import converted, moments, named
+from almanac.columns import UTC_TIME, converted, moments, named
 from almanac.core.canonical import digest, encode
 from almanac.core.formats import Csv, JsonLines, Text
 from almanac.core.pins import PinnedFile
 from almanac.core.receipts import Output
 from almanac.core.sources import Source
-from almanac.errors import SourceError
+from almanac.errors import SourceError, examples
 from almanac.files import locate
 from almanac.store.copies import Copies
 from almanac.store.footers import check_reached
@@ -55,7 +57,7 @@ def convert(objects: Objects, copies: Copies, name: str, source: Source, file: P
         try:
             zone = source.zone
             rows = _write(path, _csv(format, zone, file) if isinstance(format, Csv) else _json(format, zone, file))
-        except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+        except (OSError, UnicodeError, RecursionError, csv.Error, pa.ArrowException) as error:
             check_reached(file.uri, error)
             kind = "CSV" if isinstance(format, Csv) else "JSON lines"
             why = " ".join(str(error).split()).rstrip(".")
@@ -109,40 +111,58 @@ def _write(path: Path, batches: Rows) -> int:
 
 def _csv(format: Csv, zone: str | None, file: PinnedFile) -> Rows:
     """The declared columns that a CSV file has, in batches; one empty batch at least."""
-    names = list(format.columns)
+    header, lines = _looked_over(format, file)
+    names = list(format.order) or header
+    if doubled := [one for one in format.columns if names.count(one) > 1]:
+        raise _Unfit(f" has more than one column {doubled[0]!r}")
+    there = [one for one in names if one in format.columns]
+    if not there:
+        raise _Unfit(f" has none of the declared columns (its first line: {examples(map(repr, header), 30)})")
+    encoding = "utf8" if _is_utf8(format.encoding) else format.encoding
     read = pyarrow.csv.ReadOptions(
-        block_size=BLOCK, encoding=format.encoding, use_threads=False, column_names=None if format.header else names
+        block_size=BLOCK, encoding=encoding, use_threads=False, column_names=None if format.header else names
     )
     parse = pyarrow.csv.ParseOptions(delimiter=format.delimiter, newlines_in_values=True)
-    with _opened(file) as stream:
-        header = format.header and _header(stream, format)
-    there = [one for one in names if one in header] if header else names
-    if header and len(set(header)) < len(header):
-        doubled = next(one for one in header if header.count(one) > 1)
-        raise _Unfit(f" has more than one column {doubled!r}")
     convert = pyarrow.csv.ConvertOptions(
-        column_types=dict.fromkeys(header or names, pa.string()),
+        column_types=dict.fromkeys(names, pa.string()),
         include_columns=there,
         null_values=list(format.null),
         strings_can_be_null=True,
         quoted_strings_can_be_null=True,
     )
     yield _typed(pa.RecordBatch.from_pydict({one: pa.array([], pa.string()) for one in there}), format, zone)
+    rows = 0
     with _opened(file) as stream:
-        try:
-            batches = pyarrow.csv.open_csv(stream, read, parse, convert)
-        except pa.ArrowInvalid as error:
-            if "Empty CSV file" in str(error):
-                return
-            raise
-        for batch in batches:
+        for batch in pyarrow.csv.open_csv(stream, read, parse, convert) if lines else ():
+            rows += batch.num_rows
             yield _typed(batch, format, zone)
+    if not format.newlines and rows != lines - format.header:
+        raise _Unfit(
+            f" has {lines} lines and {rows} rows: a quote spans lines. If values hold line breaks, declare Csv(..., "
+            "newlines=True); "
+            "else correct the quotes"
+        )
 
 
-def _header(stream: pa.NativeFile, format: Csv) -> list[str]:
-    """The names in a file's first line."""
-    lines = io.TextIOWrapper(stream, encoding="utf-8-sig" if format.encoding == "utf-8" else format.encoding, newline="")
-    return next(csv.reader(lines, delimiter=format.delimiter), [])
+def _looked_over(format: Csv, file: PinnedFile) -> tuple[list[str], int]:
+    """The names in a file's first line, and how many lines are not empty. Raises: _Unfit, if a quote is left open."""
+    first, lines, quotes = "", 0, 0
+    with _opened(file) as stream:
+        encoding = "utf-8-sig" if _is_utf8(format.encoding) else format.encoding
+        for line in io.TextIOWrapper(stream, encoding=encoding):
+            if line != "\n":
+                first = first if lines else line
+                lines += 1
+            quotes += line.count('"')
+    if format.header and not lines:
+        raise _Unfit(" is empty, expected a first line with the names of its columns")
+    if quotes % 2:
+        raise _Unfit(" has a quote that is not closed")
+    return next(csv.reader([first], delimiter=format.delimiter), []), lines
+
+
+def _is_utf8(encoding: str) -> bool:
+    return codecs.lookup(encoding).name == "utf-8"
 
 
 def _typed(batch: pa.RecordBatch, format: Csv, zone: str | None) -> pa.RecordBatch:
@@ -162,8 +182,21 @@ def _of_text(column: pa.Array, kind: str, format: Csv, zone: str | None) -> pa.A
     pattern = {"timestamp": format.timestamp, "date": format.date}.get(kind)
     if not pattern:
         return column if kind == "string" else converted(column, kind, zone)
-    found = pc.strptime(pc.utf8_trim_whitespace(column), format=pattern, unit="us", error_is_null=False)
-    return found.cast(pa.date32()) if kind == "date" else moments(found, zone)
+    texts = pc.utf8_trim_whitespace(column).dictionary_encode()
+    parsed = [_parsed(text, pattern) for text in texts.dictionary.to_pylist()]
+    if kind == "date":
+        return pa.array([one.date() for one in parsed], pa.date32()).take(texts.indices)
+    local = pa.array([one if one.tzinfo is None else None for one in parsed], pa.timestamp("us"))
+    fixed = pa.array([None if one.tzinfo is None else one for one in parsed], UTC_TIME)
+    return pc.coalesce(moments(local, zone), fixed).take(texts.indices)
+
+
+def _parsed(text: str, pattern: str) -> datetime:
+    """A text as a time. Raises: ArrowInvalid. (Arrow's own strptime takes 31.02. for the 3rd of March.)"""
+    try:
+        return datetime.strptime(text, pattern)
+    except ValueError as error:
+        raise pa.ArrowInvalid(str(error)) from error
 
 
 def _json(format: JsonLines, zone: str | None, file: PinnedFile) -> Rows:
@@ -214,11 +247,19 @@ def _values(name: str, kind: str, values: list[tuple[int, Any]], zone: str | Non
         if pa.types.is_decimal(found):
             return pa.array([None if one is None else Decimal(one) for one in plain], found)
         if pa.types.is_floating(found):
-            return pa.array([None if one is None else float(one) for one in plain], found)
+            return _finite([None if one is None else float(one) for one in plain], found)
         return pa.array(plain, found)
     except (pa.ArrowException, OverflowError, InvalidOperation) as error:
         why = " ".join(str(error).split()).rstrip(".")
         raise _Unfit(f", lines {values[0][0]} to {values[-1][0]}: {name!r} has a value that is no {kind} ({why})") from error
+
+
+def _finite(values: list[float | None], kind: pa.DataType) -> pa.Array:
+    """Raises: ArrowInvalid, if a number is too large for its type."""
+    found = pa.array(values, kind)
+    if pc.any(pc.is_inf(found)).as_py():
+        raise pa.ArrowInvalid(f"a number is too large for {kind}")
+    return found
 
 
 def _opened(file: PinnedFile) -> IO[bytes]:
