@@ -290,6 +290,7 @@ def test_a_trial_works_on_a_sample_of_entities_of_two_columns(
     made: Branches, spark: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(trial, "ENTITIES", 60)
+    monkeypatch.delenv("ALMANAC_SPARK_JOBS", raising=False)
     module = MODULE.read_text().replace('"customer"', '"customer", "branch"')
     for folder, text in (("dags", DAG.replace("LANDING", made.two.landing)), ("spark_jobs", module)):
         (tmp_path / folder).mkdir()

@@ -187,8 +187,8 @@ def _nulls(name: str, source: Source, looked: Sequence[Footer]) -> Iterator[str]
         return
     if absent := sorted(frozenset.intersection(*(one.null for one in looked))):
         yield (
-            f"Source {name!r}: no line has a value for {examples(absent)}, so it is null in every row. Correct format= if the key "
-            "is written otherwise."
+            f"Source {name!r}: no line has a value for {examples(absent)}, so it is null in every row. Correct format= if the "
+            "key is written otherwise."
         )
 
 
