@@ -80,7 +80,7 @@ def rows(count: int) -> pa.Table:
 def described(uri: str, fields: Mapping[str, Any]) -> Pipeline:
     source = {"timezone": "UTC", "columns": ("customer", "at", "amount", "quantity"), **fields}
     return Pipeline(
-        name="bench",
+        name="shop",
         entity="customer",
         first_period="2017-03",
         sources={"visits": EventSource(uri, event_time="at", **source)},

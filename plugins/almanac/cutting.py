@@ -196,8 +196,7 @@ def check_where(name: str, source: Source, schema: pa.Schema) -> None:
         if expected := _unfit(test, kind):
             raise SourceError(
                 f"Source {name!r}: where={source.where!r} expects {test.column} as {expected}, got {kind}. Correct the "
-                "condition, or "
-                f"declare the type with cast={{{test.column!r}: ...}}."
+                f"condition, or declare the type with cast={{{test.column!r}: ...}}."
             )
 
 

@@ -106,6 +106,6 @@ def test_a_source_that_cannot_say_what_was_known_when_is_refused(shop: Shop) -> 
         plan.retrain(shop.home, shop.pipeline, shop.pipeline.period("2017-06"), shop.module, known_at="2017-09-01")
     assert str(refused.value) == (
         "known_at: visits, people of shop cannot be read as known at an earlier time. Declare a knowledge_time for every source, "
-        "or versioned=True if its bucket keeps object versions, or snapshots= for a reference, or read a Delta or Iceberg table; or "
-        "leave known_at out."
+        "or versioned=True if its bucket keeps object versions, or snapshots= for a reference, or read a Delta or Iceberg "
+        "table; or leave known_at out."
     )

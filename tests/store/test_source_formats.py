@@ -153,32 +153,27 @@ def test_a_value_that_cannot_be_cast_stops_the_reader_and_is_named(objects: Obje
         (
             {"rename": {"Customer No": "customer"}},
             "Source 'visits': rename names column 'Customer No', which it does not have (it has: Customer ID, Invoice No, "
-            "Quantity, "
-            "When). Correct the description; names are written as they are stored.",
+            "Quantity, When). Correct the description; names are written as they are stored.",
         ),
         (
             {"rename": {"Customer ID": "Quantity"}},
             "Source 'visits': rename gives column 'Customer ID' the name 'Quantity', but {uri}2017.parquet has a column of "
-            "that name "
-            "already. Choose another name, or rename that one as well.",
+            "that name already. Choose another name, or rename that one as well.",
         ),
         (
             {"cast": {"Quantity": "date"}},
             "Source 'visits': {uri}2017.parquet has Quantity as int16, which cannot be cast to date (expected: text, date). "
-            "Correct "
-            "cast=, or deliver the column as another type.",
+            "Correct cast=, or deliver the column as another type.",
         ),
         (
             {"where": "state = 'paid'"},
             "Source 'visits': where=\"state = 'paid'\" names column 'state', which it does not have (it has: Customer ID, "
-            "Invoice No, "
-            "Quantity, When). Correct the description; names are those that rename= gives.",
+            "Invoice No, Quantity, When). Correct the description; names are those that rename= gives.",
         ),
         (
             {"where": "Quantity = 'paid'"},
             "Source 'visits': where=\"Quantity = 'paid'\" expects Quantity as text, got int16. Correct the condition, or "
-            "declare the "
-            "type with cast={'Quantity': ...}.",
+            "declare the type with cast={'Quantity': ...}.",
         ),
     ],
 )
@@ -246,14 +241,12 @@ def test_the_same_bytes_in_another_folder_are_other_rows(objects: Objects, root:
         (
             "x.parquet",
             "Source 'visits': {uri}x.parquet lies in no folder such as n=..., which partitions={'n': 'int'} expects. Move the "
-            "file, or "
-            "leave the column out of partitions.",
+            "file, or leave the column out of partitions.",
         ),
         (
             "n=one/x.parquet",
             "Source 'visits': the folder of {uri}n=one/x.parquet gives n the value 'one', which is no int (Failed to parse "
-            "string: "
-            "'one' as a scalar of type int32). Correct the folder's name, or the type in partitions.",
+            "string: 'one' as a scalar of type int32). Correct the folder's name, or the type in partitions.",
         ),
     ],
 )
@@ -283,8 +276,7 @@ def test_csv_is_read_by_the_declared_types_alone(objects: Objects, root: str) ->
     assert (second["at"], second["amount"], second["day"], second["note"]) == (utc(2017, 6, 1, 22), None, None, "a;b")
     assert pin.notes == (
         f"Source 'visits': files that do not end in '.csv' or the like are not read (1): {source.uri}readme.md. Rename them, "
-        "or move "
-        "them out of the folder if they are no data.",
+        "or move them out of the folder if they are no data.",
     )
 
 
@@ -326,8 +318,7 @@ def test_a_text_file_that_is_replaced_while_it_is_converted_is_not_pinned(
             copies.observe(objects, source)
         assert str(error.value) == (
             f"Source 'visits' changed while it was read: {root}/people/a.csv was replaced or removed. Nothing was pinned. "
-            "Start the "
-            "run again."
+            "Start the run again."
         )
         assert copies.kept == 0
         assert rows_of(source, copies.observe(objects, source)) == [{"id": 2}]
@@ -339,8 +330,7 @@ def test_a_text_file_that_is_replaced_while_it_is_converted_is_not_pinned(
         (
             b"id,at\n1,2017-06-01\nx,2017-06-02\n",
             "Source 'visits': {uri}a.csv: column 'id' has a value that is no long (Failed to parse string: 'x' as a scalar of "
-            "type "
-            "int64). Deliver it again, or declare another type in format=.",
+            "type int64). Deliver it again, or declare another type in format=.",
         ),
         (b"id,at\n1,2017-06-01,3\n", "Source 'visits': {uri}a.csv cannot be read as CSV: CSV parse error: "),
         (b"id,id,at\n", "Source 'visits': {uri}a.csv has more than one column 'id'. Deliver it again, or declare"),
@@ -572,8 +562,7 @@ def test_what_is_no_delta_table_is_told(objects: Objects, table: EventSource) ->
         observe(objects, "visits", table)
     assert str(error.value) == (
         f"Source 'visits' is missing: {table.uri} is no Delta table (it has no _delta_log/). Deliver it, or correct the "
-        "source's uri "
-        "or format."
+        "source's uri or format."
     )
 
 

@@ -51,8 +51,7 @@ def _as_a_time(column: str, found: str) -> str:
     if found.startswith("date"):
         return (
             f"cast={{{column!r}: 'timestamp'}} reads a date as its first moment; if its events are known only when the day has "
-            "ended, "
-            "deliver that moment instead."
+            "ended, deliver that moment instead."
         )
     if found.startswith(("int", "uint")):
         return f"If it is an epoch, declare its unit: cast={{{column!r}: 'timestamp_seconds'}}, or _millis, or _micros."

@@ -175,8 +175,7 @@ def _undated(pipeline: Pipeline, plan: RunPlan, pins: Mapping[str, Pin]) -> Iter
                 yield (
                     f"warning: source {name!r} is read as it is today, and its column {column!r} holds times up to "
                     f"{moment:%Y-%m-%d %H:%M} UTC, after {as_of:%Y-%m-%d %H:%M} UTC: features of {examples(plan.build)} may "
-                    "know the "
-                    "future. Declare valid_from= or snapshots=, or leave the column out with columns=(...)."
+                    "know the future. Declare valid_from= or snapshots=, or leave the column out with columns=(...)."
                 )
 
 
@@ -191,6 +190,5 @@ def _check_snapshots(pipeline: Pipeline, plan: RunPlan, pins: Mapping[str, Pin])
             first = f"its first is of {kept[0]:%Y-%m-%d %H:%M} UTC" if kept else "it holds none"
             raise SourceError(
                 f"Source {name!r} has no snapshot before the end of {examples(early)}: {first} (column {source.snapshots!r}). "
-                "Deliver "
-                f"an older one, or let the pipeline begin later with first_period."
+                f"Deliver an older one, or let the pipeline begin later with first_period."
             )

@@ -87,8 +87,7 @@ def _opened(name: str, uri: str, version: int | None = None) -> DeltaTable:
     except TableNotFoundError as error:
         raise SourceMissing(
             f"Source {name!r} is missing: {uri} is no Delta table (it has no _delta_log/). Deliver it, or correct the source's "
-            "uri "
-            "or format."
+            "uri or format."
         ) from error
     except (DeltaError, OSError, ValueError) as error:
         raise _unreadable(name, uri, error) from error
@@ -100,8 +99,7 @@ def _unreadable(name: str, uri: str, error: Exception) -> SourceError | Unreacha
         return Unreachable(f"{uri}: the table's log cannot be read ({why}). Check the store and its credentials.")
     return SourceError(
         f"Source {name!r}: the Delta table {uri} cannot be read ({why}). If it uses a feature that deltalake does not know, "
-        "deliver a "
-        "copy without it."
+        "deliver a copy without it."
     )
 
 
@@ -130,8 +128,7 @@ def _version_at(objects: Objects, name: str, uri: str, table: DeltaTable, moment
         )
     raise SourceMissing(
         f"Source {name!r} is missing: the Delta table {uri} was created at {first[1].isoformat()}, after {moment.isoformat()}. "
-        "Name a "
-        "later known_at."
+        "Name a later known_at."
     )
 
 
@@ -157,8 +154,7 @@ def _deleted(name: str, table: DeltaTable) -> dict[str, Deleted]:
             if rows > MOST_DELETED:
                 raise SourceError(
                     f"Source {name!r}: the Delta table {table.table_uri} marks more than {MOST_DELETED} rows as deleted. "
-                    "Compact it "
-                    "first: REORG TABLE ... APPLY (PURGE)."
+                    "Compact it first: REORG TABLE ... APPLY (PURGE)."
                 )
             if len(places):
                 found[uri] = chunks.packed(places)
@@ -227,8 +223,7 @@ def _check_nested(name: str, source: Source, schema: pa.Schema, asked: Sequence[
         if (not asked or given in asked) and _is_renamed_inside(field.type):
             raise SourceError(
                 f"Source {name!r}: column {given!r} of the Delta table {source.uri} is {field.type}, whose parts have other "
-                "names in the "
-                "files (column mapping). That is not read. Leave the column out with columns=(...)."
+                "names in the files (column mapping). That is not read. Leave the column out with columns=(...)."
             )
 
 

@@ -127,8 +127,7 @@ def _named_by(
         if told is None:
             raise SourceError(
                 f"Source {name!r}: {file.uri} does not tell the id of its column {field.name!r}, by which the table's metadata "
-                "names "
-                "columns. It is not read: columns could be mixed up. Rewrite the file with the table's own tools."
+                "names columns. It is not read: columns could be mixed up. Rewrite the file with the table's own tools."
             )
         if (given := ids.get(told, "")) != field.name:
             found[field.name] = given
@@ -192,8 +191,7 @@ def described(name: str, source: Source, uri: str, stored: pa.Schema) -> pa.Sche
         if target in there and target not in rename:
             raise SourceError(
                 f"Source {name!r}: rename gives column {column!r} the name {target!r}, but {uri} has a column of that name "
-                "already. "
-                "Choose another name, or rename that one as well."
+                "already. Choose another name, or rename that one as well."
             )
     named = [(rename.get(field.name, field.name), field.type) for field in stored]
     return pa.schema([(column, cast(name, source, uri, column, kind)) for column, kind in named])
@@ -209,8 +207,7 @@ def cast(name: str, source: Source, uri: str, column: str, kind: pa.DataType) ->
         fits = ("whole numbers",) if wanted in EPOCHS else CASTS.get(wanted, CASTS["decimal"])
         raise SourceError(
             f"Source {name!r}: {uri} has {column} as {kind}, which cannot be cast to {wanted} (expected: {', '.join(fits)}). "
-            "Correct "
-            "cast=, or deliver the column as another type."
+            "Correct cast=, or deliver the column as another type."
         )
     return found
 

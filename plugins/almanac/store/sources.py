@@ -163,8 +163,7 @@ def _check_renamed(name: str, source: Source, found: Contents, looked: Iterable[
             there = found.schema.names if found.schema is not None else sorted(named or ())
             raise SourceError(
                 f"Source {name!r}: rename names column {stored!r}, which it does not have (it has: {examples(there, 30)}). "
-                "Correct "
-                "the description; names are written as they are stored."
+                "Correct the description; names are written as they are stored."
             )
 
 
@@ -256,8 +255,7 @@ def _constants(name: str, source: Source, uri: str) -> Iterator[Constant]:
         if column not in there:
             raise SourceError(
                 f"Source {name!r}: {uri} lies in no folder such as {column}=..., which partitions={{{column!r}: {kind!r}}} "
-                "expects. "
-                "Move the file, or leave the column out of partitions."
+                "expects. Move the file, or leave the column out of partitions."
             )
         one = Constant(name=column, type=kind, value=there[column])
         try:
@@ -298,8 +296,7 @@ def _text_files(name: str, source: Source, listed: Sequence[Listed]) -> tuple[li
     if others:
         notes.append(
             f"Source {name!r}: files that do not end in {endings[0]!r} or the like are not read ({len(others)}): "
-            f"{examples(others)}. "
-            "Rename them, or move them out of the folder if they are no data."
+            f"{examples(others)}. Rename them, or move them out of the folder if they are no data."
         )
     return found, notes
 

@@ -139,8 +139,7 @@ def _csv(format: Csv, zone: str | None, file: PinnedFile) -> Rows:
     if not format.newlines and rows != lines - format.header:
         raise _Unfit(
             f" has {lines} lines and {rows} rows: a quote spans lines. If values hold line breaks, declare Csv(..., "
-            "newlines=True); "
-            "else correct the quotes"
+            "newlines=True); else correct the quotes"
         )
 
 
