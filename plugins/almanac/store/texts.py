@@ -55,8 +55,8 @@ def convert(objects: Objects, copies: Copies, name: str, source: Source, file: P
     with tempfile.TemporaryDirectory(prefix="almanac-") as folder:
         path = Path(folder) / "rows.parquet"
         try:
-            zone = source.zone
-            rows = _write(path, _csv(format, zone, file) if isinstance(format, Csv) else _json(format, zone, file))
+            zone, text = source.zone, _fetched(file, Path(folder))
+            rows = _write(path, _csv(format, zone, text) if isinstance(format, Csv) else _json(format, zone, text))
         except (OSError, UnicodeError, RecursionError, csv.Error, pa.ArrowException) as error:
             check_reached(file.uri, error)
             kind = "CSV" if isinstance(format, Csv) else "JSON lines"
@@ -109,9 +109,9 @@ def _write(path: Path, batches: Rows) -> int:
     return rows
 
 
-def _csv(format: Csv, zone: str | None, file: PinnedFile) -> Rows:
+def _csv(format: Csv, zone: str | None, text: Path) -> Rows:
     """The declared columns that a CSV file has, in batches; one empty batch at least."""
-    header, lines = _looked_over(format, file)
+    header, lines = _looked_over(format, text)
     names = list(format.order) or header
     if doubled := [one for one in format.columns if names.count(one) > 1]:
         raise _Unfit(f" has more than one column {doubled[0]!r}")
@@ -132,7 +132,7 @@ def _csv(format: Csv, zone: str | None, file: PinnedFile) -> Rows:
     )
     yield _typed(pa.RecordBatch.from_pydict({one: pa.array([], pa.string()) for one in there}), format, zone)
     rows = 0
-    with _opened(file) as stream:
+    with _opened(text) as stream:
         for batch in pyarrow.csv.open_csv(stream, read, parse, convert) if lines else ():
             rows += batch.num_rows
             yield _typed(batch, format, zone)
@@ -143,10 +143,10 @@ def _csv(format: Csv, zone: str | None, file: PinnedFile) -> Rows:
         )
 
 
-def _looked_over(format: Csv, file: PinnedFile) -> tuple[list[str], int]:
+def _looked_over(format: Csv, text: Path) -> tuple[list[str], int]:
     """The names in a file's first line, and how many lines are not empty. Raises: _Unfit, if a quote is left open."""
     first, lines, quotes = "", 0, 0
-    with _opened(file) as stream:
+    with _opened(text) as stream:
         encoding = "utf-8-sig" if _is_utf8(format.encoding) else format.encoding
         for line in io.TextIOWrapper(stream, encoding=encoding):
             if line != "\n":
@@ -198,9 +198,9 @@ def _parsed(text: str, pattern: str) -> datetime:
         raise pa.ArrowInvalid(str(error)) from error
 
 
-def _json(format: JsonLines, zone: str | None, file: PinnedFile) -> Rows:
+def _json(format: JsonLines, zone: str | None, text: Path) -> Rows:
     """The declared columns of a file of JSON lines, in batches; one empty batch at least."""
-    with _opened(file) as stream:
+    with _opened(text) as stream:
         lines = enumerate(io.TextIOWrapper(stream, encoding="utf-8-sig"), 1)
         while True:
             listed = list(islice(lines, GROUP_ROWS // 4))
@@ -261,6 +261,15 @@ def _finite(values: list[float | None], kind: pa.DataType) -> pa.Array:
     return found
 
 
-def _opened(file: PinnedFile) -> IO[bytes]:
+def _fetched(file: PinnedFile, folder: Path) -> Path:
+    """A file's bytes on the local disk, under its name: they are read more than once."""
     system, path = locate(file.copy or file.uri)
-    return system.open_input_stream(path, compression="detect")  # type: ignore[no-any-return]
+    fetched = folder / file.uri.rsplit("/", 1)[-1]
+    with system.open_input_stream(path) as stream, fetched.open("wb") as local:
+        while piece := stream.read(BLOCK):
+            local.write(piece)
+    return fetched
+
+
+def _opened(text: Path) -> IO[bytes]:
+    return pa.input_stream(str(text), compression="detect", buffer_size=2**20)  # type: ignore[no-any-return]
