@@ -265,7 +265,7 @@ def _fetched(file: PinnedFile, folder: Path) -> Path:
     """A file's bytes on the local disk, under its name: they are read more than once."""
     system, path = locate(file.copy or file.uri)
     fetched = folder / file.uri.rsplit("/", 1)[-1]
-    with system.open_input_stream(path) as stream, fetched.open("wb") as local:
+    with system.open_input_stream(path, compression=None) as stream, fetched.open("wb") as local:
         while piece := stream.read(BLOCK):
             local.write(piece)
     return fetched
