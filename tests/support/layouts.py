@@ -76,7 +76,7 @@ def folders(objects: Objects, uri: str, rows: pa.Table, time: str) -> Layout:
     for value in sorted(set(rows[key].to_pylist())):
         part = rows.filter(pc.equal(rows[key], value)).drop_columns([key])
         objects.put(f"{uri}{key}={value}/part-0.parquet", parquet(part))
-    return Layout(uri, {"partitions": {key: "long"}})
+    return Layout(uri, {"partitions": {key: TYPES[rows.schema.field(key).type]}})
 
 
 def comma_separated(objects: Objects, uri: str, rows: pa.Table, time: str) -> Layout:
