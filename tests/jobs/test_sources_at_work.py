@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import deltalake
 import pyarrow as pa
 import pytest
 
-from almanac import Audit, EventSource, FeatureGroup, ReferenceSource
+from almanac import Audit, Delta, EventSource, FeatureGroup, ReferenceSource
 from almanac.core.receipts import RunInfo
 from almanac.errors import SourceError
 from almanac.lineage import impact, indexing, verify
 from almanac.lineage.explain import explain, walk
 from almanac.lineage.trail import evidence, reading, shown
 from almanac.runs import pin, plan, redo
+from tests.jobs import test_same_features as same_features
 from tests.jobs.test_sources import MAY, OLD, POSITIVE, RECENT, SUITE, attempt, bad, contents
 from tests.support import shop as shops
-from tests.support.layouts import LAYOUTS
+from tests.support.layouts import LAYOUTS, OPTIONS, Layout
 from tests.support.shop import MONTHS, Shop
 from tests.support.world import World
 
@@ -115,3 +118,45 @@ def test_a_period_before_the_first_snapshot_is_refused_at_the_pin(world: World) 
         "Source 'people' has no snapshot before the end of 2017-03: its first is of 2017-04-15 00:00 UTC (column 'dt'). Deliver "
         "an older one, or let the pipeline begin later with first_period."
     )
+
+
+def test_a_retrain_with_known_at_reads_tables_as_they_were(world: World) -> None:
+    shop = described(world.shop, "delta", with_bad=False, audit=None)
+    people = f"{shop.landing}/people table/"
+    deltalake.write_deltalake(people, shops.people(), storage_options=OPTIONS)
+    sources = {**shop.pipeline.sources, "people": ReferenceSource(people, format=Delta())}
+    shop.describe(sources=sources, features=(*GROUPS, FeatureGroup("traits", reads=("people",))))
+    before, moment = contents(shop), datetime.now(UTC)
+    time.sleep(1.1)  # the store's clock has seconds
+    for uri in (shop.pipeline.sources["visits"].uri, people):
+        deltalake.DeltaTable(uri).delete("customer % 3 = 0")
+
+    asked = plan.retrain(shop.home, shop.pipeline, shop.pipeline.period("2017-06"), shop.module, known_at=moment.isoformat())
+    assert {period: one.content for period, one in shop.build(asked, shop.pin(asked)).items()} == before
+    shop.describe(sources=sources, features=shop.pipeline.features, parameters={"another": "definition"})
+    assert contents(shop) != before
+
+
+def test_a_reference_that_is_described_otherwise_gives_other_sums(world: World) -> None:
+    shop = world.shop
+    tier = pa.array([(number + 1) % 5 for number in range(40)])
+    shop.put("people of tiers", "all.parquet", shops.people().append_column("tier", tier))
+    found = []
+    for rename in ({}, {"band": "other", "tier": "band"}):
+        put, people = Layout(f"{shop.landing}/visits/", {}), Layout(f"{shop.landing}/people of tiers/", {"rename": rename})
+        same_features.described(shop, put, people)
+        found.append(same_features.digests(shop))
+    assert {name for name in found[0] if found[0][name] != found[1][name]} >= {"recent 2017-05", "recent 2017-06"}
+
+
+def test_a_source_that_only_the_label_reads_is_pinned_anew_when_it_is_described_otherwise(world: World) -> None:
+    shop = world.shop
+    outcomes = {**shop.pipeline.sources, "outcomes": replace(shop.pipeline.sources["visits"], columns=())}
+    label = replace(shop.pipeline.label, reads=("outcomes",))
+    receipts = set()
+    for timezone in ("UTC", "America/New_York"):
+        described = {**outcomes, "outcomes": replace(outcomes["outcomes"], timezone=timezone)}
+        shop.describe(sources=described, label=label)
+        planned = plan.retrain(shop.home, shop.pipeline, shop.pipeline.period("2017-06"), shop.module)
+        receipts.add(pin.pin(shop.home, planned, RunInfo()))
+    assert len(receipts) == 2
