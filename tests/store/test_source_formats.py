@@ -350,10 +350,12 @@ def test_csv_that_is_not_as_declared_is_refused(objects: Objects, root: str, tex
 
 def test_text_without_a_zone_needs_one(objects: Objects, root: str) -> None:
     objects.put(f"{root}/visits/a.csv", b"at\n2017-06-01\n")
-    assert refused(objects, EventSource(f"{root}/visits/", event_time="at", format=Csv({"at": "timestamp"}))) == (
-        "Source 'visits': column 'at' is text, which may have no time zone. Declare how to read it with EventSource(..., "
-        "timezone='UTC'); a time with an offset, such as 12:00+02:00, is read by that."
-    )
+    plain = EventSource(f"{root}/visits/", event_time="at", format=Csv({"at": "timestamp"}))
+    for source in (plain, replace(plain, event_time="when", rename={"at": "when"})):
+        assert refused(objects, source) == (
+            f"Source 'visits': column '{source.event_time}' is text, which may have no time zone. Declare how to read it with "
+            "EventSource(..., timezone='UTC'); a time with an offset, such as 12:00+02:00, is read by that."
+        )
 
 
 @pytest.mark.parametrize(

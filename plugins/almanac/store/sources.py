@@ -21,7 +21,7 @@ from almanac.core.folder import FileKind
 from almanac.core.formats import Csv, Delta, Iceberg, JsonLines, Parquet, Text
 from almanac.core.garbage import GROUP_FRESH
 from almanac.core.pins import Constant, Pin, PinnedFile
-from almanac.core.sources import ReferenceSource, Source
+from almanac.core.sources import EventSource, ReferenceSource, Source
 from almanac.cutting import check_where, cut_rows, view_of
 from almanac.errors import NotFound, SourceError, SourceMissing, StoreError, examples
 from almanac.store import footers, schemas, texts
@@ -88,7 +88,7 @@ def observe(
     if isinstance(source.format, Delta):
         from almanac.store import delta_tables
 
-        return pin_of(name, source, delta_tables.contents(objects, name, source, then, asked), asked)
+        return pin_of(name, source, delta_tables.contents(objects, name, source, then, _read(source, asked)), asked)
     if isinstance(source.format, Iceberg):
         try:
             from almanac.store import iceberg_tables
@@ -271,7 +271,8 @@ def _constants(name: str, source: Source, uri: str) -> Iterator[Constant]:
 def _check_zone(name: str, source: Source) -> None:
     """Checks that times in text can be read. Raises: SourceError."""
     assert isinstance(source.format, Text)
-    times = [column for column in source.times if source.format.columns.get(column) == "timestamp"]
+    stored = {given: one for one, given in (source.rename or {}).items()}
+    times = [column for column in source.times if source.format.columns.get(stored.get(column, column)) == "timestamp"]
     if times and source.zone is None:
         noun = type(source).__name__
         raise SourceError(
@@ -285,13 +286,9 @@ def _text_files(name: str, source: Source, listed: Sequence[Listed]) -> tuple[li
     endings = folder.CSV_ENDINGS if isinstance(source.format, Csv) else folder.JSON_ENDINGS
     kinds = {item: folder.kind(item.uri.removeprefix(source.uri), item.size, endings) for item in listed}
     found = [item for item, kind in kinds.items() if kind is FileKind.DATA]
-    marker = getattr(getattr(source, "late", None), "marker", None) or ""
-    is_marker = marker.split("{", 1)[0]
-    others = [
-        item.uri
-        for item, kind in kinds.items()
-        if kind in (FileKind.OTHER, FileKind.UNNAMED) and not (is_marker and item.uri.startswith(source.uri + is_marker))
-    ]
+    marker = (source.late.marker or "").partition("{")[0] if isinstance(source, EventSource) else ""
+    others = [item.uri for item, kind in kinds.items() if kind in (FileKind.OTHER, FileKind.UNNAMED)]
+    others = [uri for uri in others if not marker or not uri.startswith(source.uri + marker)]
     notes = []
     if others:
         notes.append(
