@@ -16,9 +16,9 @@ from almanac.core.sources import EventSource, Source
 from almanac.errors import SourceError
 from almanac.settings import connection_address
 from almanac.store import sources
+from almanac.store.contents import Contents, PointInTime
 from almanac.store.copies import Copies
 from almanac.store.objects import Objects
-from almanac.store.sources import Contents, PointInTime
 
 # Gives the address of the database of a connection, from the connection's id and the source's name.
 Addresses = Callable[[str, str], str]

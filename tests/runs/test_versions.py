@@ -17,7 +17,7 @@ from almanac.core.receipts import Artifact
 from almanac.errors import DescriptionError, Unfit
 from almanac.runs import plan, redo
 from almanac.runs.completeness import lacking
-from almanac.store import sources
+from almanac.store.contents import PointInTime
 from almanac.store.objects import Objects
 from almanac.store.pins import read_pins
 from tests.support import shop as shops
@@ -173,7 +173,7 @@ def test_a_time_ahead_is_refused(corrected: tuple[Shop, str, str]) -> None:
 
 
 def test_a_bucket_that_keeps_no_versions_is_refused(shop: Shop) -> None:
-    source, then = shop.pipeline.sources["visits"], sources.PointInTime(moment=datetime.now(UTC), copies=shop.home.layout.version)
+    source, then = shop.pipeline.sources["visits"], PointInTime(moment=datetime.now(UTC), copies=shop.home.layout.version)
     with pytest.raises(Unfit) as refused:
         observe(shop.home.objects, "visits", source, then)
     assert str(refused.value) == (

@@ -12,7 +12,7 @@ import pytest
 from almanac import EventSource, Late
 from almanac.core.late import Span, SpanContents
 from almanac.errors import SourceMissing
-from almanac.store import contents
+from almanac.store import pinned_files
 from almanac.store.objects import Objects
 from tests.support.observing import observe
 from tests.support.shop import parquet
@@ -38,7 +38,7 @@ def source(root: str) -> EventSource:
 
 
 def look(objects: Objects, source: EventSource, span: Span = JULY) -> SpanContents:
-    return contents.look(objects, source, observe(objects, "visits", source), span)
+    return pinned_files.look(objects, source, observe(objects, "visits", source), span)
 
 
 def deliver(objects: Objects, source: EventSource, **files: pa.Table) -> None:

@@ -20,9 +20,9 @@ from almanac.core.sources import Cut, EventSource, ReferenceSource, Source
 from almanac.cutting import cut_rows, view_of
 from almanac.errors import SourceError, SourceMissing
 from almanac.store import texts
-from almanac.store.contents import check_unchanged
+from almanac.store.contents import PointInTime
 from almanac.store.objects import Objects
-from almanac.store.sources import PointInTime
+from almanac.store.pinned_files import check_unchanged
 from tests.support.counting import Counting
 from tests.support.layouts import LAYOUTS, OPTIONS, parquet
 from tests.support.observing import observe

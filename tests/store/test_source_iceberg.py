@@ -43,9 +43,9 @@ from almanac.core.pins import Pin
 from almanac.core.sources import Cut, EventSource, ReferenceSource, Source
 from almanac.cutting import cut_rows, view_of
 from almanac.errors import SourceError, SourceMissing, Unreachable
-from almanac.store.contents import check_unchanged
+from almanac.store.contents import PointInTime
 from almanac.store.objects import Objects
-from almanac.store.sources import PointInTime
+from almanac.store.pinned_files import check_unchanged
 from tests.support import lake
 from tests.support.layouts import parquet
 from tests.support.observing import observe

@@ -15,8 +15,8 @@ import pytest
 from almanac.core.pins import Pin
 from almanac.core.sources import Cut, EventSource, ReferenceSource
 from almanac.errors import SourceError
-from almanac.store.contents import check_unchanged
 from almanac.store.objects import Objects
+from almanac.store.pinned_files import check_unchanged
 from tests.support.observing import observe
 
 pytestmark = pytest.mark.store

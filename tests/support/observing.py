@@ -9,9 +9,9 @@ from pathlib import Path
 from almanac import pinning
 from almanac.core.pins import Pin
 from almanac.core.sources import Source
+from almanac.store.contents import PointInTime
 from almanac.store.copies import LocalCopies
 from almanac.store.objects import Objects
-from almanac.store.sources import PointInTime
 
 
 def observe(objects: Objects, name: str, source: Source, then: PointInTime | None = None, asked: Sequence[str] = ()) -> Pin:

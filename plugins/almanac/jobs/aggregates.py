@@ -26,8 +26,8 @@ from almanac.jobs import user_functions
 from almanac.jobs.context import JobContext
 from almanac.jobs.failures import plain
 from almanac.settings import VERSION
-from almanac.store.contents import check_unchanged
 from almanac.store.objects import record
+from almanac.store.pinned_files import check_unchanged
 
 if TYPE_CHECKING:
     from almanac.spark.arrow import WrittenFiles

@@ -14,7 +14,7 @@ from almanac.core.receipts import Artifact, Output, Receipt, Step
 from almanac.core.sources import Cut
 from almanac.errors import SHOWN_EXAMPLES
 from almanac.jobs.context import JobContext
-from almanac.store.contents import as_named_now, check_unchanged
+from almanac.store.pinned_files import as_named_now, check_unchanged
 from almanac.store.pins import read_pins, write_pins
 
 if TYPE_CHECKING:

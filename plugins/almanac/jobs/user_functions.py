@@ -14,7 +14,7 @@ from almanac.core.sources import Cut
 from almanac.errors import AlmanacError, DescriptionError, SourceError, StoreError
 from almanac.jobs.context import JobContext, Pins
 from almanac.jobs.failures import plain
-from almanac.store.contents import as_named_now, check_unchanged
+from almanac.store.pinned_files import as_named_now, check_unchanged
 from almanac.store.pins import admitted_pins
 
 if TYPE_CHECKING:

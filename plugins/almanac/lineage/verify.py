@@ -26,8 +26,8 @@ from almanac.lineage import proofs
 from almanac.lineage.findings import RESTORE, Finding, Verified, absent, misquoted
 from almanac.lineage.trail import READERS, standing_tables
 from almanac.settings import verifying_key
-from almanac.store.contents import etags
 from almanac.store.home import Home
+from almanac.store.pinned_files import etags
 from almanac.store.tables import Table, Visible
 from almanac.store.versions import Manifest
 

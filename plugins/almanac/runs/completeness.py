@@ -14,10 +14,10 @@ from almanac.core.pipeline import Pipeline
 from almanac.core.plan import RunPlan
 from almanac.core.sources import EventSource
 from almanac.errors import SourceMissing
-from almanac.store import contents
+from almanac.store import pinned_files
+from almanac.store.contents import PointInTime
 from almanac.store.copies import StoredCopies
 from almanac.store.home import Home
-from almanac.store.sources import PointInTime
 
 
 def spans(pipeline: Pipeline, plan: RunPlan, name: str) -> Iterator[Span]:
@@ -79,7 +79,9 @@ def lacking(home: Home, pipeline: Pipeline, plan: RunPlan, name: str, pin: Pin |
     except SourceMissing as missing:
         return [str(missing)]
     return [
-        reason for span in needed for reason in late.lacking(source.late, span, contents.look(home.objects, source, found, span))
+        reason
+        for span in needed
+        for reason in late.lacking(source.late, span, pinned_files.look(home.objects, source, found, span))
     ]
 
 
@@ -111,7 +113,7 @@ def consistent(home: Home, pipeline: Pipeline, periods: Iterable[str], pins: Map
     for key in periods if chosen else ():
         needed = {name: _of_features(source, pipeline.period(key)) for name, source in chosen.items()}
         looked = {
-            name: (source.late, needed[name], contents.look(home.objects, source, pins[name], needed[name]))
+            name: (source.late, needed[name], pinned_files.look(home.objects, source, pins[name], needed[name]))
             for name, source in chosen.items()
         }
         until = late.consistent_until(looked)

@@ -1,107 +1,47 @@
-"""What a source holds of a span, counted in its pinned files; and whether the files are still the pinned ones."""
+"""What a source's place holds, before the footers of its files are read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from almanac import chunks
-from almanac.columns import UTC_TIME
-from almanac.core.late import Span, SpanContents
-from almanac.core.pins import Pin, PinnedFile
-from almanac.core.sources import Cut, EventSource
-from almanac.cutting import View, cut_rows, view_of
-from almanac.errors import IntegrityError, SourceError, examples
-from almanac.store.objects import Objects
-
-READERS = 16
+from almanac.core.pins import PinnedFile
 
 
-def look(objects: Objects, source: EventSource, pin: Pin, span: Span) -> SpanContents:
-    """What a source holds of a span. Times are read only from files that can hold rows of the span.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointInTime:
+    """A time as of which a source is read.
 
-    Raises:
-        SourceError: a file cannot be read.
+    Args:
+        moment: in UTC.
+        copies: returns the URI for a copy of an older file version, from a digest that identifies it and the file's name.
     """
-    cut = Cut(low=span.low, high=span.high, known=span.known)
-    view = view_of(source, pin, source.times, replace(cut, low=None))
-    inside = pin.within(cut)
-    with ThreadPoolExecutor(READERS) as pool:
-        counted = list(pool.map(lambda file: _count(file, view, span.low), inside))
-        newest = _newest(last for _, last in counted)
-        if newest is None:
-            older = [file for file in pin.within(view.cut) if file not in inside]
-            newest = _newest(pool.map(lambda file: _last(file, source, view, span.low), older))
-    marker = source.late.marker
-    marked = marker is None or objects.has(source.uri + marker.format(period=span.period))
-    return SpanContents(rows=sum(rows for rows, _ in counted), newest=newest, marked=marked)
+
+    moment: datetime
+    copies: Callable[[str, str], str]
 
 
-def _newest(moments: Iterable[datetime | None]) -> datetime | None:
-    return max((moment for moment in moments if moment is not None), default=None)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """The files of a source, before their footers are read.
 
-
-def _last(file: PinnedFile, source: EventSource, view: View, low: datetime) -> datetime | None:
-    """The newest event of a file that ends before the cut does. Statistics give it only if every row counts."""
-    if file.high is not None and not (source.knowledge_time or source.where or file.deleted):
-        return file.high
-    return _count(file, view, low)[1]
-
-
-def _count(file: PinnedFile, view: View, low: datetime) -> tuple[int, datetime | None]:
-    """How many rows of a file are inside a view from `low` on, and the newest event in it."""
-    assert isinstance(view.source, EventSource)
-    rows, newest = 0, None
-    try:
-        for batch in chunks.read_chunks(chunks.of_pinned([file]), view.stored):
-            times = cut_rows(batch, view).column(view.source.event_time)
-            rows += pc.sum(pc.greater_equal(times, pa.scalar(low, UTC_TIME))).as_py() or 0
-            newest = _newest((newest, pc.max(times).as_py()))
-    except IntegrityError as error:
-        raise SourceError(f"{file.uri} cannot be read as Parquet ({error}). Deliver it again.") from error
-    return rows, newest
-
-
-def check_unchanged(objects: Objects, pin: Pin, files: Iterable[PinnedFile]) -> None:
-    """Checks that the files that were read are still those that were pinned.
-
-    Raises:
-        SourceError: a file was replaced or removed while it was read.
+    Args:
+        files: without row groups and bounds.
+        schema: the stored columns, if a table's log declares them; else the files do.
+        ids: of the table's columns, if its files name their columns by these.
+        unnumbered: for files without ids, name in the file to the table's name; empty for a column that the table has not. None
+            if the table does not say.
+        notes, version, seen_at: as a pin has them.
     """
-    read = [file for file in files if not file.is_kept]
-    if not read:
-        return
-    now = etags(objects, pin.uri, read)
-    if changed := [file.uri for file in read if now.get(file.uri) != file.etag]:
-        raise SourceError(
-            f"Source {pin.source!r} changed while it was read: {examples(changed)} no longer matches the pin. "
-            "Nothing was published. Start the run again to pin the current files."
-        )
 
-
-def etags(objects: Objects, folder: str, files: Iterable[PinnedFile]) -> dict[str, str]:
-    """The etags of a source's files now, by URI; those of a table may lie outside its folder."""
-    found = {item.uri: item.etag for item in objects.walk(folder)}
-    for file in files:
-        if file.uri not in found and not file.uri.startswith(folder):
-            found |= {item.uri: item.etag for item in objects.walk(file.uri) if item.uri == file.uri}
-    return found
-
-
-def as_named_now(objects: Objects, pin: Pin) -> Pin:
-    """The pin with the current names of its files. A file that was delivered under another name is found by its bytes."""
-    if all(file.is_kept for file in pin.files):
-        return pin
-    listed = list(objects.walk(pin.uri))
-    there = {item.uri for item in listed}
-    named = {(item.etag, item.size): item.uri for item in listed}
-    files = (
-        file if file.is_kept or file.uri in there else replace(file, uri=named.get((file.etag, file.size), file.uri))
-        for file in pin.files
-    )
-    return replace(pin, files=tuple(files))
+    uri: str
+    files: tuple[PinnedFile, ...]
+    schema: pa.Schema | None = None
+    ids: Mapping[int, str] | None = None
+    unnumbered: Mapping[str, str] | None = None
+    notes: tuple[str, ...] = ()
+    version: str = ""
+    seen_at: datetime | None = None

@@ -17,8 +17,8 @@ from almanac import chunks
 from almanac.core.pins import Constant, Deleted, PinnedFile
 from almanac.core.sources import Source
 from almanac.errors import SourceError, SourceMissing, Unreachable, examples
+from almanac.store.contents import Contents, PointInTime
 from almanac.store.objects import Listed, Objects
-from almanac.store.sources import Contents, PointInTime
 
 PHYSICAL, ID = b"delta.columnMapping.physicalName", b"delta.columnMapping.id"
 COMMIT = re.compile(r"\d{20}\.json")

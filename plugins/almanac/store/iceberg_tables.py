@@ -30,9 +30,9 @@ from almanac import chunks
 from almanac.core.pins import Constant, Deleted, PinnedFile
 from almanac.core.sources import Source
 from almanac.errors import SourceError, SourceMissing, examples
+from almanac.store.contents import Contents, PointInTime
 from almanac.store.iceberg_metadata import Opened, opened, reading
 from almanac.store.objects import Listed, Objects
-from almanac.store.sources import Contents, PointInTime
 
 MOST_DELETED = 5_000_000  # rows in a snapshot: a pin holds the position of each
 READERS = 16
