@@ -17,6 +17,7 @@ from almanac.core.receipts import Artifact
 from almanac.errors import DescriptionError, Unfit
 from almanac.runs import plan, redo
 from almanac.runs.completeness import lacking
+from almanac.store import source_folders
 from almanac.store.contents import PointInTime
 from almanac.store.objects import Objects
 from almanac.store.pins import read_pins
@@ -147,7 +148,7 @@ def test_a_copy_that_gc_would_soon_delete_is_made_anew(corrected: tuple[Shop, st
     monkeypatch.setattr(Objects, "copy", lambda self, found, uri: (copied.append(uri), copy(self, found, uri)))
     shop.pin(replace(asked, build=("2017-05",)))
     assert copied == []
-    monkeypatch.setattr(sources, "GROUP_FRESH", timedelta(seconds=-10))
+    monkeypatch.setattr(source_folders, "GROUP_FRESH", timedelta(seconds=-10))
 
     shop.pin(replace(asked, build=("2017-05",)))
 
