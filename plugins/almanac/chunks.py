@@ -278,7 +278,7 @@ def _physical(chunk: Chunk, columns: Sequence[str]) -> Mapping[str, str]:
     given = {one.name for one in chunk.constants}
     # A name that the table has given to another column is not that column's.
     taken = {own for own, _ in chunk.names}
-    return {inside.get(name, name): name for name in columns if name in inside or (name not in taken and name not in given)}
+    return {inside.get(name, name): name for name in columns if name not in given and (name in inside or name not in taken)}
 
 
 def _dressed(batch: pa.RecordBatch, chunk: Chunk, columns: Sequence[str], there: Mapping[str, str]) -> pa.RecordBatch:

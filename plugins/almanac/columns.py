@@ -141,10 +141,17 @@ def seen(kind: pa.DataType) -> pa.DataType:
 
 
 def has_zone(kind: pa.DataType) -> bool:
-    """Whether a plain type is a timestamp with a time zone, or holds one."""
+    """Whether a plain type is a timestamp with a time zone, or holds such times and no others."""
+    zones = list(_zones(kind))
+    return bool(zones) and None not in zones
+
+
+def _zones(kind: pa.DataType) -> Iterator[str | None]:
     if pa.types.is_timestamp(kind):
-        return kind.tz is not None
-    return any(has_zone(kind.field(number).type) for number in range(kind.num_fields)) if pa.types.is_nested(kind) else False
+        yield kind.tz
+    elif pa.types.is_nested(kind):
+        for number in range(kind.num_fields):
+            yield from _zones(kind.field(number).type)
 
 
 def _nested(kind: pa.DataType, change: Any) -> pa.DataType | None:

@@ -292,14 +292,15 @@ def test_an_interval_in_a_zone_gives_the_period_of_its_local_day() -> None:
     assert resolve(LONDON, asked="2017-10-29", interval=sunday, by_timetable=True).key == "2017-10-29"
 
 
-def test_a_scheduled_run_from_before_the_zone_was_changed_is_refused() -> None:
+@pytest.mark.parametrize("by_timetable", [True, False])
+def test_a_run_from_before_the_zone_was_changed_is_refused(by_timetable: bool) -> None:
     new_york = Calendar(Every.MONTH, "America/New_York")
     with pytest.raises(PeriodError) as refused:
-        resolve(new_york, interval=JULY, by_timetable=True)
+        resolve(new_york, interval=JULY, by_timetable=by_timetable)
 
     assert str(refused.value) == (
         "This run's data interval is 2017-07-01 00:00 to 2017-08-01 00:00 UTC, expected a month in America/New_York, such as "
         "2017-06-01 04:00 to 2017-07-01 04:00 UTC. The pipeline's periods were changed since the run was made. Start a new run "
         'with the parameter period, such as {"period": "2017-06"}.'
     )
-    assert resolve(new_york, interval=JULY).key == "2017-06", "a person's run is for the period that its date lies in"
+    assert resolve(new_york, interval=JULY, asked="2017-07").key == "2017-07", "a person's parameter decides"

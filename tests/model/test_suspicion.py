@@ -93,12 +93,22 @@ def test_a_feature_that_is_filled_in_only_where_there_is_an_amount_is_told_by_it
     assert figures(filled[:, None], label, AMOUNT)["f0", Sign.NULLS, ""] == 1
 
 
-def test_of_a_large_holdout_evenly_spaced_rows_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_large_holdout_evenly_spaced_rows_of_each_class_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     dice = np.random.default_rng(4)
-    values, label = dice.normal(size=(1000, 2)).astype(np.float32), dice.integers(0, 2, 1000)
+    values, label = dice.normal(size=(1000, 2)).astype(np.float32), np.tile([0, 1], 500)
     monkeypatch.setattr(suspicion, "ROWS", 100)
 
-    assert figures(values, label) == figures(values[::10], label[::10])
+    kept = np.sort(np.concatenate([np.arange(0, 1000, 20), np.arange(1, 1000, 20)]))
+    assert figures(values, label) == figures(values[kept], label[kept])
+
+
+def test_a_rare_class_keeps_its_rows_in_a_large_holdout(monkeypatch: pytest.MonkeyPatch) -> None:
+    label = np.zeros(4000, dtype=int)
+    label[37::100] = 1  # none of them is among every twentieth row
+    values = np.stack([label, np.random.default_rng(4).normal(size=4000)], axis=1).astype(np.float32)
+    monkeypatch.setattr(suspicion, "ROWS", 200)
+
+    assert figures(values, label)["f0", Sign.VALUE, ""] == 1.0
 
 
 # A candidate

@@ -199,8 +199,8 @@ def resolve(
 ) -> Period:
     """The period of a run: a person's parameter, else the partition key, else the data interval. Never the clock.
 
-    `by_timetable`: a schedule or a backfill made the run, so its parameter and its interval must agree, and the interval is a
-    period. An interval of zero width, which asset-triggered and cron-triggered runs have, does not count.
+    An interval that decides must be a period. `by_timetable`: a schedule or a backfill made the run, so its parameter and its
+    interval must agree. An interval of zero width, which asset-triggered and cron-triggered runs have, does not count.
 
     Raises:
         PeriodError: the run has no period, or two that differ.
@@ -222,7 +222,8 @@ def resolve(
     if by_timetable and len(set(found.values())) > 1:
         listed = ", ".join(f"{name} says {period}" for name, period in found.items())
         raise PeriodError(f"This run has two periods: {listed}. Leave params.period out of scheduled runs and backfills.")
-    if by_timetable and interval and (meant := found["the data interval"]) and interval != (meant.start, meant.end):
+    decides = by_timetable or len(found) == 1
+    if decides and interval and (meant := found["the data interval"]) and interval != (meant.start, meant.end):
         raise PeriodError(
             f"This run's data interval is {_minutes(interval[0])} to {_minutes(interval[1])} UTC, expected a {calendar}, such as "
             f"{_minutes(meant.start)} to {_minutes(meant.end)} UTC. The pipeline's periods were changed since the run was made. "

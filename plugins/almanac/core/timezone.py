@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from almanac.errors import DescriptionError
 
 DAY = timedelta(days=1)
+NO_ZONES = ("localtime", "posixrules", "Factory")  # what a machine's own files are called
 
 
 def check_timezone(field: str, name: str) -> None:
@@ -18,6 +19,8 @@ def check_timezone(field: str, name: str) -> None:
         DescriptionError: the machine knows no zone of this name.
     """
     try:
+        if name in NO_ZONES:
+            raise ValueError
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError, TypeError, AttributeError):  # OSError: a folder of names, such as America
         raise DescriptionError(f"{field}: expected a name such as 'UTC' or 'America/New_York', got {name!r}.") from None

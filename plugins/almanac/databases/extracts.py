@@ -12,7 +12,7 @@ import re
 import tempfile
 from array import array
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,14 +107,16 @@ def extract(
         StoreError: the database stopped the copy, or the disk is full; another try may help.
     """
     wanted = Wanted(columns=tuple(asked), optional=tuple(optional), event_time=event_time, timezone=timezone)
-    with tempfile.TemporaryDirectory(prefix="almanac-", dir=folder) as spool:
+    with ExitStack() as stack:
         try:
+            spool = stack.enter_context(tempfile.TemporaryDirectory(prefix="almanac-", dir=folder))
             with opened(name, relation, address) as session, session.explained():
                 written = _copied(session, Path(spool), wanted)
         except OSError as error:
             raise StoreError(
-                f"Source {name!r}: its copy cannot be written to {spool} ({error.strerror or error}). Nothing was copied. Free "
-                "space there, or set TMPDIR to another folder, and try again."
+                f"Source {name!r}: its copy cannot be written to {folder or 'the folder for temporary files'} "
+                f"({error.strerror or error}). Nothing was copied. Free space there, or set TMPDIR to another folder, and try "
+                "again."
             ) from error
         return Extract(files=tuple(_kept(file, copies) for file in written))
 

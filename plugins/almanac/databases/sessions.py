@@ -15,6 +15,8 @@ from almanac.errors import AccessRefused, DescriptionError, SourceError, SourceM
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 600.0
 # With a / or @ that is not percent-encoded, a part of a password would be read as host, port or database, and told as such.
+# Cancelled, by a user or statement_timeout; idle_in_transaction_session_timeout; transaction_timeout.
+STOPPED = ("57014", "25P03", "25P04")
 ADDRESS = re.compile(r"postgres(ql)?://([^/?@]*@)?[^/?@]*(/[^/?@]*)?(\?.*)?")
 SECRETS = ("password", "sslpassword")
 # Local to each transaction: a pooler may give the next one to another session.
@@ -87,7 +89,7 @@ class Session:
                     f"{what}: another session has locked what {self.relation} reads for {LOCK_SECONDS:g} seconds. Nothing "
                     "was copied. Find the session in pg_locks, and try again when it has ended."
                 )
-            case kinds.QueryCanceled():
+            case _ if error.sqlstate in STOPPED:
                 return StoreError(
                     f"{what}: the database stopped the copy of {self.relation} ({why}). Nothing was copied. Try again; if it was "
                     "a timeout, raise statement_timeout for the connection's user, or read fewer columns or rows."
@@ -96,6 +98,11 @@ class Session:
                 return StoreError(
                     f"{what}: the database gave up the copy of {self.relation} because of other transactions ({why}). Nothing "
                     "was copied. Try again; on a standby, raise max_standby_streaming_delay or set hot_standby_feedback."
+                )
+            case kinds.ObjectNotInPrerequisiteState():
+                return SourceError(
+                    f"{what}: the database cannot read {self.relation} yet ({why}). Nothing was copied. A materialized view "
+                    "needs REFRESH MATERIALIZED VIEW first."
                 )
             case kinds.ProtocolViolation():
                 return SourceError(

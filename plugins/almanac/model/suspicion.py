@@ -24,21 +24,41 @@ ROWS = 20_000
 
 def suspects(fitted: Fitted, holdout: pd.DataFrame, features: Sequence[str]) -> tuple[Suspect, ...]:
     """The features of a candidate that look like leaks. The same rows give the same result. `holdout`: with `label`; at most
-    20,000 rows of it are used, evenly spaced.
+    20,000 rows of it are used, evenly spaced among those of each class.
     """
-    target, rows = fitted.target, _spaced(holdout)
+    target, rows = fitted.target, _spaced(holdout, fitted.target)
     if len(rows) < suspicion.LEAST_ROWS:
         return ()
     found = evidence(rows, features, target)
     figure = metrics(rows[LABEL], predict(fitted.model, rows[list(features)], target), target)[VERDICTS[target.kind][0]]
-    if len(features) > 1 and suspicion.is_strong(figure, target):
+    varied = [name for name in features if rows[name].nunique(dropna=False) > 1]
+    if len(varied) > 1 and suspicion.is_strong(figure, target) and _is_sure(figure, rows[LABEL], target):
         name, share = importance.leading(fitted, rows, features)
         found.append(Evidence(feature=name, sign=Sign.IMPORTANCE, figure=share))
     return suspicion.suspects(found, len(rows), target)
 
 
-def _spaced(holdout: pd.DataFrame) -> pd.DataFrame:
-    return holdout if len(holdout) <= ROWS else holdout.iloc[np.arange(ROWS) * len(holdout) // ROWS]
+def _is_sure(figure: float, label: pd.Series[Any], target: Target) -> bool:
+    """Whether a model of two classes is good beyond what few rows of one of them can do by chance."""
+    if target.kind != BINARY:
+        return True
+    ones = int((label == 1).sum())
+    return 0 < ones < len(label) and suspicion.lower_bound(figure, ones, len(label) - ones) >= suspicion.STRONG_AREA
+
+
+def _spaced(holdout: pd.DataFrame, target: Target) -> pd.DataFrame:
+    """At most `ROWS` rows: evenly spaced, of each class at most its share of them, so that rare classes keep their rows. A ROC
+    AUC does not depend on how frequent a class is.
+    """
+    if len(holdout) <= ROWS:
+        return holdout
+    groups = [np.arange(len(holdout))]
+    if target.kind != REGRESSION:
+        label = holdout[LABEL].to_numpy()
+        groups = [np.flatnonzero(label == one) for one in pd.unique(label)]
+    most = ROWS // len(groups)
+    kept = [one if len(one) <= most else one[np.arange(most) * len(one) // most] for one in groups]
+    return holdout.iloc[np.sort(np.concatenate(kept))]
 
 
 def evidence(holdout: pd.DataFrame, features: Sequence[str], target: Target) -> list[Evidence]:
@@ -46,7 +66,7 @@ def evidence(holdout: pd.DataFrame, features: Sequence[str], target: Target) -> 
 
     Nulls rank lowest or highest, whichever tells more. Infinities rank as the largest float32.
     """
-    rows = _spaced(holdout)
+    rows = _spaced(holdout, target)
     # A feature is a row here, so that its values lie together.
     given = np.ascontiguousarray(rows[list(features)].to_numpy(dtype=np.float32).T)
     largest = np.finfo(np.float32).max

@@ -43,6 +43,8 @@ def retrain(
             end or in the future, or a source does not record what was known when.
     """
     check_ended(home, period)
+    if (newest := home.newest_description()) is not None:
+        _check_keys(newest, period, f"the versions of {pipeline.name}")
     found = window.examples(period, pipeline.window, pipeline.label, pipeline.first, pipeline.label_lag)
     description, digest = pipeline.digest, sha256(module)
     moment = _known_at(home, pipeline, period, known_at) if known_at else ""
@@ -128,6 +130,9 @@ def score(
     if name in log.withdrawn:
         raise PromotionError(f"Version {name} was withdrawn and cannot score. Name another version.")
     manifest = home.vouched(name, log=log)
+    older = home.receipts.description(manifest.description)
+    _check_keys(older, period, f"version {name}")
+    check_ended(home, older.period(period.key))  # in another zone it can end later
     compatibility.check(home, manifest.definition, manifest.keys, manifest.target)
     in_sample = period.key <= manifest.holdout
     if in_sample and not allow_in_sample:
@@ -240,6 +245,16 @@ def joined(plans: Sequence[RunPlan]) -> RunPlan:
         in_sample=False,
         importance={name: max(one.importance.get(name, 1.0) for one in builders) for name in groups},
     )
+
+
+def _check_keys(older: Pipeline, period: Period, what: str) -> None:
+    """Checks that a period's key means the same as it did. Raises: DescriptionError."""
+    ours, theirs = period.calendar, older.calendar
+    if (ours.every, ours.week_starts) != (theirs.every, theirs.week_starts):
+        raise DescriptionError(
+            f"Pipeline.every: expected a {theirs}, as {what} have; got a {ours}. Keys of both would be mixed in the promotion "
+            f"log and in tables. {compatibility.ADVICE}."
+        )
 
 
 def check_ended(home: Home, period: Period) -> None:

@@ -38,7 +38,11 @@ class StoredCopies:
     def find(self, key: str) -> Output | None:
         uri = f"{self.layout.copies(key)}{RECORD}"
         body = self.objects.find(uri)
-        return None if body is None else record(Output, body, uri)
+        made = None if body is None else record(Output, body, uri)
+        if made is None:
+            return None
+        there = next((item.size for item in self.objects.walk(made.uri) if item.uri == made.uri), None)
+        return made if there == made.bytes else None  # one that was lost is made again
 
     def keep(self, key: str, name: str, file: Path, rows: int) -> Output:
         folder = self.layout.copies(key)
@@ -46,9 +50,10 @@ class StoredCopies:
         self.objects.upload(made.uri, file)
         if self.objects.put_if_absent(f"{folder}{RECORD}", sealed(made)):
             return made
+        if (found := self.find(key)) is None:
+            self.objects.put(f"{folder}{RECORD}", sealed(made))
+            return made
         self.objects.delete(made.uri)  # another writer came first
-        found = self.find(key)
-        assert found is not None
         return found
 
 

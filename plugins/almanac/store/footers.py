@@ -171,6 +171,9 @@ def _renamed_part(own: pa.DataType, table: pa.DataType) -> str:
             if number is not None and by_id.get(number, name) != name:
                 return name
             if there is None:
+                # A file without ids may hold the part under the name that it had before.
+                if number is not None and set(by_id) == {None} and by_name.keys() - {one.name for one in table.fields}:
+                    return name
                 continue
             if None not in (number, _id(there)) and number != _id(there):
                 return name

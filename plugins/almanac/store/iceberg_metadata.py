@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pyiceberg.catalog import load_catalog
@@ -28,7 +28,8 @@ from almanac.store.objects import Objects
 
 HINT = "version-hint.text"
 METADATA = re.compile(r"v?(\d+)(-[^/]*?)?(\.gz)?\.metadata\.json(\.gz)?")
-PASSWORD = re.compile(r"://[^/\s@]*@")  # of an address in an error's text
+PASSWORD = re.compile(r"://\S*@")  # of an address in an error's text
+SECRETS = ("uri", "password", "token", "credential", "secret", "key")  # words in the names of settings that are not shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +81,14 @@ def _of_catalog(name: str, uri: str) -> Opened:
         ) from error
     except (NotInstalledError, ImportError, ValueError, TypeError) as error:
         raise SourceError(
-            f"Source {name!r}: the table {uri} cannot be read ({_why(error)}). Check the catalog's configuration, "
+            f"Source {name!r}: the table {uri} cannot be read ({_why(error, configured)}). Check the catalog's configuration, "
             "PYICEBERG_CATALOG__... or ~/.pyiceberg.yaml."
-        ) from error
+        ) from None  # its text may hold a password
     except Exception as error:  # each kind of catalog has a client with errors of its own
         raise Unreachable(
-            f"{uri}: the catalog does not give the table ({_why(error)}). Check that it is running, and its credentials."
-        ) from error
+            f"{uri}: the catalog does not give the table ({_why(error, configured)}). Check that it is running, and its "
+            "credentials."
+        ) from None
     return Opened(table.metadata, table.io, f"the Iceberg table {uri}")
 
 
@@ -186,5 +188,10 @@ def reading(name: str, text: str) -> Iterator[None]:
         ) from error
 
 
-def _why(error: Exception) -> str:
-    return PASSWORD.sub("://...@", " ".join((str(error) or type(error).__name__).split()))[:300]
+def _why(error: Exception, configured: Mapping[str, object] | None = None) -> str:
+    """What an error says, without the secrets of a catalog's configuration."""
+    text = " ".join((str(error) or type(error).__name__).split())
+    for name, value in (configured or {}).items():
+        if value and any(word in name for word in SECRETS):
+            text = text.replace(str(value), "...")
+    return PASSWORD.sub("://...@", text)[:300]

@@ -24,7 +24,7 @@ from pyiceberg.table.deletion_vector import deletion_vectors_from_puffin_file
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.puffin import PuffinFile
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
-from pyiceberg.transforms import IdentityTransform
+from pyiceberg.transforms import IdentityTransform, VoidTransform
 
 from almanac import chunks
 from almanac.core.pins import Constant, Deleted, PinnedFile
@@ -209,26 +209,34 @@ def _is_meant(metadata: TableMetadata, delete: ManifestEntry, entry: ManifestEnt
     if (entry.sequence_number or 0) >= (delete.sequence_number or 0):
         return False
     one, other = delete.data_file, entry.data_file
-    everywhere = not metadata.specs()[one.spec_id].fields
-    return everywhere or (one.spec_id == other.spec_id and one.partition == other.partition)
+    everywhere = all(isinstance(part.transform, VoidTransform) for part in metadata.specs()[one.spec_id].fields)
+    return everywhere or (one.spec_id == other.spec_id and _values(one) == _values(other))
+
+
+def _values(file: DataFile) -> list[str]:
+    """A partition's values, so that NaN is equal to itself."""
+    return [repr(file.partition[place]) for place in range(len(file.partition))]
 
 
 def _deleted(name: str, table: Opened, data: Iterable[ManifestEntry], marks: Iterable[ManifestEntry]) -> dict[str, Deleted]:
     """File to its deleted rows. A delete applies to files that are not younger than itself. Raises: SourceError, if they are too
     many.
     """
-    born = {_on_s3(entry.data_file.file_path): entry.sequence_number or 0 for entry in data}
-    found, rows = dict[str, list[Places]](), 0
+    born = {_on_s3(entry.data_file.file_path): entry for entry in data}
+    found, read = dict[str, Places](), dict[str, list[tuple[str, Places]]]()
     for mark in marks:
-        for path, places in _marked(name, table, mark.data_file):
-            if (uri := _on_s3(path)) not in born or born[uri] > (mark.sequence_number or 0):
+        if (file := mark.data_file).file_path not in read:  # several entries can share a Puffin file
+            read[file.file_path] = list(_marked(name, table, file))
+        meant = getattr(file, "referenced_data_file", None)
+        for path, places in read[file.file_path]:
+            entry = born.get(uri := _on_s3(path))
+            if entry is None or (meant and path != meant) or (entry.sequence_number or 0) > (mark.sequence_number or 0):
                 continue
-            found.setdefault(uri, []).append(places)
-            rows += len(places)
-            if rows > MOST_DELETED:
-                raise SourceError(f"Source {name!r}: {table.text} marks more than {MOST_DELETED} rows as deleted. {COMPACT}.")
-    every = {uri: np.unique(np.concatenate(some)) for uri, some in found.items()}
-    return {uri: chunks.packed(places) for uri, places in every.items() if len(places)}
+            inside = places[places < entry.data_file.record_count]
+            found[uri] = np.unique(np.concatenate([found[uri], inside])) if uri in found else np.unique(inside)
+        if sum(map(len, found.values())) > MOST_DELETED:
+            raise SourceError(f"Source {name!r}: {table.text} marks more than {MOST_DELETED} rows as deleted. {COMPACT}.")
+    return {uri: chunks.packed(places) for uri, places in found.items() if len(places)}
 
 
 def _marked(name: str, table: Opened, file: DataFile) -> Iterator[tuple[str, Places]]:
@@ -253,9 +261,12 @@ def _listed(
     objects: Objects, name: str, table: Opened, root: str, data: Iterable[DataFile], snapshot: Snapshot | None, past: bool
 ) -> list[tuple[DataFile, Listed]]:
     """The data files as the store lists them. Raises: SourceError, if some are gone."""
-    wanted = {_on_s3(file.file_path): file for file in data}
+    listed = list(data)
+    wanted = {_on_s3(file.file_path): file for file in listed}
     if not wanted:
         return []
+    if len(wanted) < len(listed):
+        raise SourceError(f"Source {name!r}: {table.text} names a data file twice. {COMPACT}.")
     properties = table.metadata.properties
     roots = [root, *(_on_s3(properties[key].rstrip("/") + "/") for key in DATA_PATHS if key in properties)]
     there = dict[str, Listed]()
