@@ -89,7 +89,7 @@ def test_the_thresholds_of_suspicion_and_the_gates_reason_are_those_of_the_code(
     assert f"an absolute rank correlation of {suspicion.CORRELATION}" in section
     assert f"a share of {suspicion.SHARE} against all others" in section
     assert f"with a ROC AUC of {suspicion.STRONG_AREA} or an R2 of {suspicion.STRONG_R2}" in section
-    assert f"At most {measured.ROWS:,} evenly spaced rows" in section
+    assert f"At most {measured.ROWS:,} rows" in section
     assert f"fewer than {suspicion.LEAST_ROWS} rows" in section
     assert f"must reach {suspicion.LEAST_AREA} as well" in section
     refunds = Evidence(feature="refunds", sign=Sign.VALUE, figure=0.997, sides=(120, 681))
