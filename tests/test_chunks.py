@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from almanac import chunks
 from almanac.chunks import HAND_BYTES, HAND_ROWS, LEAST_ROWS, Chunk
+from almanac.core.pins import Constant
 from almanac.errors import IntegrityError, SourceError
 
 ROWS = pa.table({"customer": [1, 2, 3, 4], "score": [0.1, 0.2, None, 0.4], "order": ["a"] * 4})
@@ -142,3 +143,12 @@ def test_a_row_group_of_garbage_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(IntegrityError, match=r"rows\.parquet: row group 0 cannot be read \(.+\)\. Deliver it again"):
         list(chunks.read_chunks(chunks.chunks_of([str(path)]), ["customer"]))
+
+
+def test_a_constant_counts_although_a_file_holds_the_column_under_an_older_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"shop": ["in the file"], "n": [1]}), path)
+    constants = (Constant(name="store", type="string", value="of the folder"),)
+    chunk = Chunk(str(path), 0, 1, 10, 10, constants=constants, names=(("shop", "store"),))
+    (batch,) = chunks.read_chunks([chunk], ["store", "n"])
+    assert batch.to_pylist() == [{"n": 1, "store": "of the folder"}]

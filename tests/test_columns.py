@@ -368,3 +368,9 @@ def test_an_entity_is_shown_by_its_value_or_by_all_its_values() -> None:
     rows = pa.table({"shop": ["n", "s"], "customer": [1, 2]})
     assert columns.entities(rows, ["customer"]) == ["1", "2"]
     assert columns.entities(rows, ["customer", "shop"]) == ["(1, 'n')", "(2, 's')"]
+
+
+def test_a_struct_of_times_with_and_without_a_zone_is_read_in_the_declared_one() -> None:
+    zoned, naive = pa.timestamp("us", "UTC"), pa.timestamp("us")
+    assert columns.has_zone(zoned) and columns.has_zone(pa.list_(zoned)) and not columns.has_zone(pa.int64())
+    assert not columns.has_zone(naive) and not columns.has_zone(pa.struct([("a", naive), ("b", zoned)]))

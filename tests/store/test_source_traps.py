@@ -16,13 +16,14 @@ from almanac import pinning
 from almanac.columns import converted
 from almanac.core.canonical import decode, dumps
 from almanac.core.formats import Csv, Delta, JsonLines
+from almanac.core.layout import Layout
 from almanac.core.pins import Constant, PinnedFile
 from almanac.core.sources import Cut, EventSource, ReferenceSource
 from almanac.cutting import view_of
 from almanac.errors import SourceError
 from almanac.spark.partials import Block
 from almanac.store import delta_tables
-from almanac.store.copies import LocalCopies
+from almanac.store.copies import LocalCopies, StoredCopies
 from almanac.store.objects import Objects
 from tests.store.test_source_formats import at_time, events, numbers, refused, rows_of, seen, utc, write
 from tests.support.layouts import parquet
@@ -254,3 +255,14 @@ def test_a_view_reads_columns_by_their_stored_names(objects: Objects, root: str)
     objects.put(f"{root}/people/a.parquet", parquet(pa.table({"A b": [1], "c": [2]})))
     source = ReferenceSource(f"{root}/people/", rename={"A b": "a"}, columns=("a",), where="c = 2")
     assert view_of(source, observe(objects, "people", source)).stored == ["A b", "c"]
+
+
+def test_a_copy_that_was_lost_is_made_again(objects: Objects, root: str, tmp_path: Path) -> None:
+    file, copies = tmp_path / "rows.parquet", StoredCopies(objects, Layout(root, "shop"))
+    file.write_bytes(parquet(pa.table({"n": [1]})))
+    made = copies.keep("key", "rows.parquet", file, 1)
+    assert copies.find("key") == made == copies.keep("key", "rows.parquet", file, 1)
+    objects.delete(made.uri)
+    assert copies.find("key") is None
+    again = copies.keep("key", "rows.parquet", file, 1)
+    assert copies.find("key") == again and objects.get(again.uri) == file.read_bytes()
