@@ -37,6 +37,7 @@ HAND_ROWS, HAND_BYTES, LEAST_ROWS = 500_000, 128 * 2**20, 20_000
 
 Batches = Iterator[pa.RecordBatch]
 Places = bytes  # an array of int64
+NOTHING: npt.NDArray[np.int64] = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +215,6 @@ def of_pinned(files: Iterable[PinnedFile]) -> list[Chunk]:
             )
             begin += rows
     return found
-
-
-NOTHING: npt.NDArray[np.int64] = np.zeros(0, np.int64)
 
 
 def packed(places: npt.NDArray[np.int64]) -> Deleted:

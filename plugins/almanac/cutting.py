@@ -42,7 +42,7 @@ class View:
     @property
     def stored(self) -> list[str]:
         """The columns to read, by their stored names."""
-        names = self.names
+        names = self.source.stored
         return [names.get(name, name) for name in (*self.shown.names, *self.hidden.names)]
 
     def of(self, names: Sequence[str]) -> View:
@@ -52,11 +52,6 @@ class View:
         shown = pa.schema([self.shown.field(name) for name in names], self.shown.metadata)
         hidden = [one for one in both if one.name in needed and one.name not in names]
         return replace(self, shown=shown, hidden=pa.schema(hidden, self.shown.metadata))
-
-    @property
-    def names(self) -> dict[str, str]:
-        """Name to the stored name, where they differ."""
-        return {given: stored for stored, given in (self.source.rename or {}).items()}
 
 
 def view_of(source: Source, pin: Pin, names: Sequence[str] = (), cut: Cut | None = None) -> View:
@@ -98,7 +93,7 @@ def cut_rows(batch: pa.RecordBatch, view: View, carried: Sequence[str] = ()) -> 
     source, schema = view.source, view.shown
     if view.hidden.names:
         schema = pa.schema([*view.shown, *view.hidden], view.shown.metadata)
-    found = of_batch(batch, schema, source.zone, view.names)
+    found = of_batch(batch, schema, source.zone, source.stored)
     for name in carried:
         found = found.append_column(name, batch.column(name))
     found = keep(found, source, view.cut)

@@ -24,11 +24,6 @@ from almanac.store.objects import Objects
 Addresses = Callable[[str, str], str]
 
 
-def from_environment(connection: str, _source: str) -> str:
-    """The address of a connection outside Airflow: as `settings.connection_address` has it."""
-    return connection_address(connection)
-
-
 def observe(
     objects: Objects,
     copies: Copies,
@@ -36,7 +31,7 @@ def observe(
     source: Source,
     then: PointInTime | None = None,
     asked: Sequence[str] = (),
-    addresses: Addresses = from_environment,
+    addresses: Addresses = connection_address,
 ) -> Pin:
     """A source as it is now, or as it was at a given time, if it tells its past. Rows of a database are copied.
 
@@ -52,7 +47,7 @@ def observe(
     """
     if not source.is_copied:
         return sources.observe(objects, copies, name, source, then, asked)
-    asked = asked or (source.needed and tuple(dict.fromkeys((*source.needed, *source.tested))))
+    asked = sources.read_columns(source, asked)
     return sources.pin_of(name, source, _copied(copies, name, source, asked, addresses), asked)
 
 
@@ -65,7 +60,7 @@ def _copied(copies: Copies, name: str, source: Source, asked: Sequence[str], add
             f"Source {name!r} needs the package psycopg, which cannot be imported ({error}). Install it: "
             "pip install 'almanac[postgres]'"
         ) from error
-    stored = {given: one for one, given in (source.rename or {}).items()}
+    stored = source.stored
     address = addresses(relations.connection_of(source.uri), name)
     time = source.event_time if isinstance(source, EventSource) else None
     seen_at, kept = datetime.now(UTC), _Kept(copies)

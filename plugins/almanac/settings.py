@@ -129,27 +129,26 @@ def delivery_address(delivery: str) -> str:
         DescriptionError: it is not set.
     """
     name = f"ALMANAC_DELIVERY_{delivery.upper()}"
-    if not (found := os.environ.get(name, "").strip()):
-        raise DescriptionError(
-            f"{name}: expected the address of the database of delivery {delivery!r}, such as "
-            "postgresql://user:password@host:5432/database, got nothing. Set it, or let the DAG deliver, which uses Airflow's "
-            "connection."
-        )
-    return found
+    return _address(name, f"delivery {delivery!r}", "let the DAG deliver, which uses Airflow's connection")
 
 
-def connection_address(connection: str) -> str:
-    """The address of the database of a connection that a source names, for use outside Airflow.
+def connection_address(connection: str, _source: str = "") -> str:
+    """The address of the database of a connection that a source names, for use outside Airflow. Inside, the source's name is told
+    in errors.
 
     Raises:
         DescriptionError: it is not set.
     """
     name = f"ALMANAC_CONNECTION_{re.sub(r'[^A-Z0-9_]', '_', connection.upper())}"
+    return _address(name, f"connection {connection!r}", "let the DAG read the source, which uses Airflow's connection")
+
+
+def _address(name: str, what: str, instead: str) -> str:
+    """The address of a database in an environment variable. Raises: DescriptionError, if it is not set."""
     if not (found := os.environ.get(name, "").strip()):
         raise DescriptionError(
-            f"{name}: expected the address of the database of connection {connection!r}, such as "
-            "postgresql://user:password@host:5432/database, got nothing. Set it, or let the DAG read the source, which uses "
-            "Airflow's connection."
+            f"{name}: expected the address of the database of {what}, such as postgresql://user:password@host:5432/database, got "
+            f"nothing. Set it, or {instead}."
         )
     return found
 

@@ -102,12 +102,8 @@ class PinnedFile:
     @property
     def content(self) -> list[Any]:
         """What its rows depend on, besides its row groups: its bytes, and how a table's log has them read."""
-        read = [encode(self.constants), encode(self.names), encode(self.deleted)] if self.is_read_by_log else []
-        return [self.etag, self.size, *read]
-
-    @property
-    def is_read_by_log(self) -> bool:
-        return bool(self.constants or self.names or self.deleted)
+        read = [encode(self.constants), encode(self.names), encode(self.deleted)]
+        return [self.etag, self.size, *(read if self.constants or self.names or self.deleted else ())]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

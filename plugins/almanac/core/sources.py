@@ -92,6 +92,11 @@ class Stored:
         return None
 
     @property
+    def stored(self) -> dict[str, str]:
+        """Column to its stored name, where they differ."""
+        return {given: stored for stored, given in (self.rename or {}).items()}
+
+    @property
     def tested(self) -> tuple[str, ...]:
         """The columns that `where` reads."""
         return where.columns(self.where)

@@ -215,11 +215,6 @@ def cast(name: str, source: Source, uri: str, column: str, kind: pa.DataType) ->
     return found
 
 
-def check_constant(one: Constant) -> None:
-    """Checks that a constant's text is of its type. Raises: ArrowInvalid."""
-    columns.constant(one.type, one.value, 1)
-
-
 def _times(source: Source, stats: _Stats, file: PinnedFile) -> tuple[datetime | None, datetime | None, datetime | None]:
     """The oldest and newest time by which rows are cut, and the oldest knowledge time, as far as the statistics show them."""
     if isinstance(source, EventSource):

@@ -32,7 +32,7 @@ class Home:
 
     objects: Objects
     layout: Layout
-    addresses: Callable[[str, str], str] = lambda connection, _source: connection_address(connection)
+    addresses: Callable[[str, str], str] = connection_address
 
     @classmethod
     def of(cls, root: str, pipeline: str, objects: Objects | None = None) -> Home:

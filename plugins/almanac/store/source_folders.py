@@ -11,6 +11,7 @@ from itertools import islice
 
 import pyarrow as pa
 
+from almanac.columns import constant
 from almanac.core import folder
 from almanac.core.canonical import digest
 from almanac.core.folder import FileKind
@@ -19,7 +20,7 @@ from almanac.core.garbage import GROUP_FRESH
 from almanac.core.pins import Constant, PinnedFile
 from almanac.core.sources import EventSource, Source
 from almanac.errors import NotFound, SourceError, SourceMissing, StoreError, examples
-from almanac.store import footers, texts
+from almanac.store import texts
 from almanac.store.contents import Contents, PointInTime
 from almanac.store.copies import Copies
 from almanac.store.objects import Listed, Objects
@@ -77,7 +78,7 @@ def _constants(name: str, source: Source, uri: str) -> Iterator[Constant]:
             )
         one = Constant(name=column, type=kind, value=there[column])
         try:
-            footers.check_constant(one)
+            constant(one.type, one.value, 1)
         except pa.ArrowException as error:
             raise SourceError(
                 f"Source {name!r}: the folder of {uri} gives {column} the value {there[column]!r}, which is no {kind} "
@@ -89,8 +90,7 @@ def _constants(name: str, source: Source, uri: str) -> Iterator[Constant]:
 def _check_zone(name: str, source: Source) -> None:
     """Checks that times in text can be read. Raises: SourceError."""
     assert isinstance(source.format, Text)
-    stored = {given: one for one, given in (source.rename or {}).items()}
-    times = [column for column in source.times if source.format.columns.get(stored.get(column, column)) == "timestamp"]
+    times = [column for column in source.times if source.format.columns.get(source.stored.get(column, column)) == "timestamp"]
     if times and source.zone is None:
         noun = type(source).__name__
         raise SourceError(

@@ -45,7 +45,7 @@ def observe(
     if isinstance(source.format, Delta):
         from almanac.store import delta_tables
 
-        return pin_of(name, source, delta_tables.contents(objects, name, source, then, _read(source, asked)), asked)
+        return pin_of(name, source, delta_tables.contents(objects, name, source, then, read_columns(source, asked)), asked)
     if isinstance(source.format, Iceberg):
         try:
             from almanac.store import iceberg_tables
@@ -56,7 +56,7 @@ def observe(
                 f"Source {name!r} is an Iceberg table, and pyiceberg, which reads its metadata, is not installed. Install it "
                 "where Airflow's workers and the command line run: pip install 'almanac[iceberg]'."
             ) from error
-        return pin_of(name, source, iceberg_tables.contents(objects, name, source, then, _read(source, asked)), asked)
+        return pin_of(name, source, iceberg_tables.contents(objects, name, source, then, read_columns(source, asked)), asked)
     return pin_of(name, source, source_folders.contents(objects, copies, name, source, then), asked)
 
 
@@ -67,7 +67,7 @@ def pin_of(name: str, source: Source, found: Contents, asked: Sequence[str] = ()
         SourceError: the files disagree about their columns, or a column is missing or unfit.
         Unreachable: the store cannot be read.
     """
-    asked = _read(source, asked)
+    asked = read_columns(source, asked)
     with ThreadPoolExecutor(READERS) as pool:
         look = partial(footers.read, name, source, table=found.schema, ids=found.ids, unnumbered=found.unnumbered, asked=asked)
         looked = list(pool.map(look, found.files))
@@ -99,7 +99,7 @@ def pin_of(name: str, source: Source, found: Contents, asked: Sequence[str] = ()
     return pin
 
 
-def _read(source: Source, asked: Sequence[str]) -> Sequence[str]:
+def read_columns(source: Source, asked: Sequence[str]) -> Sequence[str]:
     """The columns that are read; all when empty."""
     return asked or (source.needed and tuple(dict.fromkeys((*source.needed, *source.tested))))
 
